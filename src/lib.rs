@@ -1,0 +1,33 @@
+//! Countersign stands between AI agents and a database, and parks what a person should see first.
+//!
+//! Never holds logic of its own: this file is the map. Rooms in reading order, and who may use whom (`tests/tidy.rs`
+//! holds every `use crate::` against these lines):
+//!
+//! ```text
+//! clock     ->
+//! wire      ->
+//! sql       ->
+//! identity  -> clock
+//! policy    -> sql, identity, clock
+//! hold      -> policy, sql, identity, clock
+//! audit     -> hold, policy, sql, identity, clock
+//! journal   -> audit, hold, identity, clock
+//! store     -> audit, hold, policy, sql, identity, clock
+//! desk      -> store, journal, audit, hold, policy, sql, identity, clock
+//! proxy     -> desk, journal, audit, hold, policy, sql, identity, wire, clock
+//! api       -> desk, journal, audit, hold, policy, sql, identity, clock
+//! telemetry ->
+//! config    -> proxy, api, desk, store, journal, policy, identity
+//! cli       -> everything
+//! ```
+//! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
+
+pub mod audit;
+pub mod clock;
+pub mod desk;
+pub mod hold;
+pub mod identity;
+pub mod journal;
+pub mod policy;
+pub mod sql;
+pub mod store;
