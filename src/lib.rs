@@ -14,16 +14,17 @@
 //! journal   -> audit, hold, identity, clock
 //! store     -> audit, hold, policy, sql, identity, clock
 //! desk      -> store, journal, audit, hold, policy, sql, identity, clock
-//! proxy     -> desk, journal, audit, hold, policy, sql, identity, wire, clock
-//! api       -> desk, journal, audit, hold, policy, sql, identity, clock
+//! proxy     -> desk, journal, audit, hold, policy, sql, identity, wire, telemetry, clock
+//! api       -> desk, journal, audit, hold, policy, sql, identity, telemetry, clock
 //! telemetry ->
-//! config    -> proxy, api, desk, store, journal, policy, identity
+//! config    -> telemetry, proxy, api, desk, store, journal, policy, identity
 //! cli       -> everything
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
 
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod desk;
 pub mod hold;
 pub mod identity;
@@ -31,3 +32,4 @@ pub mod journal;
 pub mod policy;
 pub mod sql;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,646 @@
+//! The settings file, checked once and split into what each room needs.
+//! Never keeps a secret in a message and never starts anything; unknown keys and contradictions are errors.
+//! Read `config/reader.rs` for where values come from, `countersign.toml` for what each key means.
+
+pub mod reader;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use self::reader::{Complaint, Found, Override, Place, Reader};
+use crate::telemetry;
+
+/// Where `serve` looks when no flag and no variable names a file.
+pub const FILES_DEFAULT: [&str; 2] = ["countersign.toml", "/etc/countersign/countersign.toml"];
+
+/// Everything that can be set, checked, in the words of `countersign.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listen: Listen,
+    pub api: Api,
+    pub upstream: Upstream,
+    pub rules: RulesFile,
+    pub limits: Limits,
+    pub audit: AuditMode,
+    pub log: telemetry::Settings,
+    /// What is allowed but unwise, for the person who starts `serve`.
+    pub warnings: Vec<String>,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    pub tls: ListenTls,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenTls {
+    Off,
+    Offered(Certificate),
+    Required(Certificate),
+}
+
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub address: SocketAddr,
+    pub certificate: Option<Certificate>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub tls: UpstreamTls,
+    pub ca_file: Option<PathBuf>,
+    /// Empty: every database of the server.
+    pub databases: Vec<String>,
+    pub users: Vec<UpstreamUser>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamTls {
+    Disable,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Clone, Debug)]
+pub struct UpstreamUser {
+    pub name: String,
+    pub password: Secret,
+}
+
+/// A secret or where it lies; never printed.
+#[derive(Clone)]
+pub enum Secret {
+    File(PathBuf),
+    Given(Zeroizing<String>),
+    /// None needed: the server trusts this proxy.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesFile {
+    /// `default`, `strict` or `observe`.
+    Shipped(String),
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections: usize,
+    pub held_per_principal: usize,
+    pub login: Duration,
+    pub wait: Duration,
+    pub wait_mcp: Duration,
+    pub wait_transaction: Duration,
+    pub expires: Duration,
+    pub grant: Duration,
+    pub session_buffer_bytes: usize,
+}
+
+/// What a read waits for before its result is released (DESIGN section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditMode {
+    /// Its record is written.
+    Ordered,
+    /// Its record is on disk.
+    Durable,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read `{}`: {error}", file.display())]
+    Unreadable { file: PathBuf, error: std::io::Error },
+    #[error("{}", complaints_text(.0))]
+    Wrong(Vec<Complaint>),
+}
+
+impl ConfigError {
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "name the file with --config, and let this user read it".to_owned(),
+            Self::Wrong(complaints) => match complaints.as_slice() {
+                [one] => one.next_step.clone(),
+                _ => "mend these lines, then try `countersign check`".to_owned(),
+            },
+        }
+    }
+}
+
+/// One complaint a line; with several, each carries its own next step.
+fn complaints_text(complaints: &[Complaint]) -> String {
+    match complaints {
+        [one] => one.to_string(),
+        many => {
+            let lines: Vec<String> = many
+                .iter()
+                .map(|complaint| format!("{complaint} ({})", complaint.next_step))
+                .collect();
+            lines.join("\n")
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, or the first of `FILES_DEFAULT` that exists, or nothing; `overrides` win, the last one most.
+    pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, ConfigError> {
+        let found = file
+            .map(Path::to_owned)
+            .or_else(|| FILES_DEFAULT.iter().map(PathBuf::from).find(|path| path.exists()));
+        let Some(file) = found else {
+            return Self::parse("countersign.toml", "", Path::new("."), overrides);
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| ConfigError::Unreadable {
+            file: file.clone(),
+            error,
+        })?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        Self::parse(&file.display().to_string(), &text, folder, overrides)
+    }
+
+    /// Reads the text of a settings file; `file` is its name in errors.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        overrides: Vec<Override>,
+    ) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(file, text, folder, overrides)
+            .map_err(|complaint| ConfigError::Wrong(vec![complaint]))?;
+        let config = Self::read(&mut reader);
+        let complaints = reader.finish();
+        if complaints.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Wrong(complaints))
+        }
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        let data_dir = value_or(reader.path("data_dir"), || PathBuf::from("/var/lib/countersign"));
+        let mut config = Self {
+            data_dir,
+            listen: read_listen(reader),
+            api: read_api(reader),
+            upstream: read_upstream(reader),
+            rules: read_rules(reader),
+            limits: read_limits(reader),
+            audit: value_or(
+                reader.choice(
+                    "audit.mode",
+                    &[("ordered", AuditMode::Ordered), ("durable", AuditMode::Durable)],
+                ),
+                || AuditMode::Ordered,
+            ),
+            log: read_log(reader),
+            warnings: Vec::new(),
+        };
+        if config.listen.address == config.api.address && config.api.address.port() != 0 {
+            let message = format!("`listen` and `api` both want {}", config.api.address);
+            let place = reader.table_place("api");
+            reader.complain(&place, message, "give `api.address` a port of its own");
+        }
+        config.warnings = config.unwise();
+        config
+    }
+
+    /// What works but should be known to whoever starts it.
+    fn unwise(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.api.address.ip().is_loopback() && self.api.certificate.is_none() {
+            warnings.push(format!(
+                "the API listens on {} without TLS: tokens cross the network in the clear; set api.cert_file",
+                self.api.address
+            ));
+        }
+        if !self.listen.address.ip().is_loopback() && self.listen.tls == ListenTls::Off {
+            warnings.push(format!(
+                "the proxy listens on {} without TLS: statements cross the network in the clear; set listen.tls",
+                self.listen.address
+            ));
+        }
+        let keys = [self.listen.tls.certificate(), self.api.certificate.as_ref()];
+        let passwords = self.upstream.users.iter().filter_map(|user| user.password.file());
+        for file in keys
+            .into_iter()
+            .flatten()
+            .map(|pair| pair.key_file.as_path())
+            .chain(passwords)
+        {
+            if is_readable_by_others(file) {
+                warnings.push(format!(
+                    "`{}` holds a secret and every user of this machine can read it; run: chmod o= '{}'",
+                    file.display(),
+                    file.display()
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+impl ListenTls {
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Off => None,
+            Self::Offered(pair) | Self::Required(pair) => Some(pair),
+        }
+    }
+}
+
+impl Secret {
+    /// The secret itself; of a file the text without its last line break.
+    pub fn read(&self) -> Result<Zeroizing<String>, ConfigError> {
+        match self {
+            Self::None => Ok(Zeroizing::new(String::new())),
+            Self::Given(secret) => Ok(secret.clone()),
+            Self::File(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+                    file: file.clone(),
+                    error,
+                })?;
+                let text = Zeroizing::new(text);
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+            }
+        }
+    }
+
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Given(_) | Self::None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "File({})", file.display()),
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::None => f.write_str("None"),
+        }
+    }
+}
+
+fn is_readable_by_others(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+fn value_or<T>(found: Option<Found<T>>, default: impl FnOnce() -> T) -> T {
+    found.map_or_else(default, |found| found.value)
+}
+
+fn read_certificate(reader: &mut Reader, section: &str) -> Option<(Certificate, Place)> {
+    let cert = reader.path(&format!("{section}.cert_file"));
+    let key = reader.path(&format!("{section}.key_file"));
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some((
+            Certificate {
+                cert_file: cert.value,
+                key_file: key.value,
+            },
+            cert.place,
+        )),
+        (Some(cert), None) => {
+            let message = format!("`{section}.cert_file` is given without `key_file`");
+            reader.complain(
+                &cert.place,
+                message,
+                "name the file of its private key in `key_file`",
+            );
+            None
+        }
+        (None, Some(key)) => {
+            let message = format!("`{section}.key_file` is given without `cert_file`");
+            reader.complain(
+                &key.place,
+                message,
+                "name the file of its certificate in `cert_file`",
+            );
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum TlsWord {
+    Off,
+    Offered,
+    Required,
+}
+
+fn read_listen(reader: &mut Reader) -> Listen {
+    let address = value_or(reader.address("listen.address"), || {
+        SocketAddr::from(([127, 0, 0, 1], 6432))
+    });
+    let words = [
+        ("off", TlsWord::Off),
+        ("offered", TlsWord::Offered),
+        ("required", TlsWord::Required),
+    ];
+    let word = reader.choice("listen.tls", &words);
+    let complaints = reader.complaints.len();
+    let certificate = read_certificate(reader, "listen");
+    let tls = match (word, certificate) {
+        (None, None)
+        | (
+            Some(Found {
+                value: TlsWord::Off, ..
+            }),
+            None,
+        ) => ListenTls::Off,
+        (
+            None
+            | Some(Found {
+                value: TlsWord::Offered,
+                ..
+            }),
+            Some((pair, _)),
+        ) => ListenTls::Offered(pair),
+        (
+            Some(Found {
+                value: TlsWord::Required,
+                ..
+            }),
+            Some((pair, _)),
+        ) => ListenTls::Required(pair),
+        (
+            Some(Found {
+                value: TlsWord::Off,
+                place,
+            }),
+            Some(_),
+        ) => {
+            let message = "`tls` is off, yet `cert_file` is given";
+            reader.complain(
+                &place,
+                message,
+                "write `tls = \"offered\"` or `\"required\"`, or take the files out",
+            );
+            ListenTls::Off
+        }
+        (
+            Some(Found {
+                value: TlsWord::Offered | TlsWord::Required,
+                place,
+            }),
+            None,
+        ) => {
+            if reader.complaints.len() == complaints {
+                let message = "`tls` needs a certificate";
+                reader.complain(&place, message, "name `cert_file` and `key_file` in `[listen]`");
+            }
+            ListenTls::Off
+        }
+    };
+    Listen { address, tls }
+}
+
+fn read_api(reader: &mut Reader) -> Api {
+    let address = value_or(reader.address("api.address"), || {
+        SocketAddr::from(([127, 0, 0, 1], 6480))
+    });
+    let certificate = read_certificate(reader, "api").map(|(pair, _)| pair);
+    Api { address, certificate }
+}
+
+fn read_upstream(reader: &mut Reader) -> Upstream {
+    let words = [
+        ("disable", UpstreamTls::Disable),
+        ("require", UpstreamTls::Require),
+        ("verify-ca", UpstreamTls::VerifyCa),
+        ("verify-full", UpstreamTls::VerifyFull),
+    ];
+    let tls = reader.choice("upstream.tls", &words);
+    let ca_file = reader.path("upstream.ca_file");
+    match (&tls, &ca_file) {
+        (
+            Some(Found {
+                value: UpstreamTls::VerifyCa,
+                place,
+            }),
+            None,
+        ) => {
+            let message = "`tls = \"verify-ca\"` needs an authority to verify against";
+            reader.complain(
+                place,
+                message,
+                "name its certificate in `ca_file`, or write `verify-full`",
+            );
+        }
+        (
+            Some(Found {
+                value: UpstreamTls::Disable | UpstreamTls::Require,
+                ..
+            })
+            | None,
+            Some(ca),
+        ) => {
+            let message = "`ca_file` is given, but `tls` verifies nothing";
+            reader.complain(
+                &ca.place,
+                message,
+                "write `tls = \"verify-full\"` or `\"verify-ca\"`",
+            );
+        }
+        (Some(_) | None, Some(_) | None) => {}
+    }
+    Upstream {
+        name: value_or(reader.text("upstream.name"), || "main".to_owned()),
+        host: value_or(reader.text("upstream.host"), || "127.0.0.1".to_owned()),
+        port: value_or(reader.integer("upstream.port", 1..=65535), || 5432) as u16,
+        tls: value_or(tls, || UpstreamTls::Disable),
+        ca_file: ca_file.map(|found| found.value),
+        databases: value_or(reader.list("upstream.databases"), Vec::new),
+        users: read_upstream_users(reader),
+    }
+}
+
+fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {
+    let mut users: Vec<UpstreamUser> = Vec::new();
+    for number in 0..reader.count("upstream.users") {
+        let table = format!("upstream.users.{number}");
+        let place = reader.table_place(&table);
+        let key = |key: &str| format!("{table}.{key}");
+        let name = reader.text(&key("name"));
+        let file = reader.path(&key("password_file"));
+        reader.forbid(
+            &key("password"),
+            "a password does not belong into the settings file",
+            "write it to a file of its own and name that in `password_file`",
+        );
+        let Some(Found { value: name, place }) = name else {
+            reader.complain(
+                &place,
+                "`[[upstream.users]]` without a `name`",
+                "write `name = \"…\"`",
+            );
+            continue;
+        };
+        if users.iter().any(|user| user.name == name) {
+            reader.complain(
+                &place,
+                format!("user `{name}` is named twice"),
+                "keep one of the two",
+            );
+        }
+        let given = reader.text(&format!("upstream.users.{}.password", variable_word(&name)));
+        let password = match (given, file) {
+            (Some(given), _) => Secret::Given(Zeroizing::new(given.value)),
+            (None, Some(file)) => Secret::File(file.value),
+            (None, None) => Secret::None,
+        };
+        users.push(UpstreamUser { name, password });
+    }
+    users.extend(users_of_variables(reader));
+    users
+}
+
+/// Users that no file names, by `COUNTERSIGN__UPSTREAM__USERS__APP__PASSWORD` or `…__PASSWORD_FILE` alone.
+fn users_of_variables(reader: &mut Reader) -> Vec<UpstreamUser> {
+    let mut names: Vec<String> = reader
+        .rest_under("upstream.users")
+        .iter()
+        .filter_map(|rest| {
+            rest.strip_suffix(".password")
+                .or(rest.strip_suffix(".password_file"))
+        })
+        .filter(|name| !name.contains('.') && name.parse::<usize>().is_err())
+        .map(str::to_owned)
+        .collect();
+    names.dedup();
+    let mut user = |name: String| {
+        let given = reader.text(&format!("upstream.users.{name}.password"));
+        let file = reader.path(&format!("upstream.users.{name}.password_file"));
+        let password = match (given, file) {
+            (Some(given), _) => Secret::Given(Zeroizing::new(given.value)),
+            (None, Some(file)) => Secret::File(file.value),
+            (None, None) => Secret::None,
+        };
+        UpstreamUser { name, password }
+    };
+    names.into_iter().map(&mut user).collect()
+}
+
+/// How the name of a user is written inside the name of a variable, in lower case.
+fn variable_word(name: &str) -> String {
+    let letter = |letter: char| {
+        if letter.is_ascii_alphanumeric() {
+            letter.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(letter).collect()
+}
+
+fn read_rules(reader: &mut Reader) -> RulesFile {
+    let Some(Found { value, place }) = reader.text("rules.file") else {
+        return RulesFile::Shipped("default".to_owned());
+    };
+    if ["default", "strict", "observe"].contains(&value.as_str()) {
+        return RulesFile::Shipped(value);
+    }
+    if !value.contains('/') && !value.ends_with(".toml") {
+        let message = format!("no rules named `{value}` are shipped");
+        reader.complain(
+            &place,
+            message,
+            "write `default`, `strict`, `observe` or the path of a file",
+        );
+    }
+    RulesFile::File(reader.resolve(Found { value, place }).value)
+}
+
+fn read_limits(reader: &mut Reader) -> Limits {
+    const DAY_SECONDS: i64 = 86_400;
+    let seconds = |reader: &mut Reader, key: &str, default: u64| {
+        let found = reader.integer(&format!("limits.{key}"), 1..=7 * DAY_SECONDS);
+        let place = found.as_ref().map_or(Place::Default, |found| found.place.clone());
+        let value = found.map_or(default, |found| u64::try_from(found.value).unwrap_or(default));
+        Found {
+            value: Duration::from_secs(value),
+            place,
+        }
+    };
+    let count = |reader: &mut Reader, key: &str, range, default: usize| {
+        let found = reader.integer(&format!("limits.{key}"), range);
+        found.map_or(default, |found| usize::try_from(found.value).unwrap_or(default))
+    };
+    let wait = seconds(reader, "wait_seconds", 900);
+    let wait_mcp = seconds(reader, "wait_mcp_seconds", 25);
+    let wait_transaction = seconds(reader, "wait_transaction_seconds", 60);
+    let expires = seconds(reader, "expires_seconds", 1800);
+    let waits = [
+        ("wait_seconds", &wait),
+        ("wait_mcp_seconds", &wait_mcp),
+        ("wait_transaction_seconds", &wait_transaction),
+    ];
+    for (key, wait) in waits {
+        if wait.value > expires.value {
+            // The default is nobody's mistake: complain of the line that somebody wrote.
+            let place = if wait.place == Place::Default {
+                &expires.place
+            } else {
+                &wait.place
+            };
+            let (wait, expires) = (wait.value.as_secs(), expires.value.as_secs());
+            let message = format!("`{key}` is {wait}, longer than `expires_seconds`, which is {expires}");
+            reader.complain(
+                place,
+                message,
+                format!("make `{key}` at most {expires}, or raise `expires_seconds`"),
+            );
+        }
+    }
+    Limits {
+        connections: count(reader, "connections", 1..=100_000, 1000),
+        held_per_principal: count(reader, "held_per_principal", 1..=10_000, 20),
+        login: seconds(reader, "login_seconds", 10).value,
+        wait: wait.value,
+        wait_mcp: wait_mcp.value,
+        wait_transaction: wait_transaction.value,
+        expires: expires.value,
+        grant: seconds(reader, "grant_seconds", 1800).value,
+        session_buffer_bytes: count(reader, "session_buffer_bytes", 2 << 20..=1 << 30, 4 << 20),
+    }
+}
+
+fn read_log(reader: &mut Reader) -> telemetry::Settings {
+    use telemetry::{Format, Settings};
+    use tracing::Level;
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    Settings {
+        level: value_or(reader.choice("log.level", &levels), || Level::INFO),
+        format: value_or(
+            reader.choice("log.format", &[("text", Format::Text), ("json", Format::Json)]),
+            || Format::Text,
+        ),
+    }
+}
