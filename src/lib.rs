@@ -23,6 +23,7 @@
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
 
 pub mod audit;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod desk;

@@ -1,0 +1,140 @@
+//! A scratch PostgreSQL with the sample shop, its own log readable by the test.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use countersign::cli::demo::postgres::{ScratchServer, ScratchSettings};
+use countersign::cli::demo::shop::{self, Shop};
+
+/// The countersign binary of this build.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A server of the test's own, with the sample shop in it. Gone when dropped.
+pub struct Postgres {
+    server: ScratchServer,
+    owner_password: String,
+}
+
+impl Postgres {
+    /// Every statement that reaches this server is in `log()`.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As `start`, with further lines of postgresql.conf.
+    pub fn start_with(configuration: &[(&str, &str)]) -> Self {
+        let template = template();
+        let owner_password = read(&template.join("owner-password"));
+        let log_settings = [
+            ("log_statement", "all"),
+            ("log_min_messages", "info"),
+            ("log_line_prefix", "%u@%d "),
+        ];
+        let lines = log_settings.iter().chain(configuration);
+        let settings = ScratchSettings {
+            program: PathBuf::from(PROGRAM),
+            configuration: lines
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            template: Some(template),
+        };
+        let server = ScratchServer::start(&settings).unwrap_or_else(|error| panic!("no server: {error}"));
+        Postgres {
+            server,
+            owner_password,
+        }
+    }
+
+    pub fn server(&self) -> &ScratchServer {
+        &self.server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub fn owner_password(&self) -> &str {
+        &self.owner_password
+    }
+
+    /// The sample database as the owner of its schema: what a proxied agent is mapped to.
+    pub fn owner_url(&self) -> String {
+        self.server.url(shop::OWNER, &self.owner_password, shop::DATABASE)
+    }
+
+    /// The sample database as superuser.
+    pub fn superuser_url(&self) -> String {
+        self.server.superuser_url(shop::DATABASE)
+    }
+
+    /// A connection past the proxy, as the owner.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        connect(&self.owner_url()).await
+    }
+
+    /// A connection past the proxy, as superuser.
+    pub async fn connect_as_superuser(&self) -> tokio_postgres::Client {
+        connect(&self.superuser_url()).await
+    }
+
+    /// The server's own log: `LOG:  statement: …` and `LOG:  execute NAME: …`, one line per statement received.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Whether this text has reached the server. Ask after something that the server answered later.
+    pub fn has_seen(&self, text: &str) -> bool {
+        self.log().contains(text)
+    }
+}
+
+/// A client on any connection string; its connection is driven in the background.
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .expect("connects");
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits for something that another process does, up to ten seconds.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The cluster that every test copies: made by the first test that needs it, one for each user and version of the shop.
+fn template() -> PathBuf {
+    let version = std::fs::metadata("src/cli/demo/shop.sql").and_then(|file| file.modified());
+    let stamp = version
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let user = rustix::process::geteuid().as_raw();
+    let name = format!("cluster-{user}-{}", stamp.map_or(0, |stamp| stamp.as_secs()));
+    let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if !template.exists() {
+        make_template(&template);
+    }
+    template
+}
+
+fn make_template(template: &Path) {
+    let settings = ScratchSettings {
+        program: PathBuf::from(PROGRAM),
+        configuration: Vec::new(),
+        template: None,
+    };
+    let server = ScratchServer::start(&settings).unwrap_or_else(|error| panic!("no server: {error}"));
+    let shop = Shop::open(&server).unwrap_or_else(|error| panic!("no sample database: {error}"));
+    let secrets = [("owner-password", shop.owner_password.as_str())];
+    server
+        .save_as_template(template, &secrets)
+        .unwrap_or_else(|error| panic!("no template: {error}"));
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
