@@ -34,3 +34,4 @@ pub mod policy;
 pub mod sql;
 pub mod store;
 pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! Bytes to messages and back. Never opens a socket, reads a clock or has an opinion.
+//! Read `bytes.rs`, then `postgres/`.
+
+pub mod bytes;
+pub mod postgres;
