@@ -1,3 +1,6 @@
-//! Who is speaking. Never opens a file: records come from the store. Read `principal.rs` next.
+//! Who is speaking, who may decide, and how a secret is recognised.
+//! Never opens a file: records come from the store. Read `principal.rs` next, then `directory.rs`.
 
+pub mod directory;
 pub mod principal;
+pub mod secret;

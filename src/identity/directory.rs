@@ -1,0 +1,337 @@
+//! Agents, people, their roles and scopes; who may decide what (promise 4, in one place).
+//! Never reads the store: records are handed in. Read `secret.rs` next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::identity::principal::{PersonName, PrincipalName, Profile};
+use crate::identity::secret::ScramVerifier;
+
+/// An agent's credential and what it reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    pub name: PrincipalName,
+    /// The person who answers for it.
+    pub owner: PersonName,
+    /// Everybody who created or rotated it, and so has seen its secret.
+    pub has_seen_secret: BTreeSet<PersonName>,
+    /// The person in whose name it works, if there is one.
+    pub acts_for: Option<PersonName>,
+    pub verifier: ScramVerifier,
+    /// Databases it may connect to; empty: all.
+    pub databases: Vec<String>,
+    /// The user of the database that it maps to.
+    pub database_user: String,
+    pub profile: Profile,
+    pub labels: BTreeMap<String, String>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked: bool,
+}
+
+/// What is asked for when an agent is added.
+#[derive(Clone, Debug)]
+pub struct NewAgent {
+    pub name: PrincipalName,
+    pub owner: PersonName,
+    pub acts_for: Option<PersonName>,
+    pub databases: Vec<String>,
+    pub database_user: String,
+    pub profile: Profile,
+    pub labels: BTreeMap<String, String>,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewPerson {
+    pub name: PersonName,
+    pub roles: Vec<Role>,
+    pub groups: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    pub person: PersonName,
+    /// `None`: all that the person's roles give.
+    pub scopes: Option<Scopes>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a credential no longer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    #[error("the credential was revoked")]
+    Revoked,
+    #[error("the credential has expired")]
+    Expired,
+}
+
+/// Who has a stake in a request and so may not decide it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stakes {
+    pub principal: PrincipalName,
+    pub owner: PersonName,
+    pub has_seen_secret: BTreeSet<PersonName>,
+    pub acts_for: Option<PersonName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    Approver,
+    Auditor,
+    Admin,
+}
+
+/// Somebody with a token for the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub name: PersonName,
+    pub roles: BTreeSet<Role>,
+    /// Groups that rules name; the names of the roles count as groups too.
+    pub groups: BTreeSet<String>,
+    pub active: bool,
+}
+
+/// What a token may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// See requests.
+    Read,
+    /// Approve and deny.
+    Decide,
+    /// Query the log.
+    Log,
+    /// Manage people, agents and grants.
+    Manage,
+}
+
+/// What a token may be used for, never more than its person's roles give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(BTreeSet<Scope>);
+
+/// Why a person may not decide a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhyNot {
+    #[error("`{0}` is not active")]
+    Inactive(PersonName),
+    #[error("`{0}` has neither the role approver nor admin")]
+    NotAnApprover(PersonName),
+    #[error("`{0}` owns the agent")]
+    OwnsTheAgent(PersonName),
+    #[error("`{0}` created or rotated the agent's secret, and so has seen it")]
+    HasSeenTheSecret(PersonName),
+    #[error("the agent acts for `{0}`")]
+    IsActedFor(PersonName),
+    #[error("`{0}` has the agent's own name")]
+    IsTheAgent(PersonName),
+    #[error("`{0}` is in none of the groups that may decide: {groups}", groups = .1.join(", "))]
+    NotInAGroup(PersonName, Vec<String>),
+    #[error("`{0}` has approved already; another person is needed")]
+    HasApproved(PersonName),
+}
+
+impl Agent {
+    pub fn stakes(&self) -> Stakes {
+        Stakes {
+            principal: self.name.clone(),
+            owner: self.owner.clone(),
+            has_seen_secret: self.has_seen_secret.clone(),
+            acts_for: self.acts_for.clone(),
+        }
+    }
+
+    /// Why it may no longer log in or run anything, if so.
+    pub fn ended(&self, now: Timestamp) -> Option<Ended> {
+        if self.revoked {
+            Some(Ended::Revoked)
+        } else {
+            self.expires_at.filter(|end| *end <= now).map(|_| Ended::Expired)
+        }
+    }
+
+    pub fn may_connect_to(&self, database: &str) -> bool {
+        self.databases.is_empty() || self.databases.iter().any(|allowed| allowed == database)
+    }
+}
+
+/// Whether `person` may decide what `stakes` describe, under a rule that names the groups `approvers`.
+pub fn may_decide(person: &Person, stakes: &Stakes, approvers: &[String]) -> Result<(), WhyNot> {
+    let name = || person.name.clone();
+    if !person.active {
+        Err(WhyNot::Inactive(name()))
+    } else if person.name == stakes.owner {
+        Err(WhyNot::OwnsTheAgent(name()))
+    } else if stakes.has_seen_secret.contains(&person.name) {
+        Err(WhyNot::HasSeenTheSecret(name()))
+    } else if stakes.acts_for.as_ref() == Some(&person.name) {
+        Err(WhyNot::IsActedFor(name()))
+    } else if person.name.as_str() == stakes.principal.as_str() {
+        Err(WhyNot::IsTheAgent(name()))
+    } else if !person.scopes().has(Scope::Decide) {
+        Err(WhyNot::NotAnApprover(name()))
+    } else if !approvers.is_empty() && !approvers.iter().any(|group| person.is_in(group)) {
+        Err(WhyNot::NotInAGroup(name(), approvers.to_vec()))
+    } else {
+        Ok(())
+    }
+}
+
+impl Person {
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.contains(group) || self.roles.iter().any(|role| role.as_str() == group)
+    }
+
+    /// All that its roles give.
+    pub fn scopes(&self) -> Scopes {
+        Scopes(
+            self.roles
+                .iter()
+                .flat_map(|role| role.gives().iter().copied())
+                .collect(),
+        )
+    }
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Approver, Self::Auditor, Self::Admin];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approver => "approver",
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    const fn gives(self) -> &'static [Scope] {
+        match self {
+            Self::Approver => &[Scope::Read, Scope::Decide],
+            Self::Auditor => &[Scope::Read, Scope::Log],
+            Self::Admin => &[Scope::Read, Scope::Decide, Scope::Log, Scope::Manage],
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Read, Self::Decide, Self::Log, Self::Manage];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Decide => "decide",
+            Self::Log => "log",
+            Self::Manage => "manage",
+        }
+    }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Scopes {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.0.contains(&scope)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).copied().collect())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> PersonName {
+        PersonName::parse(text).expect("a valid name")
+    }
+
+    fn person(text: &str, roles: &[Role], groups: &[&str]) -> Person {
+        Person {
+            name: name(text),
+            roles: roles.iter().copied().collect(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            active: true,
+        }
+    }
+
+    fn stakes() -> Stakes {
+        Stakes {
+            principal: PrincipalName::parse("bot").expect("a valid name"),
+            owner: name("olga"),
+            has_seen_secret: [name("carl"), name("rita")].into(),
+            acts_for: Some(name("anna")),
+        }
+    }
+
+    #[test]
+    fn nobody_with_a_stake_decides_whatever_the_role() {
+        for role in Role::ALL {
+            let check = |who| may_decide(&person(who, &[role, Role::Approver], &[]), &stakes(), &[]);
+            assert_eq!(check("olga"), Err(WhyNot::OwnsTheAgent(name("olga"))));
+            assert_eq!(check("carl"), Err(WhyNot::HasSeenTheSecret(name("carl"))));
+            assert_eq!(check("rita"), Err(WhyNot::HasSeenTheSecret(name("rita"))));
+            assert_eq!(check("anna"), Err(WhyNot::IsActedFor(name("anna"))));
+            assert_eq!(check("bot"), Err(WhyNot::IsTheAgent(name("bot"))));
+            assert_eq!(check("dora"), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_auditor_or_an_inactive_person_does_not_decide() {
+        let auditor = person("dora", &[Role::Auditor], &[]);
+        assert_eq!(
+            may_decide(&auditor, &stakes(), &[]),
+            Err(WhyNot::NotAnApprover(name("dora")))
+        );
+        let mut gone = person("dora", &[Role::Approver], &[]);
+        gone.active = false;
+        assert_eq!(
+            may_decide(&gone, &stakes(), &[]),
+            Err(WhyNot::Inactive(name("dora")))
+        );
+    }
+
+    #[test]
+    fn a_named_group_excludes_everybody_else() {
+        let groups = ["dba".to_owned(), "security".to_owned()];
+        let dora = person("dora", &[Role::Approver], &["dba"]);
+        assert_eq!(may_decide(&dora, &stakes(), &groups), Ok(()));
+        let root = person("root", &[Role::Admin], &[]);
+        let expected = WhyNot::NotInAGroup(name("root"), groups.to_vec());
+        assert_eq!(may_decide(&root, &stakes(), &groups), Err(expected));
+        assert_eq!(may_decide(&root, &stakes(), &["admin".to_owned()]), Ok(()));
+    }
+}

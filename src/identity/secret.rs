@@ -1,0 +1,179 @@
+//! Password verifiers and API tokens: made, compared, never printed.
+//! Never draws a random number: randomness comes in as bytes. Read `directory.rs` next.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Rounds of PBKDF2; PostgreSQL's own default. The secret is 256 random bits, so more would only slow log-ins.
+pub const SCRAM_ITERATIONS: u32 = 4096;
+
+/// What the proxy keeps of an agent's secret to check SCRAM-SHA-256 log-ins.
+/// Shape: `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, base 64.
+/// Source: PostgreSQL docs, catalog-pg-authid.html
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramVerifier {
+    pub iterations: u32,
+    pub salt: Vec<u8>,
+    pub stored_key: [u8; 32],
+    pub server_key: [u8; 32],
+}
+
+impl ScramVerifier {
+    /// Takes milliseconds; not for wire threads.
+    pub fn make(password: &str, salt: [u8; 16]) -> Self {
+        let mut salted = Zeroizing::new([0; 32]);
+        pbkdf2::pbkdf2_hmac::<Sha256>(
+            password.as_bytes(),
+            &salt,
+            SCRAM_ITERATIONS,
+            salted.as_mut_slice(),
+        );
+        let client_key = Zeroizing::new(hmac(salted.as_slice(), b"Client Key"));
+        Self {
+            iterations: SCRAM_ITERATIONS,
+            salt: salt.to_vec(),
+            stored_key: Sha256::digest(client_key.as_slice()).into(),
+            server_key: hmac(salted.as_slice(), b"Server Key"),
+        }
+    }
+
+    /// Reads what `Display` writes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (head, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
+        let (iterations, salt) = head.split_once(':')?;
+        let (stored, server) = keys.split_once(':')?;
+        Some(Self {
+            iterations: iterations.parse().ok().filter(|count| *count > 0)?,
+            salt: STANDARD.decode(salt).ok()?,
+            stored_key: STANDARD.decode(stored).ok()?.try_into().ok()?,
+            server_key: STANDARD.decode(server).ok()?.try_into().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (salt, stored) = (STANDARD.encode(&self.salt), STANDARD.encode(self.stored_key));
+        write!(
+            f,
+            "SCRAM-SHA-256${}:{salt}${stored}:{}",
+            self.iterations,
+            STANDARD.encode(self.server_key)
+        )
+    }
+}
+
+impl fmt::Debug for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScramVerifier(…)")
+    }
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text);
+    mac.finalize().into_bytes().into()
+}
+
+/// A secret in plain text, shown once to the person who asked for it. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// An agent's password: 43 characters that need no quoting in a URL.
+    pub fn agent(random: [u8; 32]) -> Self {
+        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// An API token: `cs_` and 43 characters that need no quoting in a URL.
+    pub fn token(random: [u8; 32]) -> Self {
+        Self(Zeroizing::new(format!("cs_{}", URL_SAFE_NO_PAD.encode(random))))
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// SHA-256 of a token: all that is kept of it. 256 random bits need no salt.
+#[derive(Clone, Copy)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// `None` if the text has not the shape of a token.
+    pub fn of(token: &str) -> Option<Self> {
+        let random = token.strip_prefix("cs_")?;
+        URL_SAFE_NO_PAD
+            .decode(random)
+            .ok()
+            .filter(|bytes| bytes.len() == 32)?;
+        Some(Self(Sha256::digest(token.as_bytes()).into()))
+    }
+
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenHash {}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7677, section 3: user `user`, password `pencil`.
+    #[test]
+    fn a_verifier_holds_the_keys_of_rfc_7677() {
+        let salt: [u8; 16] = STANDARD
+            .decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+            .expect("base 64")
+            .try_into()
+            .expect("16 bytes");
+        let verifier = ScramVerifier::make("pencil", salt);
+        let text = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        assert_eq!(verifier.to_string(), text);
+        assert_eq!(ScramVerifier::parse(text), Some(verifier));
+        assert_eq!(ScramVerifier::parse("SCRAM-SHA-256$0:AA==$AA==:AA=="), None);
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash_only() {
+        let token = Secret::token([7; 32]);
+        assert_eq!(token.reveal().len(), 46);
+        assert_eq!(TokenHash::of(token.reveal()), TokenHash::of(token.reveal()));
+        assert_ne!(
+            TokenHash::of(token.reveal()),
+            TokenHash::of(Secret::token([8; 32]).reveal())
+        );
+        assert_eq!(TokenHash::of(Secret::agent([7; 32]).reveal()), None);
+        assert!(!format!("{token:?}").contains("Bw"));
+    }
+}
