@@ -1,1 +1,293 @@
-//! (in work)
+//! The one path from statement to permit: ask, decide, claim, run, finish; each step stored, then logged.
+//! Never forwards a byte, never judges a statement. Read `core.rs` next, then `waiters.rs` and `expiry.rs`.
+//!
+//! Why one thread: the store has one writer and the order of a held run is a sequence; every caller gets its answer
+//! through a channel, so that no wire thread touches SQLite or fsync.
+
+mod core;
+mod thread;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub use self::core::Core;
+pub use self::thread::Desk;
+use crate::clock::Timestamp;
+pub use crate::hold::Transaction;
+use crate::hold::{Digest, HeldRequest, Parameter, Permit, RequestId, StateKind};
+use crate::identity::directory::WhyNot;
+pub use crate::identity::directory::{NewAgent, NewPerson, NewToken};
+use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
+use crate::policy::Verdict;
+use crate::sql::action::Judgement;
+
+/// The desk's part of the settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Undecided requests that one principal may have.
+    pub held_per_principal_max: u32,
+    /// How long an approval that nobody waited for lets the same bytes through.
+    pub grant_life: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            held_per_principal_max: 20,
+            grant_life: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// Now, on both clocks. `boot` counts since the machine started and goes on while it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub wall: Timestamp,
+    pub boot: Duration,
+}
+
+/// A statement that the rules hold, as the session puts it to the desk.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub peer: Arc<Peer>,
+    pub attempt: AttemptId,
+    pub digest: Digest,
+    /// The bytes as they came; the desk masks secrets before it keeps them.
+    pub text: Vec<u8>,
+    pub judgement: Arc<Judgement>,
+    pub verdict: Verdict,
+    pub parameters: Vec<Parameter>,
+    pub transaction: Transaction,
+    pub claimed: BTreeMap<String, String>,
+    /// Session facts that are shown and are in the digest: search_path, role …
+    pub facts: BTreeMap<String, String>,
+    /// Identity of the names it resolves to.
+    pub names: String,
+    /// Generation of the rules that held it.
+    pub rules: [u8; 32],
+    /// How long the session waits.
+    pub wait: Duration,
+    /// How long a person may decide.
+    pub expires: Duration,
+    /// `simple` or `extended`.
+    pub protocol: &'static str,
+    pub copies_in: bool,
+}
+
+/// What becomes of an `Ask`.
+#[derive(Debug)]
+pub enum Asked {
+    Parked(Parked),
+    /// An approval was waiting for these bytes: run them now.
+    Granted(Permit, RequestId),
+}
+
+/// A statement that waits. Dropping `woken` without a word counts as leaving.
+#[derive(Debug)]
+pub struct Parked {
+    pub request: RequestId,
+    pub reattached: bool,
+    pub wait: Duration,
+    pub woken: oneshot::Receiver<Wake>,
+}
+
+/// Sent to a waiting session, once, when what it tells is in store and log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    Approved {
+        by: Vec<String>,
+        reason: String,
+    },
+    Denied {
+        by: String,
+        reason: String,
+    },
+    Expired,
+    Withdrawn {
+        why: String,
+    },
+    /// The proxy stops; the request is detached.
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detach {
+    ClientLeft,
+    WaitOver,
+}
+
+/// How a run ended, as the session saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    Finished {
+        rows: Option<u64>,
+        tag: String,
+    },
+    Failed {
+        sqlstate: String,
+        message: String,
+    },
+    /// The server was lost while it ran.
+    Unknown {
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("{limit} statements of this principal wait already")]
+    TooMany { limit: u32 },
+    #[error("audit log unavailable, statement not run")]
+    LogUnavailable,
+    #[error("store unavailable, statement not run")]
+    StoreUnavailable,
+    #[error("the credential was revoked or has expired")]
+    CredentialEnded,
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+/// Why an approved statement is not started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotStarted {
+    #[error("no such request")]
+    NotFound,
+    #[error("the request is {0}")]
+    NotApproved(StateKind),
+    #[error("{why}: a fresh decision is needed")]
+    Stale { why: String },
+    #[error("the credential was revoked or has expired")]
+    CredentialEnded,
+    #[error("audit log unavailable, statement not run")]
+    LogUnavailable,
+    #[error("store unavailable, statement not run")]
+    StoreUnavailable,
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskError {
+    #[error("no such request")]
+    NotFound,
+    #[error("the cursor is not one that a list gave")]
+    BadCursor,
+    #[error("audit log unavailable")]
+    LogUnavailable,
+    #[error("store unavailable")]
+    StoreUnavailable,
+    #[error("another process serves this data folder")]
+    AlreadyServed,
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Approve,
+    Deny,
+}
+
+/// What one decision covers. Runs of several statements come later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecisionScope {
+    #[default]
+    Once,
+}
+
+/// What a person says of a request. `by` is the person whose token it was.
+#[derive(Clone, Debug)]
+pub struct Decide {
+    pub by: PersonName,
+    pub decision: Decision,
+    /// Must not be empty for a denial.
+    pub reason: String,
+    /// What the person was shown; compared when given.
+    pub digest: Option<Digest>,
+    /// The version that the person was shown; compared when given.
+    pub version: Option<u64>,
+    pub scope: DecisionScope,
+    /// `api`, `cli` …
+    pub channel: String,
+    /// The same key again gives the same answer again.
+    pub idempotency: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecideError {
+    #[error("no such request")]
+    NotFound,
+    #[error("the request is {state} already{by}", by = .by.as_ref().map(|by| format!(", decided by `{by}`")).unwrap_or_default())]
+    AlreadyDecided {
+        by: Option<PersonName>,
+        state: StateKind,
+    },
+    #[error("what you were shown is not what waits now")]
+    Stale { digest: Digest, version: u64 },
+    #[error("{0}")]
+    NotPermitted(WhyNot),
+    #[error("nobody waits, and its transaction had written: it can be approved only while its client waits")]
+    NobodyWaits,
+    #[error("a denial needs a reason")]
+    ReasonMissing,
+    #[error("audit log unavailable, nothing decided")]
+    LogUnavailable,
+    #[error("store unavailable, nothing decided")]
+    StoreUnavailable,
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+/// Which requests to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFilter {
+    /// Empty: all.
+    pub states: Vec<StateKind>,
+    pub principal: Option<String>,
+    pub database: Option<String>,
+    /// As `sql::action::Class` spells it.
+    pub class: Option<String>,
+    pub fingerprint: Option<[u8; 32]>,
+    /// 0 counts as 50; at most 500.
+    pub limit: usize,
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RequestPage {
+    pub items: Vec<HeldRequest>,
+    pub next_cursor: Option<String>,
+}
+
+/// A request has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeskEvent {
+    pub request: RequestId,
+    pub state: StateKind,
+    pub version: u64,
+    pub at: Timestamp,
+}
+
+/// A credential was revoked or has expired: its sessions end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialEnded {
+    pub principal: PrincipalName,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManageError {
+    #[error("`{0}` exists already")]
+    Exists(String),
+    #[error("there is no `{0}`")]
+    Unknown(String),
+    #[error("`{0}` was revoked; add an agent of another name")]
+    Revoked(String),
+    #[error("store unavailable")]
+    StoreUnavailable,
+    #[error("the proxy is stopping")]
+    Stopping,
+}

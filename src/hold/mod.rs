@@ -1,1 +1,17 @@
-//! (in work)
+//! The life of a parked statement, as pure moves: held, decided, claimed, run at most once.
+//! Never opens a file, reads a clock or draws a random number. Read `lifecycle.rs` next.
+
+mod digest;
+mod grant;
+mod lifecycle;
+mod permit;
+mod request;
+
+pub use digest::{Digest, DigestBuilder};
+pub use grant::{Changed, Presented, compare};
+pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
+pub use permit::{Claimed, Permit, claim};
+pub use request::{
+    Approval, ClaimId, HeldRequest, HeldStatement, Owner, Parameter, ParameterFormat, RequestId, Transaction,
+    masked,
+};

@@ -1,0 +1,82 @@
+//! The single right to run one statement. Never copied: it is consumed by the forwarding of the bytes.
+//! Made here alone, out of an allow of the rules or out of a claimed approval. Read `grant.rs` next.
+//!
+//! Why a value: a byte that goes upstream without a person's or a rule's consent must not compile.
+
+use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, RequestId, State, step};
+use crate::identity::principal::AttemptId;
+use crate::policy::Allowed;
+
+/// The right to forward the bytes of one attempt, once.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped is an approval that is lost"]
+pub struct Permit {
+    attempt: AttemptId,
+    request: Option<RequestId>,
+}
+
+/// Proof of the legal move from an approval to a run. It becomes a `Permit` when the move is stored and logged.
+#[derive(Debug)]
+pub struct Claimed {
+    request: RequestId,
+    attempt: AttemptId,
+}
+
+impl Permit {
+    /// The rules let it pass.
+    pub fn from_allow(_token: Allowed, attempt: AttemptId) -> Self {
+        Self {
+            attempt,
+            request: None,
+        }
+    }
+
+    /// A person let it pass, and the claim is stored and on disk in the log.
+    pub fn from_claim(claimed: Claimed) -> Self {
+        Self {
+            attempt: claimed.attempt,
+            request: Some(claimed.request),
+        }
+    }
+
+    pub fn attempt(&self) -> AttemptId {
+        self.attempt
+    }
+
+    /// The request whose approval it is; `None` if the rules let it pass.
+    pub fn request(&self) -> Option<RequestId> {
+        self.request
+    }
+}
+
+/// The start of a run: from an approval that its client waited for, or from a grant. `attempt` is the sending that runs.
+pub fn claim(
+    held: &HeldRequest,
+    claim: ClaimId,
+    attempt: AttemptId,
+) -> Result<(State, Claimed), IllegalMove> {
+    let event = match &held.state {
+        State::Grant { .. } => Event::Redeem { claim },
+        State::Pending
+        | State::Detached
+        | State::Approved { .. }
+        | State::Running { .. }
+        | State::Finished { .. }
+        | State::Failed { .. }
+        | State::OutcomeUnknown { .. }
+        | State::Denied { .. }
+        | State::Expired
+        | State::Withdrawn { .. }
+        | State::Stale { .. }
+        | State::Redeemed { .. }
+        | State::Lapsed { .. } => Event::Claim { claim },
+    };
+    let next = step(held.state.clone(), event)?;
+    Ok((
+        next,
+        Claimed {
+            request: held.id,
+            attempt,
+        },
+    ))
+}

@@ -1,0 +1,303 @@
+//! A parked statement and everything a reviewer is shown of it.
+//! Never holds a secret: passwords in a text are masked before it is kept. Read `lifecycle.rs` next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::hold::{Digest, State};
+use crate::identity::directory::Stakes;
+use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
+use crate::policy::{Risk, RuleName};
+use crate::sql::action::{Breadth, Class, FunctionName, Judgement, TableName};
+
+/// What people call a request: six Crockford base-32 characters, unique in the store. Shown as `7K3F9Q`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId([u8; 6]);
+
+impl RequestId {
+    /// The low 30 bits, five to a character.
+    pub fn from_random(bits: u32) -> Self {
+        let mut letters = [0; 6];
+        for (place, letter) in letters.iter_mut().rev().enumerate() {
+            *letter = CROCKFORD[(bits >> (place * 5)) as usize & 31];
+        }
+        Self(letters)
+    }
+
+    /// Reads six characters of either case; O is read as 0, I and L as 1, as Crockford has it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let letters: [u8; 6] = text.as_bytes().try_into().ok()?;
+        let mut read = [0; 6];
+        for (to, from) in read.iter_mut().zip(letters) {
+            *to = match from.to_ascii_uppercase() {
+                b'O' => b'0',
+                b'I' | b'L' => b'1',
+                other => other,
+            };
+        }
+        read.iter()
+            .all(|letter| CROCKFORD.contains(letter))
+            .then_some(Self(read))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("made of ASCII letters only")
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names one attempt at starting a run, so that an unclear commit can be settled by reading it. Shown as 16 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimId(pub u64);
+
+impl ClaimId {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| text.len() == 16)
+            .map(Self)
+    }
+}
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Which process holds the connection of a request; the epoch grows with every start of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub node: String,
+    pub epoch: u64,
+}
+
+/// The transaction that a statement was parked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Transaction {
+    Idle,
+    /// Something was forwarded since the last Sync; `wrote` if that may have written.
+    Implicit {
+        wrote: bool,
+    },
+    Open {
+        wrote: bool,
+        #[serde(with = "micros")]
+        opened_at: Timestamp,
+    },
+    Failed,
+}
+
+impl Transaction {
+    /// Whether what went before in it may have written: then it never becomes a grant.
+    pub fn has_written(self) -> bool {
+        match self {
+            Self::Idle | Self::Failed => false,
+            Self::Implicit { wrote } | Self::Open { wrote, .. } => wrote,
+        }
+    }
+}
+
+mod micros {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::clock::Timestamp;
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(at.micros())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(from).map(Timestamp::from_micros)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParameterFormat {
+    Text,
+    Binary,
+}
+
+/// One parameter value, as a reviewer is shown it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// `$1` is 1.
+    pub index: u16,
+    pub type_oid: u32,
+    pub type_name: String,
+    pub format: ParameterFormat,
+    /// Decoded; `None` is NULL, unless `hex` has the bytes.
+    pub value: Option<String>,
+    /// The raw bytes where they cannot be decoded.
+    pub hex: Option<String>,
+    /// Length of the raw value in bytes.
+    pub bytes: u64,
+}
+
+/// One statement of the held message, with what was judged of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldStatement {
+    /// The bytes as they came, secrets masked.
+    pub text: Vec<u8>,
+    pub class: Class,
+    pub breadth: Breadth,
+    pub verb: String,
+    pub tables: BTreeSet<TableName>,
+    pub functions: BTreeSet<FunctionName>,
+    pub reasons: Vec<String>,
+}
+
+/// What one person said of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    pub by: PersonName,
+    /// `false` is a denial.
+    pub approves: bool,
+    pub reason: String,
+    pub channel: String,
+    pub at: Timestamp,
+}
+
+/// A parked statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRequest {
+    pub id: RequestId,
+    pub state: State,
+    /// Grows with every change.
+    pub version: u64,
+    pub owner: Owner,
+    pub digest: Digest,
+    /// Who asks; session and source are those of the newest sending.
+    pub peer: Peer,
+    pub attempt: AttemptId,
+    /// `simple` or `extended`.
+    pub protocol: String,
+    /// The bytes as they came, secrets masked.
+    pub text: Vec<u8>,
+    pub statements: Vec<HeldStatement>,
+    /// The strictest class in it.
+    pub class: Class,
+    pub fingerprint: [u8; 32],
+    pub parameters: Vec<Parameter>,
+    pub transaction: Transaction,
+    pub copies_in: bool,
+    /// What the client says of itself: claimed, not verified.
+    pub claimed: BTreeMap<String, String>,
+    /// What the server says of the session: search_path, role …
+    pub facts: BTreeMap<String, String>,
+    /// Identity of the names it resolved to.
+    pub names: String,
+    /// Generation of the rules that held it.
+    pub rules: [u8; 32],
+    pub rule: RuleName,
+    pub risk: Risk,
+    pub reasons: Vec<String>,
+    /// Groups whose members may decide; empty: every approver.
+    pub approvers: Vec<String>,
+    pub approvals_needed: u32,
+    pub stakes: Stakes,
+    /// What people have said so far, oldest first.
+    pub decisions: Vec<Approval>,
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    /// Until when its client waits; in the past once it has left.
+    pub wait_ends_at: Timestamp,
+    /// Until when a person may decide.
+    pub expires_at: Timestamp,
+}
+
+impl HeldRequest {
+    /// The people who approved it, each once.
+    pub fn approved_by(&self) -> Vec<PersonName> {
+        let mut people: Vec<PersonName> = Vec::new();
+        for said in self.decisions.iter().filter(|said| said.approves) {
+            if !people.contains(&said.by) {
+                people.push(said.by.clone());
+            }
+        }
+        people
+    }
+}
+
+/// What stands in a text instead of a password or verifier.
+const MASK: &[u8] = b"********";
+
+/// `text` with every range that the judgement calls secret replaced by eight stars.
+pub fn masked(text: &[u8], judgement: &Judgement) -> Vec<u8> {
+    mask_within(text, 0..text.len(), judgement)
+}
+
+fn mask_within(text: &[u8], part: std::ops::Range<usize>, judgement: &Judgement) -> Vec<u8> {
+    let mut secrets: Vec<_> = judgement
+        .actions
+        .iter()
+        .flat_map(|action| action.secrets.iter().cloned())
+        .collect();
+    secrets.sort_by_key(|range| (range.start, range.end));
+    let mut shown = Vec::new();
+    let end = part.end.min(text.len());
+    let mut at = part.start.min(end);
+    for secret in secrets {
+        if secret.end <= at || secret.start >= end {
+            continue;
+        }
+        shown.extend_from_slice(&text[at..secret.start.max(at)]);
+        shown.extend_from_slice(MASK);
+        at = secret.end.min(end);
+    }
+    shown.extend_from_slice(&text[at..end]);
+    shown
+}
+
+impl HeldStatement {
+    /// The statements of a message, each with its own bytes.
+    pub fn of(text: &[u8], judgement: &Judgement) -> Vec<Self> {
+        judgement
+            .actions
+            .iter()
+            .map(|action| Self {
+                text: mask_within(text, action.span.clone(), judgement),
+                class: action.class,
+                breadth: action.breadth,
+                verb: action.verb.clone(),
+                tables: action.tables.clone(),
+                functions: action.functions.clone(),
+                reasons: action.reasons.clone(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_people_type_it() {
+        let id = RequestId::from_random(0x2a5f_1c3d);
+        assert_eq!(RequestId::parse(id.as_str()), Some(id));
+        assert_eq!(RequestId::parse(&id.as_str().to_lowercase()), Some(id));
+        assert_eq!(RequestId::parse("7k3foq"), RequestId::parse("7K3F0Q"));
+        assert_eq!(RequestId::parse("7K3FlQ"), RequestId::parse("7K3F1Q"));
+        for wrong in ["", "7K3F9", "7K3F9QQ", "7K3F9U", "7K3F9é", "7K3F9 "] {
+            assert_eq!(RequestId::parse(wrong), None, "{wrong}");
+        }
+    }
+}
