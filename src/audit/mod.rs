@@ -1,1 +1,10 @@
-//! (in work)
+//! What happened, in order, in bytes that two programs write alike.
+//! Never opens a file and never reads the clock: the journal does both.
+//! Read `entry.rs` next (what is written), then `record.rs` (what is read back).
+
+pub mod entry;
+pub mod record;
+
+pub use entry::{Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, StatementOutcome};
+pub use entry::{PersonsDecision, RulesChange, TransactionOutcome};
+pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};

@@ -1,0 +1,722 @@
+//! One record of the log before it is written, and its canonical bytes.
+//! Never allocates while it encodes and never drops a field in silence: what is too long is cut and marked.
+//! Read `record.rs` next, which turns the bytes back.
+//!
+//! The bytes, version 1 (`tests/golden/decode.py` reads them in thirty lines):
+//!
+//! ```text
+//! entry   version u8 = 1, kind u8, time u64 (microseconds since 1970, big endian), field*
+//! field   tag u8, length (LEB128, shortest form), value
+//! value   by tag: 0x00-0x3F text, UTF-8 · 0x40-0x7F number, big endian without leading zero bytes ·
+//!         0x80-0xBF bytes · 0xC0-0xFF group: field*
+//! ```
+//! Tags never fall; only those that may repeat stand twice in a row. An empty text or list has no field.
+//!
+//! Why not protobuf or JSON: these bytes are hashed, so there may be one spelling only, and an auditor without our
+//! code must be able to read them in ten years.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::identity::principal::{AttemptId, Peer, Profile, SessionId};
+use crate::sql::action::Class;
+
+/// The first byte of every entry.
+pub const VERSION: u8 = 1;
+
+/// Longest text of one field that is kept, except statement texts. Longer ones are cut at a letter.
+pub const FIELD_BYTES_MAX: usize = 64 << 10;
+
+/// All parameter values of one attempt together; the rest are named by type and length alone and marked as cut.
+pub const PARAMETERS_BYTES_MAX: usize = 1 << 20;
+
+/// One thing that happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub time: Timestamp,
+    /// The client connection it happened on, if any.
+    pub session: Option<SessionId>,
+    pub body: Body<'a>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// The journal was opened. Written by the journal itself.
+    Boot {
+        boot: &'a str,
+        version: &'a str,
+        /// Up to where each lane was known to be on disk, and up to where it was found to be whole.
+        positions: &'a [LanePosition],
+    },
+    SessionStart {
+        peer: &'a Peer,
+        application_name: &'a str,
+        /// `TLSv1.3` and the like; empty without TLS.
+        tls: &'a str,
+    },
+    SessionEnd {
+        reason: &'a str,
+    },
+    Login {
+        /// As the client sent it, known or not.
+        principal: &'a str,
+        source: IpAddr,
+        success: bool,
+        reason: &'a str,
+    },
+    Attempt(Attempt<'a>),
+    Outcome(StatementOutcome<'a>),
+    TransactionEnd {
+        outcome: TransactionOutcome,
+        requests: &'a [&'a str],
+    },
+    /// `held`, `reattached`, `detached`, `withdrawn`, `expired`, `stale`, `started`, `granted`, `lapsed`, `redeemed`,
+    /// `outcome_unknown`, `finished`, `failed`.
+    RequestEvent {
+        request: &'a str,
+        event: &'a str,
+        by: Option<&'a str>,
+        detail: &'a str,
+    },
+    Decision(PersonsDecision<'a>),
+    RulesChange(RulesChange<'a>),
+    PeopleChange {
+        /// `agent_added`, `token_issued` and so on.
+        what: &'a str,
+        name: &'a str,
+        by: &'a str,
+    },
+    LogQuery {
+        by: &'a str,
+        query: &'a str,
+    },
+}
+
+/// A statement, before any byte of it went upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub id: AttemptId,
+    pub principal: &'a str,
+    pub database: &'a str,
+    pub database_user: &'a str,
+    /// The statement, secrets masked. Kept once per segment; the record names it by SHA-256.
+    pub text: &'a [u8],
+    pub class: Class,
+    /// `allow`, `hold` or `deny`.
+    pub verdict: &'a str,
+    pub rule: &'a str,
+    /// `schema.name`, or `name` where the statement names no schema.
+    pub tables: &'a [String],
+    pub fingerprint: [u8; 32],
+    pub parameters: &'a [ParameterRecord<'a>],
+    /// The request that holds it, if one does.
+    pub request: Option<&'a str>,
+    /// `simple` or `extended`.
+    pub protocol: &'a str,
+    /// What the client says of itself; nobody has verified it.
+    pub claimed: &'a [(&'a str, &'a str)],
+}
+
+/// One parameter of a statement. Neither `value` nor `hex`: NULL, unless it was cut.
+#[derive(Clone, Copy, Debug)]
+pub struct ParameterRecord<'a> {
+    /// Counted from 1, as in `$1`.
+    pub index: u16,
+    pub type_oid: u32,
+    pub type_name: &'a str,
+    /// `text` or `binary`.
+    pub format: &'a str,
+    pub value: Option<&'a str>,
+    /// The bytes of a value that could not be decoded.
+    pub hex: Option<&'a str>,
+    /// Length on the wire.
+    pub bytes: u64,
+}
+
+/// What became of a statement.
+#[derive(Clone, Copy, Debug)]
+pub struct StatementOutcome<'a> {
+    pub attempt: AttemptId,
+    pub kind: OutcomeKind,
+    pub rows: Option<u64>,
+    /// The server's command tag, `SELECT 3`.
+    pub tag: &'a str,
+    pub sqlstate: &'a str,
+    pub message: &'a str,
+    pub request: Option<&'a str>,
+}
+
+/// How a statement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutcomeKind {
+    Ran,
+    /// The server answered with an error.
+    Failed,
+    /// Never sent: a rule, a person or a limit said no.
+    Refused,
+    /// Never run: an earlier statement of its pipeline failed.
+    Skipped,
+    Cancelled,
+    /// Sent, and nobody knows what became of it.
+    Unknown,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionOutcome {
+    Committed,
+    RolledBack,
+    Unknown,
+}
+
+/// What a person said of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonsDecision<'a> {
+    pub request: &'a str,
+    /// `approve` or `deny`.
+    pub decision: &'a str,
+    pub approver: &'a str,
+    pub reason: &'a str,
+    /// `api`, `cli` and so on.
+    pub channel: &'a str,
+    pub digest: [u8; 32],
+}
+
+/// Another rule set took hold, or was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct RulesChange<'a> {
+    /// `loaded` or `rejected`.
+    pub change: &'a str,
+    pub file: &'a str,
+    /// SHA-256 of the file.
+    pub generation: [u8; 32],
+    /// A person, or `signal`, `start`.
+    pub by: &'a str,
+    pub detail: &'a str,
+}
+
+/// Where one lane of the journal stood when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct LanePosition {
+    pub lane: u16,
+    /// Records known to be on disk, counted from the lane's beginning.
+    pub durable: u64,
+    /// Records found whole.
+    pub found: u64,
+    /// Bytes of a torn end that were cut off.
+    pub cut: u64,
+}
+
+/// The kind of a record; its number stands in the second byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Boot = 1,
+    SessionStart = 2,
+    SessionEnd = 3,
+    Login = 4,
+    Attempt = 5,
+    Outcome = 6,
+    TransactionEnd = 7,
+    RequestEvent = 8,
+    Decision = 9,
+    RulesChange = 10,
+    PeopleChange = 11,
+    LogQuery = 12,
+    /// A statement text, written before the first attempt of a segment that names it. Has no number of its own.
+    Text = 13,
+}
+
+/// Field tags. The two high bits say how the value is read.
+pub(crate) mod tag {
+    pub const BOOT: u8 = 0x01;
+    pub const VERSION: u8 = 0x02;
+    pub const PRINCIPAL: u8 = 0x03;
+    pub const OWNER: u8 = 0x04;
+    pub const PROFILE: u8 = 0x05;
+    pub const SOURCE: u8 = 0x06;
+    pub const UPSTREAM: u8 = 0x07;
+    pub const DATABASE: u8 = 0x08;
+    pub const DATABASE_USER: u8 = 0x09;
+    pub const APPLICATION_NAME: u8 = 0x0A;
+    pub const TLS: u8 = 0x0B;
+    pub const PROTOCOL: u8 = 0x0C;
+    pub const CLASS: u8 = 0x0D;
+    pub const VERDICT: u8 = 0x0E;
+    pub const RULE: u8 = 0x0F;
+    pub const REQUEST: u8 = 0x10;
+    pub const OUTCOME: u8 = 0x11;
+    pub const COMMAND_TAG: u8 = 0x12;
+    pub const SQLSTATE: u8 = 0x13;
+    pub const MESSAGE: u8 = 0x14;
+    pub const EVENT: u8 = 0x15;
+    pub const BY: u8 = 0x16;
+    pub const DETAIL: u8 = 0x17;
+    pub const DECISION: u8 = 0x18;
+    pub const APPROVER: u8 = 0x19;
+    pub const REASON: u8 = 0x1A;
+    pub const CHANNEL: u8 = 0x1B;
+    pub const CHANGE: u8 = 0x1C;
+    pub const FILE: u8 = 0x1D;
+    pub const NAME: u8 = 0x1E;
+    pub const QUERY: u8 = 0x1F;
+    pub const TYPE_NAME: u8 = 0x20;
+    pub const FORMAT: u8 = 0x21;
+    pub const VALUE: u8 = 0x22;
+    pub const HEX: u8 = 0x23;
+    pub const KEY: u8 = 0x24;
+    /// Repeats.
+    pub const TABLE: u8 = 0x30;
+    /// Repeats.
+    pub const REQUESTS: u8 = 0x31;
+
+    pub const ATTEMPT_NUMBER: u8 = 0x40;
+    pub const TEXT_BYTES: u8 = 0x41;
+    pub const ROWS: u8 = 0x42;
+    pub const SUCCESS: u8 = 0x43;
+    pub const INDEX: u8 = 0x44;
+    pub const TYPE_OID: u8 = 0x45;
+    pub const BYTES: u8 = 0x46;
+    pub const CUT: u8 = 0x47;
+    pub const LANE: u8 = 0x48;
+    pub const DURABLE: u8 = 0x49;
+    pub const FOUND: u8 = 0x4A;
+
+    pub const SESSION: u8 = 0x80;
+    pub const ATTEMPT_SESSION: u8 = 0x81;
+    pub const TEXT_SHA256: u8 = 0x82;
+    pub const FINGERPRINT: u8 = 0x83;
+    pub const DIGEST: u8 = 0x84;
+    pub const GENERATION: u8 = 0x85;
+    pub const TEXT: u8 = 0x86;
+
+    /// Repeats.
+    pub const PARAMETER: u8 = 0xC0;
+    /// Repeats.
+    pub const CLAIMED: u8 = 0xC1;
+    /// Repeats.
+    pub const POSITION: u8 = 0xC2;
+
+    pub const fn repeats(tag: u8) -> bool {
+        matches!(tag, TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION)
+    }
+}
+
+impl Entry<'_> {
+    /// Appends the canonical bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_at(self.time, self.text().map(text_sha256).as_ref(), out);
+    }
+
+    /// Like `encode`, with a time that does not lie before the lane's last record and a text hash made before.
+    pub fn encode_at(&self, time: Timestamp, text_sha256: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+        put_head(self.kind(), time, out);
+        match &self.body {
+            Body::Boot {
+                boot,
+                version,
+                positions,
+            } => {
+                put_text(tag::BOOT, boot, out);
+                put_text(tag::VERSION, version, out);
+                self.put_session(out);
+                positions.iter().for_each(|position| put_position(position, out));
+            }
+            Body::SessionStart {
+                peer,
+                application_name,
+                tls,
+            } => {
+                put_peer(peer, out);
+                put_text(tag::APPLICATION_NAME, application_name, out);
+                put_text(tag::TLS, tls, out);
+                self.put_session(out);
+            }
+            Body::SessionEnd { reason } => {
+                put_text(tag::REASON, reason, out);
+                self.put_session(out);
+            }
+            Body::Login {
+                principal,
+                source,
+                success,
+                reason,
+            } => {
+                put_text(tag::PRINCIPAL, principal, out);
+                put_address(*source, out);
+                put_text(tag::REASON, reason, out);
+                put_number(tag::SUCCESS, u64::from(*success), out);
+                self.put_session(out);
+            }
+            Body::Attempt(attempt) => self.put_attempt(attempt, text_sha256, out),
+            Body::Outcome(outcome) => self.put_outcome(outcome, out),
+            Body::TransactionEnd { outcome, requests } => {
+                put_text(tag::OUTCOME, outcome.as_str(), out);
+                requests
+                    .iter()
+                    .for_each(|request| put_text(tag::REQUESTS, request, out));
+                self.put_session(out);
+            }
+            Body::RequestEvent {
+                request,
+                event,
+                by,
+                detail,
+            } => {
+                put_text(tag::REQUEST, request, out);
+                put_text(tag::EVENT, event, out);
+                put_text(tag::BY, by.unwrap_or_default(), out);
+                put_text(tag::DETAIL, detail, out);
+                self.put_session(out);
+            }
+            Body::Decision(decision) => {
+                put_text(tag::REQUEST, decision.request, out);
+                put_text(tag::DECISION, decision.decision, out);
+                put_text(tag::APPROVER, decision.approver, out);
+                put_text(tag::REASON, decision.reason, out);
+                put_text(tag::CHANNEL, decision.channel, out);
+                self.put_session(out);
+                put_bytes(tag::DIGEST, &decision.digest, out);
+            }
+            Body::RulesChange(rules) => {
+                put_text(tag::BY, rules.by, out);
+                put_text(tag::DETAIL, rules.detail, out);
+                put_text(tag::CHANGE, rules.change, out);
+                put_text(tag::FILE, rules.file, out);
+                self.put_session(out);
+                put_bytes(tag::GENERATION, &rules.generation, out);
+            }
+            Body::PeopleChange { what, name, by } => {
+                put_text(tag::BY, by, out);
+                put_text(tag::CHANGE, what, out);
+                put_text(tag::NAME, name, out);
+                self.put_session(out);
+            }
+            Body::LogQuery { by, query } => {
+                put_text(tag::BY, by, out);
+                put_text(tag::QUERY, query, out);
+                self.put_session(out);
+            }
+        }
+    }
+
+    pub const fn kind(&self) -> Kind {
+        match self.body {
+            Body::Boot { .. } => Kind::Boot,
+            Body::SessionStart { .. } => Kind::SessionStart,
+            Body::SessionEnd { .. } => Kind::SessionEnd,
+            Body::Login { .. } => Kind::Login,
+            Body::Attempt(_) => Kind::Attempt,
+            Body::Outcome(_) => Kind::Outcome,
+            Body::TransactionEnd { .. } => Kind::TransactionEnd,
+            Body::RequestEvent { .. } => Kind::RequestEvent,
+            Body::Decision(_) => Kind::Decision,
+            Body::RulesChange(_) => Kind::RulesChange,
+            Body::PeopleChange { .. } => Kind::PeopleChange,
+            Body::LogQuery { .. } => Kind::LogQuery,
+        }
+    }
+
+    /// The statement text that this entry refers to.
+    pub const fn text(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Attempt(attempt) => Some(attempt.text),
+            Body::Boot { .. }
+            | Body::SessionStart { .. }
+            | Body::SessionEnd { .. }
+            | Body::Login { .. }
+            | Body::Outcome(_)
+            | Body::TransactionEnd { .. }
+            | Body::RequestEvent { .. }
+            | Body::Decision(_)
+            | Body::RulesChange(_)
+            | Body::PeopleChange { .. }
+            | Body::LogQuery { .. } => None,
+        }
+    }
+
+    fn put_session(&self, out: &mut Vec<u8>) {
+        if let Some(session) = self.session {
+            put_bytes(tag::SESSION, &session.0.to_be_bytes(), out);
+        }
+    }
+
+    fn put_attempt(&self, attempt: &Attempt<'_>, text_sha256: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+        put_text(tag::PRINCIPAL, attempt.principal, out);
+        put_text(tag::DATABASE, attempt.database, out);
+        put_text(tag::DATABASE_USER, attempt.database_user, out);
+        put_text(tag::PROTOCOL, attempt.protocol, out);
+        put_text(tag::CLASS, class_word(attempt.class), out);
+        put_text(tag::VERDICT, attempt.verdict, out);
+        put_text(tag::RULE, attempt.rule, out);
+        put_text(tag::REQUEST, attempt.request.unwrap_or_default(), out);
+        attempt
+            .tables
+            .iter()
+            .for_each(|table| put_text(tag::TABLE, table, out));
+        put_number(tag::ATTEMPT_NUMBER, attempt.id.number, out);
+        put_number(tag::TEXT_BYTES, attempt.text.len() as u64, out);
+        self.put_session(out);
+        put_bytes(tag::ATTEMPT_SESSION, &attempt.id.session.0.to_be_bytes(), out);
+        if let Some(hash) = text_sha256 {
+            put_bytes(tag::TEXT_SHA256, hash, out);
+        }
+        put_bytes(tag::FINGERPRINT, &attempt.fingerprint, out);
+        let mut room = PARAMETERS_BYTES_MAX;
+        attempt
+            .parameters
+            .iter()
+            .for_each(|parameter| put_parameter(parameter, &mut room, out));
+        attempt.claimed.iter().for_each(|(key, value)| {
+            put_group(tag::CLAIMED, out, |out| {
+                put_text(tag::VALUE, value, out);
+                put_text(tag::KEY, key, out);
+            });
+        });
+    }
+
+    fn put_outcome(&self, outcome: &StatementOutcome<'_>, out: &mut Vec<u8>) {
+        put_text(tag::REQUEST, outcome.request.unwrap_or_default(), out);
+        put_text(tag::OUTCOME, outcome.kind.as_str(), out);
+        put_text(tag::COMMAND_TAG, outcome.tag, out);
+        put_text(tag::SQLSTATE, outcome.sqlstate, out);
+        put_text(tag::MESSAGE, outcome.message, out);
+        put_number(tag::ATTEMPT_NUMBER, outcome.attempt.number, out);
+        if let Some(rows) = outcome.rows {
+            put_number(tag::ROWS, rows, out);
+        }
+        self.put_session(out);
+        put_bytes(
+            tag::ATTEMPT_SESSION,
+            &outcome.attempt.session.0.to_be_bytes(),
+            out,
+        );
+    }
+}
+
+/// SHA-256 of a statement text: what `sha256sum` prints for it.
+pub fn text_sha256(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Appends the canonical bytes of a text record.
+pub fn encode_text(time: Timestamp, sha256: &[u8; 32], text: &[u8], out: &mut Vec<u8>) {
+    put_head(Kind::Text, time, out);
+    put_bytes(tag::TEXT_SHA256, sha256, out);
+    put_bytes(tag::TEXT, text, out);
+}
+
+/// The word of a class, as rules and filters write it.
+pub const fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Transaction => "transaction",
+        Class::Session => "session",
+        Class::Read => "read",
+        Class::Write => "write",
+        Class::Ddl => "ddl",
+        Class::Export => "export",
+        Class::Procedural => "procedural",
+        Class::Grant => "grant",
+        Class::Admin => "admin",
+        Class::Unknown => "unknown",
+    }
+}
+
+impl OutcomeKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ran => "ran",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl TransactionOutcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Kind {
+    pub const ALL: [Self; 13] = [
+        Self::Boot,
+        Self::SessionStart,
+        Self::SessionEnd,
+        Self::Login,
+        Self::Attempt,
+        Self::Outcome,
+        Self::TransactionEnd,
+        Self::RequestEvent,
+        Self::Decision,
+        Self::RulesChange,
+        Self::PeopleChange,
+        Self::LogQuery,
+        Self::Text,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::SessionStart => "session_start",
+            Self::SessionEnd => "session_end",
+            Self::Login => "login",
+            Self::Attempt => "attempt",
+            Self::Outcome => "outcome",
+            Self::TransactionEnd => "transaction_end",
+            Self::RequestEvent => "request_event",
+            Self::Decision => "decision",
+            Self::RulesChange => "rules_change",
+            Self::PeopleChange => "people_change",
+            Self::LogQuery => "log_query",
+            Self::Text => "text",
+        }
+    }
+
+    /// Reads what `as_str` writes.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+fn put_head(kind: Kind, time: Timestamp, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    out.push(kind as u8);
+    out.extend_from_slice(&u64::try_from(time.micros()).unwrap_or(0).to_be_bytes());
+}
+
+fn put_peer(peer: &Peer, out: &mut Vec<u8>) {
+    put_text(tag::PRINCIPAL, peer.principal.as_str(), out);
+    put_text(tag::OWNER, peer.owner.as_str(), out);
+    let profile = match peer.profile {
+        Profile::Standard => "standard",
+        Profile::Mcp => "mcp",
+    };
+    put_text(tag::PROFILE, profile, out);
+    put_address(peer.source, out);
+    put_text(tag::UPSTREAM, &peer.upstream, out);
+    put_text(tag::DATABASE, &peer.database, out);
+    put_text(tag::DATABASE_USER, &peer.database_user, out);
+}
+
+fn put_address(address: IpAddr, out: &mut Vec<u8>) {
+    let start = begin(tag::SOURCE, out);
+    write!(out, "{address}").expect("writing to a Vec cannot fail");
+    finish(start, out);
+}
+
+fn put_position(position: &LanePosition, out: &mut Vec<u8>) {
+    put_group(tag::POSITION, out, |out| {
+        put_number(tag::CUT, position.cut, out);
+        put_number(tag::LANE, u64::from(position.lane), out);
+        put_number(tag::DURABLE, position.durable, out);
+        put_number(tag::FOUND, position.found, out);
+    });
+}
+
+fn put_parameter(parameter: &ParameterRecord<'_>, room: &mut usize, out: &mut Vec<u8>) {
+    put_group(tag::PARAMETER, out, |out| {
+        put_text(tag::TYPE_NAME, parameter.type_name, out);
+        put_text(tag::FORMAT, parameter.format, out);
+        let value = parameter
+            .value
+            .map(|value| cut(value, FIELD_BYTES_MAX.min(*room)));
+        let hex = parameter.hex.map(|hex| cut(hex, FIELD_BYTES_MAX.min(*room)));
+        // An empty value differs from NULL, so these two are written even when they are empty.
+        if let Some(value) = value {
+            put_bytes(tag::VALUE, value.as_bytes(), out);
+            *room -= value.len();
+        }
+        if let Some(hex) = hex {
+            put_bytes(tag::HEX, hex.as_bytes(), out);
+            *room -= hex.len();
+        }
+        put_number(tag::INDEX, u64::from(parameter.index), out);
+        put_number(tag::TYPE_OID, u64::from(parameter.type_oid), out);
+        put_number(tag::BYTES, parameter.bytes, out);
+        let lost = |whole: Option<&str>, kept: Option<&str>| whole.map(str::len) != kept.map(str::len);
+        if lost(parameter.value, value) || lost(parameter.hex, hex) {
+            put_number(tag::CUT, 1, out);
+        }
+    });
+}
+
+fn put_text(tag: u8, text: &str, out: &mut Vec<u8>) {
+    if !text.is_empty() {
+        put_bytes(tag, cut(text, FIELD_BYTES_MAX).as_bytes(), out);
+    }
+}
+
+fn put_number(tag: u8, number: u64, out: &mut Vec<u8>) {
+    let bytes = number.to_be_bytes();
+    let zeros = (number.leading_zeros() / 8) as usize;
+    put_bytes(tag, &bytes[zeros..], out);
+}
+
+fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    put_length(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_group(tag: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin(tag, out);
+    fields(out);
+    finish(start, out);
+}
+
+fn begin(tag: u8, out: &mut Vec<u8>) -> usize {
+    out.push(tag);
+    out.push(0);
+    out.len()
+}
+
+/// Writes the length of what stands behind `start` into the byte before it, and moves it on if one byte is too few.
+fn finish(start: usize, out: &mut Vec<u8>) {
+    let length = out.len() - start;
+    let more = length_bytes(length) - 1;
+    if more > 0 {
+        let end = out.len();
+        out.resize(end + more, 0);
+        out.copy_within(start..end, start + more);
+    }
+    let mut rest = length;
+    for place in &mut out[start - 1..start + more] {
+        *place = (rest & 0x7F) as u8 | 0x80;
+        rest >>= 7;
+    }
+    out[start + more - 1] &= 0x7F;
+}
+
+fn put_length(length: usize, out: &mut Vec<u8>) {
+    let mut rest = length;
+    while rest >= 0x80 {
+        out.push((rest & 0x7F) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+const fn length_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros();
+    if bits == 0 { 1 } else { bits.div_ceil(7) as usize }
+}
+
+/// The longest beginning of `text` that has at most `bytes_max` bytes and ends between letters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
