@@ -8,4 +8,6 @@
     reason = "each test file compiles this for itself and uses a part of it"
 )]
 
+pub mod api;
+pub mod child;
 pub mod server;

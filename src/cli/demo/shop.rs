@@ -7,6 +7,9 @@ use super::postgres::{SUPERUSER, ScratchError, ScratchServer, random_word};
 /// The sample database.
 pub const DATABASE: &str = "shop";
 
+/// A table that nothing refers to, for a DROP that can be approved without regret.
+pub const DOOMED_TABLE: &str = "orders_import_2023";
+
 /// The role that owns everything in it.
 pub const OWNER: &str = "shop_owner";
 

@@ -270,4 +270,5 @@ COMMENT ON FUNCTION cancel_order(bigint) IS 'Cancels an order that has not been 
 
 COMMIT;
 
-ANALYZE;
+ANALYZE countries, staff, customers, addresses, categories, suppliers, products, warehouses, stock, orders, order_items,
+    payments, reviews, orders_import_2023;
