@@ -13,17 +13,23 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
-use crate::telemetry;
+pub use crate::api::Certificate;
+use crate::{api, desk, journal, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
 pub const FILES_DEFAULT: [&str; 2] = ["countersign.toml", "/etc/countersign/countersign.toml"];
+
+/// Under `data_dir`: the store's file.
+pub const STORE_FILE: &str = "store.sqlite3";
+/// Under `data_dir`: the journal's folder.
+pub const JOURNAL_FOLDER: &str = "journal";
 
 /// Everything that can be set, checked, in the words of `countersign.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
-    pub api: Api,
+    pub api: api::Settings,
     pub upstream: Upstream,
     pub rules: RulesFile,
     pub limits: Limits,
@@ -31,13 +37,6 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// What is allowed but unwise, for the person who starts `serve`.
     pub warnings: Vec<String>,
-}
-
-/// A certificate chain and its key, as PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -51,12 +50,6 @@ pub enum ListenTls {
     Off,
     Offered(Certificate),
     Required(Certificate),
-}
-
-#[derive(Clone, Debug)]
-pub struct Api {
-    pub address: SocketAddr,
-    pub certificate: Option<Certificate>,
 }
 
 #[derive(Clone, Debug)]
@@ -219,6 +212,21 @@ impl Config {
         }
         config.warnings = config.unwise();
         config
+    }
+
+    pub fn desk(&self) -> desk::Settings {
+        desk::Settings {
+            held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
+            grant_life: self.limits.grant,
+        }
+    }
+
+    pub fn journal(&self) -> journal::Settings {
+        journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
+    }
+
+    pub fn store_file(&self) -> PathBuf {
+        self.data_dir.join(STORE_FILE)
     }
 
     /// What works but should be known to whoever starts it.
@@ -416,12 +424,12 @@ fn read_listen(reader: &mut Reader) -> Listen {
     Listen { address, tls }
 }
 
-fn read_api(reader: &mut Reader) -> Api {
+fn read_api(reader: &mut Reader) -> api::Settings {
     let address = value_or(reader.address("api.address"), || {
         SocketAddr::from(([127, 0, 0, 1], 6480))
     });
     let certificate = read_certificate(reader, "api").map(|(pair, _)| pair);
-    Api { address, certificate }
+    api::Settings { address, certificate }
 }
 
 fn read_upstream(reader: &mut Reader) -> Upstream {

@@ -22,6 +22,7 @@
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
 
+pub mod api;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -1,0 +1,386 @@
+//! A request as the API shows it: everything that a reviewer is to see, in the shape of DESIGN section 8.
+//! Never re-renders a statement: its text is the exact bytes, secrets masked. Read `requests.rs` next.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::hold::{
+    HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, State, StateKind, Transaction,
+};
+use crate::policy::Risk;
+use crate::sql::action::{Breadth, Class};
+
+/// A held statement and everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Card {
+    /// Six Crockford base-32 characters.
+    #[schema(example = "7K3F9Q")]
+    pub id: String,
+    /// `pending`, `detached`, `approved`, `running`, `finished`, `failed`, `outcome_unknown`, `denied`, `expired`,
+    /// `withdrawn`, `stale`, `grant`, `redeemed` or `lapsed`.
+    pub state: String,
+    /// Nobody waits for it now: its client has left, or its wait is over. Approved, it becomes a grant.
+    pub detached: bool,
+    /// What a decision is bound to: 64 hex digits.
+    pub digest: String,
+    /// Grows with every change.
+    pub version: u64,
+    /// The strictest class in it.
+    pub class: String,
+    pub risk: String,
+    /// The rule that held it.
+    pub rule: String,
+    pub reasons: Vec<String>,
+    /// The agent's credential: verified.
+    pub principal: String,
+    /// Who answers for the agent.
+    pub owner: String,
+    pub upstream: String,
+    pub database: String,
+    pub database_user: String,
+    /// Network address that the agent came from.
+    pub source: String,
+    pub session: String,
+    pub attempt: String,
+    /// `simple` or `extended`.
+    pub protocol: String,
+    /// The whole message as it came, secrets masked; absent if it is no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The bytes of a message that is no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_base64: Option<String>,
+    pub statements: Vec<Statement>,
+    pub parameters: Vec<ParameterValue>,
+    pub transaction: TransactionState,
+    /// What the client says of itself: not verified.
+    pub claimed: BTreeMap<String, String>,
+    /// What the server says of the session: search_path, role …
+    pub facts: BTreeMap<String, String>,
+    pub impact: Impact,
+    /// The client's data follows an approval, and is not in the digest.
+    pub copies_in: bool,
+    /// Same statement shape, whatever its literals: 64 hex digits.
+    pub fingerprint: String,
+    /// Groups that may decide; empty: every approver.
+    pub approvers: Vec<String>,
+    pub approvals_needed: u32,
+    /// What people have said, oldest first.
+    pub decisions: Vec<Said>,
+    /// How it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    pub created_at: String,
+    pub changed_at: String,
+    /// Until when its client waits.
+    pub wait_ends_at: String,
+    /// Until when a person may decide.
+    pub expires_at: String,
+    /// Of a grant: until when the same bytes run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_until: Option<String>,
+}
+
+/// One statement of the message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Statement {
+    /// Its own bytes, secrets masked; absent if they are no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_base64: Option<String>,
+    pub class: String,
+    #[schema(example = "drop table")]
+    pub verb: String,
+    pub bounded: bool,
+    pub tables: Vec<String>,
+    pub functions: Vec<String>,
+    pub reasons: Vec<String>,
+}
+
+/// One parameter value: `value` decoded, or `hex` where it cannot be; neither is NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParameterValue {
+    /// `$1` is 1.
+    pub index: u16,
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// `text` or `binary`.
+    pub format: String,
+    pub value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<String>,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransactionState {
+    /// `idle`, `implicit`, `open` or `failed`.
+    pub state: String,
+    /// It may have written already: its locks stay while the request waits, and it never becomes a grant.
+    pub wrote: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<String>,
+}
+
+/// What it would touch. `estimated_rows` is null where there is no estimate, which is not zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Impact {
+    pub tables: Vec<String>,
+    pub estimated_rows: Option<u64>,
+}
+
+/// What one person said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Said {
+    pub by: String,
+    /// `approve` or `deny`.
+    pub decision: String,
+    pub reason: String,
+    /// `api`, `cli` …
+    pub channel: String,
+    pub at: String,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// The server's command tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why it ended without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Card {
+    pub fn of(held: &HeldRequest) -> Self {
+        let (text, text_base64) = exact_text(&held.text);
+        let statements: Vec<Statement> = held.statements.iter().map(Statement::of).collect();
+        let mut tables: Vec<String> = statements
+            .iter()
+            .flat_map(|statement| statement.tables.iter().cloned())
+            .collect();
+        tables.sort();
+        tables.dedup();
+        Self {
+            id: held.id.to_string(),
+            state: held.state.kind().to_string(),
+            detached: held.state.kind() == StateKind::Detached,
+            digest: held.digest.to_string(),
+            version: held.version,
+            class: class_word(held.class).to_owned(),
+            risk: risk_word(held.risk).to_owned(),
+            rule: held.rule.to_string(),
+            reasons: held.reasons.clone(),
+            principal: held.peer.principal.to_string(),
+            owner: held.peer.owner.to_string(),
+            upstream: held.peer.upstream.clone(),
+            database: held.peer.database.clone(),
+            database_user: held.peer.database_user.clone(),
+            source: held.peer.source.to_string(),
+            session: held.peer.session.to_string(),
+            attempt: held.attempt.to_string(),
+            protocol: held.protocol.clone(),
+            text,
+            text_base64,
+            statements,
+            parameters: held.parameters.iter().map(ParameterValue::of).collect(),
+            transaction: TransactionState::of(held.transaction),
+            claimed: held.claimed.clone(),
+            facts: held.facts.clone(),
+            impact: Impact {
+                tables,
+                estimated_rows: None,
+            },
+            copies_in: held.copies_in,
+            fingerprint: held
+                .fingerprint
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            approvers: held.approvers.clone(),
+            approvals_needed: held.approvals_needed,
+            decisions: held
+                .decisions
+                .iter()
+                .map(|said| Said {
+                    by: said.by.to_string(),
+                    decision: if said.approves { "approve" } else { "deny" }.to_owned(),
+                    reason: said.reason.clone(),
+                    channel: said.channel.clone(),
+                    at: said.at.to_string(),
+                })
+                .collect(),
+            outcome: Outcome::of(&held.state),
+            created_at: held.created_at.to_string(),
+            changed_at: held.changed_at.to_string(),
+            wait_ends_at: held.wait_ends_at.to_string(),
+            expires_at: held.expires_at.to_string(),
+            grant_until: match &held.state {
+                State::Grant { until } => Some(until.to_string()),
+                _other => None,
+            },
+        }
+    }
+}
+
+/// The text itself, or base64 of what is no UTF-8.
+fn exact_text(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text.to_owned()), None),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    }
+}
+
+impl Statement {
+    fn of(held: &HeldStatement) -> Self {
+        let (text, text_base64) = exact_text(&held.text);
+        let qualified = |schema: &Option<String>, name: &str| match schema {
+            Some(schema) => format!("{schema}.{name}"),
+            None => name.to_owned(),
+        };
+        Self {
+            text,
+            text_base64,
+            class: class_word(held.class).to_owned(),
+            verb: held.verb.clone(),
+            bounded: held.breadth == Breadth::Bounded,
+            tables: held
+                .tables
+                .iter()
+                .map(|table| qualified(&table.schema, &table.name))
+                .collect(),
+            functions: held
+                .functions
+                .iter()
+                .map(|called| qualified(&called.schema, &called.name))
+                .collect(),
+            reasons: held.reasons.clone(),
+        }
+    }
+}
+
+impl ParameterValue {
+    fn of(held: &Parameter) -> Self {
+        Self {
+            index: held.index,
+            type_name: held.type_name.clone(),
+            format: match held.format {
+                ParameterFormat::Text => "text",
+                ParameterFormat::Binary => "binary",
+            }
+            .to_owned(),
+            value: held.value.clone(),
+            hex: held.hex.clone(),
+            bytes: held.bytes,
+        }
+    }
+}
+
+impl TransactionState {
+    fn of(held: Transaction) -> Self {
+        let (state, opened_at) = match held {
+            Transaction::Idle => ("idle", None),
+            Transaction::Implicit { .. } => ("implicit", None),
+            Transaction::Open { opened_at, .. } => ("open", Some(opened_at.to_string())),
+            Transaction::Failed => ("failed", None),
+        };
+        Self {
+            state: state.to_owned(),
+            wrote: held.has_written(),
+            opened_at,
+        }
+    }
+}
+
+impl Outcome {
+    fn of(state: &State) -> Option<Self> {
+        let ran = |rows: &Option<u64>, tag: &String| Self {
+            rows: *rows,
+            tag: Some(tag.clone()),
+            ..Self::default()
+        };
+        let failed = |sqlstate: &String, message: &String| Self {
+            sqlstate: Some(sqlstate.clone()),
+            message: Some(message.clone()),
+            ..Self::default()
+        };
+        match state {
+            State::Finished { rows, tag }
+            | State::Redeemed {
+                ran: Some(Ran::Finished { rows, tag }),
+                ..
+            } => Some(ran(rows, tag)),
+            State::Failed { sqlstate, message }
+            | State::Redeemed {
+                ran: Some(Ran::Failed { sqlstate, message }),
+                ..
+            } => Some(failed(sqlstate, message)),
+            State::OutcomeUnknown { why }
+            | State::Withdrawn { why }
+            | State::Stale { why }
+            | State::Lapsed { why } => Some(Self {
+                why: Some(why.clone()),
+                ..Self::default()
+            }),
+            State::Pending
+            | State::Detached
+            | State::Approved { .. }
+            | State::Running { .. }
+            | State::Denied { .. }
+            | State::Expired
+            | State::Grant { .. }
+            | State::Redeemed { ran: None, .. } => None,
+        }
+    }
+}
+
+/// The classes as people write them.
+pub const CLASS_WORDS: [&str; 10] = [
+    "read",
+    "write",
+    "ddl",
+    "grant",
+    "export",
+    "admin",
+    "session",
+    "transaction",
+    "procedural",
+    "unknown",
+];
+
+/// The one spelling of a class.
+pub fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Transaction => "transaction",
+        Class::Session => "session",
+        Class::Read => "read",
+        Class::Write => "write",
+        Class::Ddl => "ddl",
+        Class::Export => "export",
+        Class::Procedural => "procedural",
+        Class::Grant => "grant",
+        Class::Admin => "admin",
+        Class::Unknown => "unknown",
+    }
+}
+
+fn risk_word(risk: Risk) -> &'static str {
+    match risk {
+        Risk::Low => "low",
+        Risk::Medium => "medium",
+        Risk::High => "high",
+        Risk::Critical => "critical",
+    }
+}

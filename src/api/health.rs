@@ -1,0 +1,145 @@
+//! Whether it lives, whether it is ready, what it counts, and what the API looks like. Never needs a token, never
+//! tells a cause: those are in the log. Read `telemetry.rs` for the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Rooms;
+
+/// How long a look at the upstream counts, so that probes do not become its load.
+const UPSTREAM_LOOK_LIFE: Duration = Duration::from_secs(5);
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `ok` or `failing`, for each part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub status: String,
+    pub checks: BTreeMap<String, String>,
+}
+
+/// What is known of the upstream.
+pub struct Readiness {
+    upstream: Option<(String, u16)>,
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Readiness {
+    pub fn new(upstream: Option<(String, u16)>) -> Self {
+        Self {
+            upstream,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Whether the upstream takes connections; `None` if none is known.
+    async fn upstream_answers(&self) -> Option<bool> {
+        let (host, port) = self.upstream.as_ref()?;
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, answers)) = last
+            && at.elapsed() < UPSTREAM_LOOK_LIFE
+        {
+            return Some(answers);
+        }
+        let dial = async {
+            if host.starts_with('/') {
+                let socket = format!("{host}/.s.PGSQL.{port}");
+                return tokio::net::UnixStream::connect(socket).await.is_ok();
+            }
+            tokio::net::TcpStream::connect((host.as_str(), *port))
+                .await
+                .is_ok()
+        };
+        let answers = tokio::time::timeout(UPSTREAM_TIMEOUT, dial)
+            .await
+            .unwrap_or(false);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), answers));
+        Some(answers)
+    }
+}
+
+/// The process runs and its API answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Health)))]
+pub async fn livez() -> Json<Health> {
+    Json(Health {
+        status: "ok".to_owned(),
+        checks: BTreeMap::new(),
+    })
+}
+
+/// Statements can be taken: the log can be written, the store read, the upstream reached.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses((status = 200, body = Health), (status = 503, body = Health))
+)]
+pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
+    let mut parts = vec![
+        ("journal", rooms.journal.is_healthy()),
+        ("store", rooms.desk.people().await.is_ok()),
+    ];
+    parts.extend(
+        rooms
+            .readiness
+            .upstream_answers()
+            .await
+            .map(|answers| ("upstream", answers)),
+    );
+    let word = |is_well: bool| if is_well { "ok" } else { "failing" }.to_owned();
+    let is_ready = parts.iter().all(|(_, is_well)| *is_well);
+    let checks = parts
+        .into_iter()
+        .map(|(name, is_well)| (name.to_owned(), word(is_well)))
+        .collect();
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(Health {
+            status: word(is_ready),
+            checks,
+        }),
+    )
+}
+
+/// Counts, in the OpenMetrics text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text"))
+)]
+pub async fn metrics(State(rooms): State<Rooms>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], rooms.metrics.text()).into_response()
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    responses((status = 200, body = serde_json::Value))
+)]
+pub async fn openapi() -> Response {
+    static DOCUMENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let document = super::routes().to_openapi();
+        document
+            .to_json()
+            .expect("the document is made of texts and maps")
+    });
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}

@@ -1,0 +1,104 @@
+//! REST: the only way in for people and tools. Never for agents: a credential that submits statements opens nothing
+//! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
+
+pub mod card;
+pub mod events;
+pub mod health;
+pub mod login;
+pub mod people;
+pub mod problem;
+pub mod read;
+pub mod requests;
+pub mod serve;
+pub mod trail;
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::desk::Desk;
+use crate::journal::{Journal, Reader};
+use crate::telemetry::Metrics;
+
+pub use serve::{Api, ApiError, Certificate, Settings, start};
+
+/// What the routes work on. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    pub desk: Desk,
+    pub journal: Journal,
+    pub reader: Reader,
+    pub metrics: Metrics,
+    told: Arc<events::Told>,
+    readiness: Arc<health::Readiness>,
+}
+
+impl Rooms {
+    /// Starts to listen to the desk; must be called on the runtime that serves the API.
+    /// `upstream` is the server that `/readyz` tries to reach.
+    pub fn new(desk: Desk, journal: Journal, metrics: Metrics, upstream: Option<(String, u16)>) -> Self {
+        let told = Arc::new(events::Told::new());
+        tokio::spawn(events::gather(Arc::clone(&told), desk.events(), metrics.clone()));
+        Self {
+            reader: journal.reader(),
+            readiness: Arc::new(health::Readiness::new(upstream)),
+            desk,
+            journal,
+            metrics,
+            told,
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Countersign",
+        description = "Look at held statements, decide them, read the log, manage people and agents.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    modifiers(&BearerToken)
+)]
+struct Document;
+
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("a token made by `countersign user token`"))
+            .build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every route with its description, from one place.
+pub fn routes() -> OpenApiRouter<Rooms> {
+    let decided = OpenApiRouter::new()
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::show))
+        .routes(routes!(requests::decide))
+        .routes(routes!(events::listen))
+        .routes(routes!(trail::query))
+        .routes(routes!(trail::tail))
+        .routes(routes!(trail::show))
+        .routes(routes!(people::me))
+        .routes(routes!(people::list_people, people::add_person))
+        .routes(routes!(people::issue_token))
+        .routes(routes!(people::list_agents, people::add_agent))
+        .routes(routes!(people::rotate_agent))
+        .routes(routes!(people::revoke_agent))
+        .routes(routes!(health::openapi));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/api/v1", decided)
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}

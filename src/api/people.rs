@@ -1,0 +1,490 @@
+//! People, their tokens, and agents: who may connect and who may decide. Never shows a secret twice.
+//! Read `identity/directory.rs` for what roles give.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Rooms;
+use super::login::Caller;
+use super::problem::{Kind, Problem, ProblemDocument};
+use super::read::{Body, Named, parse_duration, unacceptable};
+use super::requests::{Page, desk_problem};
+use crate::clock::Timestamp;
+use crate::desk::{ManageError, NewAgent, NewPerson, NewToken};
+use crate::identity::directory::{Agent, Person, Role, Scope, Scopes};
+use crate::identity::principal::{PersonName, PrincipalName, Profile};
+
+/// Somebody with a token for this API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PersonShape {
+    pub name: String,
+    /// `approver`, `auditor`, `admin`.
+    pub roles: Vec<String>,
+    /// Groups that rules name.
+    pub groups: Vec<String>,
+    pub active: bool,
+}
+
+/// The caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    #[serde(flatten)]
+    pub person: PersonShape,
+    /// What this token may be used for: `read`, `decide`, `log`, `manage`.
+    pub scopes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonBody {
+    pub name: String,
+    /// `approver`, `auditor`, `admin`.
+    pub roles: Vec<String>,
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    /// Less than the person's roles give: `read`, `decide`, `log`, `manage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// How long it is good: `30d`. Without it: until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+}
+
+/// A token, shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenShape {
+    pub person: String,
+    pub token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// An agent's credential, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentShape {
+    pub name: String,
+    /// The person who answers for it, and so never decides for it.
+    pub owner: String,
+    /// Who created or rotated it, and so never decides for it.
+    pub secret_seen_by: Vec<String>,
+    pub acts_for: Option<String>,
+    /// Databases it may connect to; empty: all.
+    pub databases: Vec<String>,
+    /// The user of the database that it maps to.
+    pub database_user: String,
+    /// `standard` or `mcp`.
+    pub profile: String,
+    pub labels: BTreeMap<String, String>,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+    pub revoked: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentBody {
+    pub name: String,
+    /// The person who answers for it, and so never decides for it.
+    pub owner: String,
+    /// The user of the database that it maps to.
+    pub database_user: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<String>,
+    /// Databases it may connect to; empty: all.
+    #[serde(default)]
+    pub databases: Vec<String>,
+    /// `standard` (the default) or `mcp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How long it is good: `30d`. Without it: until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+}
+
+/// An agent with its secret, shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgentSecret {
+    #[serde(flatten)]
+    pub agent: AgentShape,
+    /// The password of its connection string.
+    pub secret: String,
+}
+
+impl PersonShape {
+    pub fn of(person: &Person) -> Self {
+        Self {
+            name: person.name.to_string(),
+            roles: person.roles.iter().map(ToString::to_string).collect(),
+            groups: person.groups.iter().cloned().collect(),
+            active: person.active,
+        }
+    }
+}
+
+impl AgentShape {
+    pub fn of(agent: &Agent) -> Self {
+        Self {
+            name: agent.name.to_string(),
+            owner: agent.owner.to_string(),
+            secret_seen_by: agent.has_seen_secret.iter().map(ToString::to_string).collect(),
+            acts_for: agent.acts_for.as_ref().map(ToString::to_string),
+            databases: agent.databases.clone(),
+            database_user: agent.database_user.clone(),
+            profile: profile_word(agent.profile).to_owned(),
+            labels: agent.labels.clone(),
+            created_at: agent.created_at.to_string(),
+            expires_at: agent.expires_at.map(|at| at.to_string()),
+            revoked: agent.revoked,
+        }
+    }
+}
+
+fn profile_word(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Standard => "standard",
+        Profile::Mcp => "mcp",
+    }
+}
+
+impl PersonBody {
+    pub fn checked(self) -> Result<NewPerson, Problem> {
+        let role = |word: &String| Role::parse(word).ok_or_else(|| unknown("roles", word, &Role::ALL));
+        if self.roles.is_empty() {
+            return Err(unacceptable(
+                "roles",
+                "[]",
+                "name one of: approver, auditor, admin",
+            ));
+        }
+        Ok(NewPerson {
+            name: person_name("name", &self.name)?,
+            roles: self.roles.iter().map(role).collect::<Result<_, _>>()?,
+            groups: self.groups,
+        })
+    }
+}
+
+impl TokenBody {
+    pub fn checked(self, person: &str, now: Timestamp) -> Result<NewToken, Problem> {
+        let scope = |word: &String| Scope::parse(word).ok_or_else(|| unknown("scopes", word, &Scope::ALL));
+        let scopes = match self.scopes {
+            Some(words) => Some(words.iter().map(scope).collect::<Result<Scopes, _>>()?),
+            None => None,
+        };
+        Ok(NewToken {
+            person: person_name("name", person)?,
+            scopes,
+            expires_at: expiry(self.expires_in.as_deref(), now)?,
+        })
+    }
+}
+
+impl AgentBody {
+    pub fn checked(self, now: Timestamp) -> Result<NewAgent, Problem> {
+        let profile = match self.profile.as_deref() {
+            None | Some("standard") => Profile::Standard,
+            Some("mcp") => Profile::Mcp,
+            Some(other) => return Err(unacceptable("profile", other, "write one of: standard, mcp")),
+        };
+        if self.database_user.is_empty() {
+            return Err(unacceptable(
+                "database_user",
+                "",
+                "name the database user that the agent maps to",
+            ));
+        }
+        Ok(NewAgent {
+            name: principal_name(&self.name)?,
+            owner: person_name("owner", &self.owner)?,
+            acts_for: self
+                .acts_for
+                .map(|name| person_name("acts_for", &name))
+                .transpose()?,
+            databases: self.databases,
+            database_user: self.database_user,
+            profile,
+            labels: self.labels,
+            expires_at: expiry(self.expires_in.as_deref(), now)?,
+        })
+    }
+}
+
+fn unknown(name: &str, value: &str, known: &[impl ToString]) -> Problem {
+    let words: Vec<String> = known.iter().map(ToString::to_string).collect();
+    unacceptable(name, value, format!("write one of: {}", words.join(", ")))
+}
+
+fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
+    PersonName::parse(text).map_err(|_| unacceptable(field, text, "write 1 to 63 of a-z 0-9 _ - . @"))
+}
+
+pub fn principal_name(text: &str) -> Result<PrincipalName, Problem> {
+    PrincipalName::parse(text).map_err(|_| unacceptable("name", text, "write 1 to 63 of a-z 0-9 _ - ."))
+}
+
+fn expiry(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let life = parse_duration(text).filter(|life| !life.is_zero());
+    let life = life.ok_or_else(|| unacceptable("expires_in", text, "write it as 12h or 30d"))?;
+    Ok(Some(now.after(life)))
+}
+
+fn manage_problem(error: ManageError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ManageError::Exists(_) => Problem::new(Kind::Conflict, detail, "choose another name"),
+        ManageError::Revoked(_) => Problem::new(Kind::Conflict, detail, "choose another name"),
+        ManageError::Unknown(_) => Problem::new(Kind::NotFound, detail, "list the names there are"),
+        ManageError::StoreUnavailable | ManageError::Stopping => Problem::unavailable(&detail),
+    }
+}
+
+/// Who the token belongs to, and what it may be used for.
+#[utoipa::path(
+    get,
+    path = "/me",
+    tag = "people",
+    responses(
+        (status = 200, body = Me),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn me(caller: Caller) -> Json<Me> {
+    Json(Me {
+        person: PersonShape::of(&caller.person),
+        scopes: caller.scopes.iter().map(|scope| scope.to_string()).collect(),
+    })
+}
+
+/// Everybody.
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "people",
+    responses(
+        (status = 200, body = Page<PersonShape>),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn list_people(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+) -> Result<Json<Page<PersonShape>>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let people = rooms.desk.people().await.map_err(desk_problem)?;
+    Ok(Json(Page {
+        items: people.iter().map(PersonShape::of).collect(),
+        next_cursor: None,
+    }))
+}
+
+/// Add a person. They sign in with a token: `POST /users/{name}/tokens`.
+#[utoipa::path(
+    post,
+    path = "/users",
+    tag = "people",
+    request_body = PersonBody,
+    responses(
+        (status = 201, body = PersonShape),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn add_person(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Body(body): Body<PersonBody>,
+) -> Result<(StatusCode, Json<PersonShape>), Problem> {
+    caller.needs(Scope::Manage)?;
+    let person = rooms
+        .desk
+        .person_add(body.checked()?, caller.person.name)
+        .await
+        .map_err(manage_problem)?;
+    Ok((StatusCode::CREATED, Json(PersonShape::of(&person))))
+}
+
+/// Make a token for a person. It is shown this once.
+#[utoipa::path(
+    post,
+    path = "/users/{name}/tokens",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    request_body = TokenBody,
+    responses(
+        (status = 201, body = TokenShape),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn issue_token(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+    Body(body): Body<TokenBody>,
+) -> Result<(StatusCode, Json<TokenShape>), Problem> {
+    caller.needs(Scope::Manage)?;
+    let new = body.checked(&name, Timestamp::now())?;
+    let expires_at = new.expires_at.map(|at| at.to_string());
+    let token = rooms
+        .desk
+        .token_issue(new, caller.person.name)
+        .await
+        .map_err(manage_problem)?;
+    let shape = TokenShape {
+        person: name,
+        token: token.reveal().to_owned(),
+        expires_at,
+    };
+    Ok((StatusCode::CREATED, Json(shape)))
+}
+
+/// Every agent, revoked ones included.
+#[utoipa::path(
+    get,
+    path = "/agents",
+    tag = "people",
+    responses(
+        (status = 200, body = Page<AgentShape>),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn list_agents(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+) -> Result<Json<Page<AgentShape>>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let agents = rooms.desk.agents().await.map_err(desk_problem)?;
+    Ok(Json(Page {
+        items: agents.iter().map(AgentShape::of).collect(),
+        next_cursor: None,
+    }))
+}
+
+/// Add an agent. Its secret is shown this once, and the caller, who sees it, never decides for it.
+#[utoipa::path(
+    post,
+    path = "/agents",
+    tag = "people",
+    request_body = AgentBody,
+    responses(
+        (status = 201, body = AgentSecret),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn add_agent(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Body(body): Body<AgentBody>,
+) -> Result<(StatusCode, Json<AgentSecret>), Problem> {
+    caller.needs(Scope::Manage)?;
+    let new = body.checked(Timestamp::now())?;
+    let added = rooms.desk.agent_add(new, caller.person.name).await;
+    let (agent, secret) = added.map_err(manage_problem)?;
+    let shape = AgentSecret {
+        agent: AgentShape::of(&agent),
+        secret: secret.reveal().to_owned(),
+    };
+    Ok((StatusCode::CREATED, Json(shape)))
+}
+
+/// Give an agent a new secret, shown this once. The old one ends, and the caller never decides for it again.
+#[utoipa::path(
+    post,
+    path = "/agents/{name}/rotate",
+    tag = "people",
+    params(("name" = String, Path, description = "the agent")),
+    responses(
+        (status = 200, body = AgentSecret),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn rotate_agent(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+) -> Result<Json<AgentSecret>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let principal = principal_name(&name)?;
+    let secret = rooms
+        .desk
+        .agent_rotate(principal, caller.person.name)
+        .await
+        .map_err(manage_problem)?;
+    let agent = agent_shape(&rooms, &name).await?;
+    Ok(Json(AgentSecret {
+        agent,
+        secret: secret.reveal().to_owned(),
+    }))
+}
+
+/// Revoke an agent: its sessions end, its waiting requests are withdrawn.
+#[utoipa::path(
+    delete,
+    path = "/agents/{name}",
+    tag = "people",
+    params(("name" = String, Path, description = "the agent")),
+    responses(
+        (status = 200, body = AgentShape),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn revoke_agent(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+) -> Result<Json<AgentShape>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let principal = principal_name(&name)?;
+    rooms
+        .desk
+        .agent_revoke(principal, caller.person.name)
+        .await
+        .map_err(manage_problem)?;
+    agent_shape(&rooms, &name).await.map(Json)
+}
+
+async fn agent_shape(rooms: &Rooms, name: &str) -> Result<AgentShape, Problem> {
+    let agent = rooms.desk.agent(name).await.map_err(desk_problem)?;
+    agent
+        .as_ref()
+        .map(AgentShape::of)
+        .ok_or_else(|| Problem::not_found("agent", name))
+}

@@ -1,0 +1,132 @@
+//! Reads what a call brings: path, query and body, each to a value or a problem document. Never guesses: an unknown
+//! parameter is an error, because a misspelt filter would show what was not asked for. Read `problem.rs` next.
+
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::{Kind, Problem};
+use crate::clock::Timestamp;
+use crate::hold::RequestId;
+
+/// The query of a call.
+pub struct Params<T>(pub T);
+
+/// The JSON body of a call.
+pub struct Body<T>(pub T);
+
+/// The last name in the path.
+pub struct Named(pub String);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|Query(value)| Self(value))
+            .map_err(|rejection| Problem::malformed(one_line(&rejection)))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Json::<T>::from_request(request, state)
+            .await
+            .map(|Json(value)| Self(value))
+            .map_err(body_problem)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name))
+            .map_err(|rejection| Problem::malformed(one_line(&rejection)))
+    }
+}
+
+fn body_problem(rejection: JsonRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::new(
+            Kind::TooLarge,
+            format!("the body is longer than {} bytes", super::serve::BODY_BYTES_MAX),
+            "send a shorter body",
+        );
+    }
+    Problem::malformed(one_line(&rejection))
+}
+
+/// The innermost cause: the outer words only say that something failed.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string().replace('\n', " ")
+}
+
+/// A request's id in the path.
+pub fn request_id(text: &str) -> Result<RequestId, Problem> {
+    RequestId::parse(text).ok_or_else(|| Problem::not_found("request", text))
+}
+
+/// A value of the call that is of the right type but cannot be used.
+pub fn unacceptable(name: &str, value: &str, next_step: impl Into<String>) -> Problem {
+    Problem::new(
+        Kind::Unacceptable,
+        format!("`{name}` cannot be `{value}`"),
+        next_step,
+    )
+}
+
+/// `90`, `90s`, `30m`, `12h` or `7d`.
+pub fn duration(name: &str, text: &str) -> Result<Duration, Problem> {
+    parse_duration(text).ok_or_else(|| unacceptable(name, text, "write it as 90s, 30m, 12h or 7d"))
+}
+
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u32 = digits.parse().ok()?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _other => return None,
+    };
+    Some(Duration::from_secs(u64::from(number) * seconds))
+}
+
+/// RFC 3339, or how long ago.
+pub fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    let ago = |ago: Duration| {
+        let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.micros().saturating_sub(micros))
+    };
+    Timestamp::parse(text)
+        .or_else(|| parse_duration(text).map(ago))
+        .ok_or_else(|| {
+            unacceptable(
+                name,
+                text,
+                "write a time as 2026-11-22T13:00:00Z, or how long ago: 30m, 7d",
+            )
+        })
+}
+
+/// One of a closed set of words.
+pub fn word<'w>(name: &str, text: &str, words: &[&'w str]) -> Result<&'w str, Problem> {
+    let known = words.iter().find(|known| **known == text);
+    known
+        .copied()
+        .ok_or_else(|| unacceptable(name, text, format!("write one of: {}", words.join(", "))))
+}

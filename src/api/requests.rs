@@ -1,0 +1,357 @@
+//! Held requests: list, show, wait, decide. Never decides by itself: `desk` does, in one compare-and-set.
+//! Read `card.rs` for the shape, `events.rs` for news of them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::USER_AGENT;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Rooms;
+use super::card::{CLASS_WORDS, Card};
+use super::login::Caller;
+use super::problem::{Kind, Problem, ProblemDocument};
+use super::read::{Body, Named, Params, duration, request_id, unacceptable, word};
+use crate::desk::{Decide, DecideError, Decision, DecisionScope, DeskError, RequestFilter};
+use crate::hold::{Digest, RequestId, StateKind};
+use crate::identity::directory::Scope;
+
+/// More would keep connections of proxies in between open for too long.
+const LONG_POLL_MAX: Duration = Duration::from_secs(60);
+/// The most that is shown to an agent, and to people in lists.
+const REASON_BYTES_MAX: usize = 1000;
+/// Longer keys are no keys.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Requests on one page.
+const PAGE_MAX: usize = 500;
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// For the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Which requests.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// A state, or several with commas; `pending` includes detached ones. Without it: all.
+    state: Option<String>,
+    /// The agent that asks.
+    principal: Option<String>,
+    class: Option<String>,
+    database: Option<String>,
+    /// Statements of the same shape: 64 hex digits.
+    fingerprint: Option<String>,
+    /// Requests on one page, 1 to 500; 50 without it.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Held requests, newest first.
+#[utoipa::path(
+    get,
+    path = "/requests",
+    tag = "requests",
+    params(ListQuery),
+    responses(
+        (status = 200, body = Page<Card>),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn list(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Params(query): Params<ListQuery>,
+) -> Result<Json<Page<Card>>, Problem> {
+    caller.needs(Scope::Read)?;
+    let page = rooms.desk.list(filter_of(query)?).await.map_err(desk_problem)?;
+    Ok(Json(Page {
+        items: page.items.iter().map(Card::of).collect(),
+        next_cursor: page.next_cursor,
+    }))
+}
+
+fn filter_of(query: ListQuery) -> Result<RequestFilter, Problem> {
+    if let Some(class) = &query.class {
+        word("class", class, &CLASS_WORDS)?;
+    }
+    let fingerprint = match query.fingerprint {
+        Some(text) => Some(*digest("fingerprint", &text)?.as_bytes()),
+        None => None,
+    };
+    Ok(RequestFilter {
+        states: states_of(query.state.as_deref())?,
+        principal: query.principal,
+        database: query.database,
+        class: query.class,
+        fingerprint,
+        limit: limit(query.limit, 50, PAGE_MAX)?,
+        cursor: query.cursor,
+    })
+}
+
+fn states_of(text: Option<&str>) -> Result<Vec<StateKind>, Problem> {
+    let words: Vec<&str> = StateKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let mut states = Vec::new();
+    for name in text.into_iter().flat_map(|text| text.split(',')) {
+        word("state", name, &words)?;
+        states.extend(StateKind::parse(name));
+    }
+    if states.contains(&StateKind::Pending) && !states.contains(&StateKind::Detached) {
+        states.push(StateKind::Detached);
+    }
+    Ok(states)
+}
+
+/// A number of items on a page.
+pub fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(default),
+        Some(limit) if (1..=max).contains(&limit) => Ok(limit),
+        Some(limit) => Err(unacceptable(
+            "limit",
+            &limit.to_string(),
+            format!("write a number from 1 to {max}"),
+        )),
+    }
+}
+
+fn digest(name: &str, text: &str) -> Result<Digest, Problem> {
+    Digest::parse(text).ok_or_else(|| unacceptable(name, text, "write its 64 hex digits"))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ShowQuery {
+    /// Answer only when it is decided and its run is over, or after this time: `30s`, at most a minute.
+    wait: Option<String>,
+}
+
+/// One held request. With `wait`, a long poll: the end of the wait is no error.
+#[utoipa::path(
+    get,
+    path = "/requests/{id}",
+    tag = "requests",
+    params(("id" = String, Path, description = "six letters and digits"), ShowQuery),
+    responses(
+        (status = 200, body = Card),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn show(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    Params(query): Params<ShowQuery>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Read)?;
+    let id = request_id(&id)?;
+    let held = match query.wait {
+        Some(wait) => {
+            rooms
+                .desk
+                .wait_for(id, duration("wait", &wait)?.min(LONG_POLL_MAX))
+                .await
+        }
+        None => rooms.desk.show(id).await,
+    };
+    held.map(|held| Json(Card::of(&held)))
+        .map_err(|error| match error {
+            DeskError::NotFound => Problem::not_found("request", &id.to_string()),
+            other => desk_problem(other),
+        })
+}
+
+/// What a person says of a request.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionBody {
+    /// `approve` or `deny`.
+    pub decision: String,
+    /// Why; required for `deny`. The agent reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The digest of what was shown; required for `approve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The version of what was shown; compared when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// What it covers: `once`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+/// Approve or deny, once. The loser of a race gets 409 and learns who decided.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/decision",
+    tag = "requests",
+    params(
+        ("id" = String, Path, description = "six letters and digits"),
+        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+    ),
+    request_body = DecisionBody,
+    responses(
+        (status = 200, body = Card),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn decide(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    Body(body): Body<DecisionBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Decide)?;
+    let id = request_id(&id)?;
+    let decide = decide_of(&caller, &headers, body)?;
+    let held = rooms
+        .desk
+        .decide(id, decide)
+        .await
+        .map_err(|error| decide_problem(id, error))?;
+    Ok(Json(Card::of(&held)))
+}
+
+fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result<Decide, Problem> {
+    let decision = match word("decision", &body.decision, &["approve", "deny"])? {
+        "approve" => Decision::Approve,
+        _deny => Decision::Deny,
+    };
+    if let Some(scope) = &body.scope {
+        word("scope", scope, &["once"])?;
+    }
+    let reason = reason_of(decision, body.reason.as_deref().unwrap_or_default())?;
+    let digest = match (decision, body.digest) {
+        (_, Some(text)) => Some(digest("digest", &text)?),
+        (Decision::Deny, None) => None,
+        (Decision::Approve, None) => {
+            return Err(Problem::new(
+                Kind::DigestRequired,
+                "an approval without the digest of what was shown",
+                "send `digest` (and `version`) as `GET /api/v1/requests/ID` gave them",
+            ));
+        }
+    };
+    let from_cli = headers
+        .get(USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes().starts_with(b"countersign/"));
+    Ok(Decide {
+        by: caller.person.name.clone(),
+        decision,
+        reason,
+        digest,
+        version: body.version,
+        scope: DecisionScope::Once,
+        channel: if from_cli { "cli" } else { "api" }.to_owned(),
+        idempotency: idempotency_key(headers)?,
+    })
+}
+
+fn reason_of(decision: Decision, text: &str) -> Result<String, Problem> {
+    let reason = text.trim();
+    if decision == Decision::Deny && reason.is_empty() {
+        return Err(Problem::new(
+            Kind::ReasonRequired,
+            "a denial without a reason",
+            "say in `reason` what the agent should do instead",
+        ));
+    }
+    if reason.len() > REASON_BYTES_MAX || reason.contains(char::is_control) {
+        return Err(Problem::new(
+            Kind::Unacceptable,
+            "the reason is too long or holds control characters",
+            format!("write one line of at most {REASON_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(reason.to_owned())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(unacceptable(
+            "idempotency-key",
+            "…",
+            "send 1 to 128 ASCII characters",
+        )),
+    }
+}
+
+fn decide_problem(id: RequestId, error: DecideError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        DecideError::NotFound => Problem::not_found("request", &id.to_string()),
+        DecideError::AlreadyDecided { by, state } => Problem::new(
+            Kind::AlreadyDecided,
+            detail,
+            format!("look at it: `countersign show {id}`"),
+        )
+        .with(|more| {
+            more.decided_by = Some(by.into_iter().map(|name| name.to_string()).collect());
+            more.state = Some(state.to_string());
+        }),
+        DecideError::Stale { version, .. } => Problem::new(
+            Kind::Stale,
+            detail,
+            format!("read it again: `countersign show {id}`"),
+        )
+        .with(|more| more.version = Some(version)),
+        DecideError::NotPermitted(_) => {
+            Problem::new(Kind::NotPermitted, detail, "ask another reviewer to decide it")
+        }
+        DecideError::NobodyWaits => Problem::new(
+            Kind::Conflict,
+            detail,
+            "deny it, or let the agent send its transaction again",
+        ),
+        DecideError::ReasonMissing => Problem::new(Kind::ReasonRequired, detail, "say why in `reason`"),
+        DecideError::LogUnavailable | DecideError::StoreUnavailable | DecideError::Stopping => {
+            Problem::unavailable(&detail)
+        }
+    }
+}
+
+/// What the desk says no with where no request is named.
+pub fn desk_problem(error: DeskError) -> Problem {
+    match error {
+        DeskError::NotFound => Problem::new(Kind::NotFound, error.to_string(), "list the requests there are"),
+        DeskError::BadCursor => Problem::new(
+            Kind::Unacceptable,
+            error.to_string(),
+            "begin again without a cursor",
+        ),
+        DeskError::LogUnavailable
+        | DeskError::StoreUnavailable
+        | DeskError::AlreadyServed
+        | DeskError::Stopping => Problem::unavailable(&error),
+    }
+}

@@ -1,0 +1,224 @@
+//! The listener of the API: limits, headers, TLS, graceful stop. Never knows a route by name: those are in `mod.rs`.
+//! Read `problem.rs` for how errors look.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
+
+use super::problem::{Kind, Problem};
+use super::{Rooms, routes};
+
+/// Longer than any body of this API.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// A little longer than the longest long poll.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client that has not sent its headers by then is not one.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than any path with its filters.
+const HEADERS_BYTES_MAX: usize = 32 << 10;
+
+/// The API's part of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub address: SocketAddr,
+    pub certificate: Option<Certificate>,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("the API cannot listen on {address}: {error}")]
+    Listen {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    #[error("cannot read `{}`: {error}", file.display())]
+    Unreadable { file: PathBuf, error: std::io::Error },
+    #[error("`{}` and `{}` are no certificate with its key: {why}", pair.cert_file.display(), pair.key_file.display())]
+    Certificate { pair: Certificate, why: String },
+}
+
+impl ApiError {
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "stop what listens there, or set api.address",
+            Self::Unreadable { .. } => "check the file's name and mode",
+            Self::Certificate { .. } => "name PEM files in api.cert_file and api.key_file",
+        }
+    }
+}
+
+/// The running API.
+pub struct Api {
+    pub local_addr: SocketAddr,
+    handle: Handle<SocketAddr>,
+    tls: Option<(RustlsConfig, Certificate)>,
+}
+
+impl Api {
+    /// Takes no new calls, and ends the running ones after `grace`.
+    pub fn stop(&self, grace: Duration) {
+        self.handle.graceful_shutdown(Some(grace));
+    }
+
+    /// Reads the certificate again; on an error the old one stays.
+    pub fn reload_certificate(&self) -> Result<(), ApiError> {
+        if let Some((config, pair)) = &self.tls {
+            config.reload_from_config(Arc::new(server_config(pair)?));
+        }
+        Ok(())
+    }
+}
+
+/// Listens and serves on the current runtime.
+pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
+    let failed = |error| ApiError::Listen {
+        address: settings.address,
+        error,
+    };
+    let listener = TcpListener::bind(settings.address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let local_addr = listener.local_addr().map_err(failed)?;
+    let tls = match &settings.certificate {
+        Some(pair) => Some((
+            RustlsConfig::from_config(Arc::new(server_config(pair)?)),
+            pair.clone(),
+        )),
+        None => None,
+    };
+    let handle = Handle::new();
+    let (router, _document) = routes().split_for_parts();
+    let service = router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(guard))
+        .with_state(rooms)
+        .into_make_service();
+    let plain = axum_server::from_tcp(listener)
+        .map_err(failed)?
+        .handle(handle.clone());
+    let serving = async move |result: std::io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(%error, "the API has stopped serving");
+        }
+    };
+    match tls.clone() {
+        Some((config, _)) => {
+            let mut server = plain.acceptor(axum_server::tls_rustls::RustlsAcceptor::new(config));
+            limit(server.http_builder());
+            tokio::spawn(async move { serving(server.serve(service).await).await });
+        }
+        None => {
+            let mut server = plain;
+            limit(server.http_builder());
+            tokio::spawn(async move { serving(server.serve(service).await).await });
+        }
+    }
+    Ok(Api {
+        local_addr,
+        handle,
+        tls,
+    })
+}
+
+fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .max_buf_size(HEADERS_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .max_header_list_size(HEADERS_BYTES_MAX as u32)
+        .max_concurrent_streams(64);
+}
+
+/// Ends a call that takes too long, and puts on every answer what keeps a browser from misusing it.
+async fn guard(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
+    let mut response = answer.unwrap_or_else(|_| {
+        Problem::new(Kind::TimedOut, "the call took too long", "try again").into_response()
+    });
+    secure(response.headers_mut());
+    response
+}
+
+fn secure(headers: &mut HeaderMap) {
+    let values = [
+        ("cache-control", "no-store"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    ];
+    for (name, value) in values {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}
+
+async fn no_route(request: Request) -> Problem {
+    Problem::not_found("route", request.uri().path())
+}
+
+async fn no_method(request: Request) -> Problem {
+    let detail = format!(
+        "`{}` is no method of `{}`",
+        request.method(),
+        request.uri().path()
+    );
+    Problem::new(
+        Kind::MethodNotAllowed,
+        detail,
+        "read /api/v1/openapi.json for the methods there are",
+    )
+}
+
+fn server_config(pair: &Certificate) -> Result<rustls::ServerConfig, ApiError> {
+    let wrong = |why: String| ApiError::Certificate {
+        pair: pair.clone(),
+        why,
+    };
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| ApiError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })
+    };
+    let chain = rustls_pemfile::certs(&mut read(&pair.cert_file)?.as_slice())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(error.to_string()))?;
+    let key = rustls_pemfile::private_key(&mut read(&pair.key_file)?.as_slice())
+        .map_err(|error| wrong(error.to_string()))?
+        .ok_or_else(|| wrong("no private key in it".to_owned()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
