@@ -1,30 +1,135 @@
 //! The command line: reads it, runs one command, prints its error and the next step.
 //!
-//! Never holds logic of another room. Read `demo/mod.rs` next.
+//! Never holds logic of another room. Read `serve.rs` for how the rooms are joined, `requests.rs` for people who
+//! decide, `demo/mod.rs` for the demo.
 
+pub mod card;
+mod check;
+mod client;
 pub mod demo;
+pub mod exit;
+mod log;
+mod output;
+pub mod render;
+mod requests;
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use self::exit::{CliError, EXIT_CODES_HELP, Exit};
+use self::output::Output;
+use crate::config::Config;
+use crate::config::reader::Override;
 
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, about)]
+#[command(name = "countersign", version, about, after_help = EXIT_CODES_HELP)]
 struct CommandLine {
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the settings file and the rules, and say what is wrong where
+    Check(check::CheckArgs),
+    /// List the requests that wait for a decision
+    Pending(requests::PendingArgs),
+    /// Show one request, whole
+    Show(requests::ShowArgs),
+    /// Print each request as it comes, and what becomes of it
+    Watch,
+    /// Wait until a request is decided and its run is over
+    Wait(requests::WaitArgs),
+    /// Approve a request, once; on a terminal it is shown first
+    Approve(requests::ApproveArgs),
+    /// Deny a request
+    Deny(requests::DenyArgs),
+    /// Read the log
+    #[command(subcommand)]
+    Log(Box<log::LogCommand>),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
     /// Run a scratch server until standard input ends
     #[command(hide = true)]
     DemoWatchdog(demo::watchdog::WatchdogArgs),
 }
 
+/// Where the settings are, for commands that work on this machine.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SettingsArgs {
+    /// The settings file [default: countersign.toml, then /etc/countersign/countersign.toml]
+    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where store and log are kept
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+}
+
+impl SettingsArgs {
+    /// Flags over variables over the file.
+    pub fn load(&self, mut flags: Vec<Override>) -> Result<Config, CliError> {
+        let mut overrides = Override::from_variables(std::env::vars_os().filter_map(text_pair));
+        let data_dir = self.data_dir.clone();
+        overrides.extend(data_dir.map(|dir| Override::from_flag("--data-dir", "data_dir", dir)));
+        overrides.append(&mut flags);
+        Ok(Config::load(self.config.as_deref(), overrides)?)
+    }
+}
+
+/// A variable that is no UTF-8 is none of ours.
+fn text_pair((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
 /// Reads the command line and runs its command.
 pub fn run() -> ExitCode {
-    match CommandLine::parse().command {
-        Command::DemoWatchdog(args) => demo::watchdog::run(&args),
+    // The only error is that a provider is installed already, which then is this one.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let line = CommandLine::parse();
+    let output = if line.json { Output::Json } else { Output::Text };
+    let done = match line.command {
+        Command::Check(args) => check::run(&args, output),
+        Command::Pending(args) => block_on(requests::pending(args, output)),
+        Command::Show(args) => block_on(requests::show(args, output)),
+        Command::Watch => block_on(requests::watch(output)),
+        Command::Wait(args) => block_on(requests::wait(args, output)),
+        Command::Approve(args) => block_on(requests::approve(args, output)),
+        Command::Deny(args) => block_on(requests::deny(args, output)),
+        Command::Log(command) => block_on(log::run(*command, output)),
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            output.either(&serde_json::json!({ "version": version }), || {
+                format!("countersign {version}")
+            });
+            Ok(Exit::Done)
+        }
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut CommandLine::command(), "countersign", &mut script);
+            output.text(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
+        }
+        Command::DemoWatchdog(args) => return demo::watchdog::run(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => error.report(),
     }
+}
+
+/// Runs a client command on a runtime of its own.
+fn block_on(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::error(error, "free some file descriptors"))?;
+    runtime.block_on(command)
 }
