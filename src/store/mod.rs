@@ -1,4 +1,12 @@
-//! Keeps requests, decisions, grants, people and agents. Never keeps the log: that is `journal`.
-//! Read `sqlite.rs` next.
+//! Keeps requests, decisions, grants, people and agents, and what the log has still to be told.
+//! Never keeps the log itself: that is `journal`. Read `sqlite.rs` next, then `requests.rs`.
 
+mod card;
+mod outbox;
+mod people;
+mod requests;
 pub mod sqlite;
+
+pub use outbox::{Note, NoteId, Outcome, Queued};
+pub use people::{PeopleError, TokenInfo};
+pub use requests::{Expected, NewDecision, Query, Saved};

@@ -1,0 +1,423 @@
+//! A request as JSON: its state's data and everything that a reviewer is shown of it.
+//! Never reads a file. Read `outbox.rs` next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::hold::{
+    ClaimId, Digest, HeldRequest, HeldStatement, Parameter, Ran, State, StateKind, Transaction,
+};
+use crate::identity::directory::Stakes;
+use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use crate::policy::{Risk, RuleName};
+use crate::sql::action::{Breadth, Class, FunctionName, TableName};
+use crate::store::sqlite::StoreError;
+
+/// The data of a state; which fields are set follows from the state.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct StateData {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<RanRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RanRow {
+    Finished { rows: Option<u64>, tag: String },
+    Failed { sqlstate: String, message: String },
+}
+
+impl StateData {
+    pub(super) fn of(state: &State) -> Self {
+        let why = |why: &str| Self {
+            text: Some(why.to_owned()),
+            ..Self::default()
+        };
+        match state {
+            State::Pending | State::Detached | State::Expired => Self::default(),
+            State::Approved { by, reason } => Self {
+                by: by.iter().map(ToString::to_string).collect(),
+                ..why(reason)
+            },
+            State::Denied { by, reason } => Self {
+                by: vec![by.to_string()],
+                ..why(reason)
+            },
+            State::Running { claim } => Self {
+                claim: Some(claim.to_string()),
+                ..Self::default()
+            },
+            State::Finished { rows, tag } => Self {
+                ran: Some(RanRow::Finished {
+                    rows: *rows,
+                    tag: tag.clone(),
+                }),
+                ..Self::default()
+            },
+            State::Failed { sqlstate, message } => Self {
+                ran: Some(RanRow::Failed {
+                    sqlstate: sqlstate.clone(),
+                    message: message.clone(),
+                }),
+                ..Self::default()
+            },
+            State::Grant { until } => Self {
+                until: Some(until.micros()),
+                ..Self::default()
+            },
+            State::Redeemed { claim, ran } => Self {
+                claim: Some(claim.to_string()),
+                ran: ran.as_ref().map(RanRow::of),
+                ..Self::default()
+            },
+            State::OutcomeUnknown { why: text }
+            | State::Withdrawn { why: text }
+            | State::Stale { why: text }
+            | State::Lapsed { why: text } => why(text),
+        }
+    }
+
+    pub(super) fn into_state(self, kind: StateKind) -> Result<State, StoreError> {
+        let missing = || StoreError::damaged(format!("a request that is {kind} lacks its data"));
+        let why = |text: Option<String>| text.ok_or_else(missing);
+        let claim = |text: Option<String>| text.and_then(|text| ClaimId::parse(&text)).ok_or_else(missing);
+        Ok(match kind {
+            StateKind::Pending => State::Pending,
+            StateKind::Detached => State::Detached,
+            StateKind::Expired => State::Expired,
+            StateKind::Approved => State::Approved {
+                by: self
+                    .by
+                    .iter()
+                    .map(|name| person(name))
+                    .collect::<Result<_, _>>()?,
+                reason: why(self.text)?,
+            },
+            StateKind::Denied => State::Denied {
+                by: person(self.by.first().ok_or_else(missing)?)?,
+                reason: why(self.text)?,
+            },
+            StateKind::Running => State::Running {
+                claim: claim(self.claim)?,
+            },
+            StateKind::Finished | StateKind::Failed => match self.ran.ok_or_else(missing)? {
+                RanRow::Finished { rows, tag } => State::Finished { rows, tag },
+                RanRow::Failed { sqlstate, message } => State::Failed { sqlstate, message },
+            },
+            StateKind::Grant => State::Grant {
+                until: Timestamp::from_micros(self.until.ok_or_else(missing)?),
+            },
+            StateKind::Redeemed => State::Redeemed {
+                claim: claim(self.claim)?,
+                ran: self.ran.map(RanRow::into_ran),
+            },
+            StateKind::OutcomeUnknown => State::OutcomeUnknown { why: why(self.text)? },
+            StateKind::Withdrawn => State::Withdrawn { why: why(self.text)? },
+            StateKind::Stale => State::Stale { why: why(self.text)? },
+            StateKind::Lapsed => State::Lapsed { why: why(self.text)? },
+        })
+    }
+}
+
+impl RanRow {
+    fn of(ran: &Ran) -> Self {
+        match ran.clone() {
+            Ran::Finished { rows, tag } => Self::Finished { rows, tag },
+            Ran::Failed { sqlstate, message } => Self::Failed { sqlstate, message },
+        }
+    }
+
+    fn into_ran(self) -> Ran {
+        match self {
+            Self::Finished { rows, tag } => Ran::Finished { rows, tag },
+            Self::Failed { sqlstate, message } => Ran::Failed { sqlstate, message },
+        }
+    }
+}
+
+/// What has no column of its own.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Card {
+    owner: String,
+    profile: String,
+    labels: BTreeMap<String, String>,
+    session: u64,
+    source: IpAddr,
+    upstream: String,
+    database_user: String,
+    attempt_session: u64,
+    attempt_number: u64,
+    protocol: String,
+    statements: Vec<StatementRow>,
+    parameters: Vec<Parameter>,
+    transaction: Transaction,
+    copies_in: bool,
+    claimed: BTreeMap<String, String>,
+    facts: BTreeMap<String, String>,
+    names: String,
+    rules: String,
+    rule: String,
+    risk: Risk,
+    reasons: Vec<String>,
+    approvers: Vec<String>,
+    approvals_needed: u32,
+    stakes: StakesRow,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StatementRow {
+    text: String,
+    class: String,
+    bounded: bool,
+    verb: String,
+    tables: Vec<(Option<String>, String)>,
+    functions: Vec<(Option<String>, String)>,
+    reasons: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StakesRow {
+    owner: String,
+    has_seen_secret: Vec<String>,
+    acts_for: Option<String>,
+}
+
+/// The columns that a card needs to become a request again.
+pub(super) struct Columns {
+    pub state: State,
+    pub id: crate::hold::RequestId,
+    pub version: u64,
+    pub owner: crate::hold::Owner,
+    pub digest: Digest,
+    pub principal: String,
+    pub database: String,
+    pub class: String,
+    pub fingerprint: [u8; 32],
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub wait_ends_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub text: Vec<u8>,
+    pub decisions: Vec<crate::hold::Approval>,
+}
+
+impl Card {
+    pub(super) fn of(held: &HeldRequest) -> Self {
+        let peer = &held.peer;
+        Self {
+            owner: peer.owner.to_string(),
+            profile: profile_word(peer.profile).to_owned(),
+            labels: peer.labels.clone(),
+            session: peer.session.0,
+            source: peer.source,
+            upstream: peer.upstream.clone(),
+            database_user: peer.database_user.clone(),
+            attempt_session: held.attempt.session.0,
+            attempt_number: held.attempt.number,
+            protocol: held.protocol.clone(),
+            statements: held.statements.iter().map(StatementRow::of).collect(),
+            parameters: held.parameters.clone(),
+            transaction: held.transaction,
+            copies_in: held.copies_in,
+            claimed: held.claimed.clone(),
+            facts: held.facts.clone(),
+            names: held.names.clone(),
+            rules: Digest::from_bytes(held.rules).to_string(),
+            rule: held.rule.to_string(),
+            risk: held.risk,
+            reasons: held.reasons.clone(),
+            approvers: held.approvers.clone(),
+            approvals_needed: held.approvals_needed,
+            stakes: StakesRow {
+                owner: held.stakes.owner.to_string(),
+                has_seen_secret: held
+                    .stakes
+                    .has_seen_secret
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                acts_for: held.stakes.acts_for.as_ref().map(ToString::to_string),
+            },
+        }
+    }
+
+    pub(super) fn into_request(self, columns: Columns) -> Result<HeldRequest, StoreError> {
+        let principal = principal(&columns.principal)?;
+        Ok(HeldRequest {
+            id: columns.id,
+            state: columns.state,
+            version: columns.version,
+            owner: columns.owner,
+            digest: columns.digest,
+            peer: Peer {
+                principal: principal.clone(),
+                owner: person(&self.owner)?,
+                profile: profile(&self.profile)?,
+                labels: self.labels,
+                session: SessionId(self.session),
+                source: self.source,
+                upstream: self.upstream,
+                database: columns.database,
+                database_user: self.database_user,
+            },
+            attempt: AttemptId {
+                session: SessionId(self.attempt_session),
+                number: self.attempt_number,
+            },
+            protocol: self.protocol,
+            text: columns.text,
+            statements: self
+                .statements
+                .into_iter()
+                .map(StatementRow::into_statement)
+                .collect::<Result<_, _>>()?,
+            class: class(&columns.class)?,
+            fingerprint: columns.fingerprint,
+            parameters: self.parameters,
+            transaction: self.transaction,
+            copies_in: self.copies_in,
+            claimed: self.claimed,
+            facts: self.facts,
+            names: self.names,
+            rules: *Digest::parse(&self.rules)
+                .ok_or_else(|| StoreError::damaged("a rules generation"))?
+                .as_bytes(),
+            rule: RuleName::new(self.rule),
+            risk: self.risk,
+            reasons: self.reasons,
+            approvers: self.approvers,
+            approvals_needed: self.approvals_needed,
+            stakes: Stakes {
+                principal,
+                owner: person(&self.stakes.owner)?,
+                has_seen_secret: people(&self.stakes.has_seen_secret)?,
+                acts_for: self.stakes.acts_for.as_deref().map(person).transpose()?,
+            },
+            decisions: columns.decisions,
+            created_at: columns.created_at,
+            changed_at: columns.changed_at,
+            wait_ends_at: columns.wait_ends_at,
+            expires_at: columns.expires_at,
+        })
+    }
+}
+
+impl StatementRow {
+    fn of(statement: &HeldStatement) -> Self {
+        Self {
+            text: STANDARD.encode(&statement.text),
+            class: class_word(statement.class).to_owned(),
+            bounded: statement.breadth == Breadth::Bounded,
+            verb: statement.verb.clone(),
+            tables: statement
+                .tables
+                .iter()
+                .map(|table| (table.schema.clone(), table.name.clone()))
+                .collect(),
+            functions: statement
+                .functions
+                .iter()
+                .map(|called| (called.schema.clone(), called.name.clone()))
+                .collect(),
+            reasons: statement.reasons.clone(),
+        }
+    }
+
+    fn into_statement(self) -> Result<HeldStatement, StoreError> {
+        Ok(HeldStatement {
+            text: STANDARD.decode(&self.text).map_err(StoreError::damaged)?,
+            class: class(&self.class)?,
+            breadth: if self.bounded {
+                Breadth::Bounded
+            } else {
+                Breadth::Unbounded
+            },
+            verb: self.verb,
+            tables: self
+                .tables
+                .into_iter()
+                .map(|(schema, name)| TableName { schema, name })
+                .collect(),
+            functions: self
+                .functions
+                .into_iter()
+                .map(|(schema, name)| FunctionName { schema, name })
+                .collect(),
+            reasons: self.reasons,
+        })
+    }
+}
+
+pub(super) fn person(text: &str) -> Result<PersonName, StoreError> {
+    PersonName::parse(text).map_err(StoreError::damaged)
+}
+
+pub(super) fn people(names: &[String]) -> Result<BTreeSet<PersonName>, StoreError> {
+    names.iter().map(|name| person(name)).collect()
+}
+
+pub(super) fn principal(text: &str) -> Result<PrincipalName, StoreError> {
+    PrincipalName::parse(text).map_err(StoreError::damaged)
+}
+
+pub(super) fn profile_word(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Standard => "standard",
+        Profile::Mcp => "mcp",
+    }
+}
+
+pub(super) fn profile(text: &str) -> Result<Profile, StoreError> {
+    [Profile::Standard, Profile::Mcp]
+        .into_iter()
+        .find(|profile| profile_word(*profile) == text)
+        .ok_or_else(|| StoreError::damaged(format!("profile `{text}`")))
+}
+
+pub(super) fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Transaction => "transaction",
+        Class::Session => "session",
+        Class::Read => "read",
+        Class::Write => "write",
+        Class::Ddl => "ddl",
+        Class::Export => "export",
+        Class::Procedural => "procedural",
+        Class::Grant => "grant",
+        Class::Admin => "admin",
+        Class::Unknown => "unknown",
+    }
+}
+
+fn class(text: &str) -> Result<Class, StoreError> {
+    use Class::{Admin, Ddl, Export, Grant, Procedural, Read, Session, Transaction, Unknown, Write};
+    [
+        Transaction,
+        Session,
+        Read,
+        Write,
+        Ddl,
+        Export,
+        Procedural,
+        Grant,
+        Admin,
+        Unknown,
+    ]
+    .into_iter()
+    .find(|class| class_word(*class) == text)
+    .ok_or_else(|| StoreError::damaged(format!("class `{text}`")))
+}

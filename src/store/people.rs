@@ -1,0 +1,427 @@
+//! People, their tokens, and agents. Every change leaves a note for the log, whichever process made it.
+//! Never keeps a secret: only verifiers and hashes. Read `sqlite.rs` for the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::clock::Timestamp;
+use crate::identity::directory::{Agent, NewAgent, NewPerson, NewToken, Person, Role, Scope, Scopes};
+use crate::identity::principal::{PersonName, PrincipalName};
+use crate::identity::secret::{ScramVerifier, Secret, TokenHash};
+use crate::store::card;
+use crate::store::outbox::{Note, queue};
+use crate::store::sqlite::{Store, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PeopleError {
+    #[error("`{0}` exists already")]
+    Exists(String),
+    #[error("there is no `{0}`")]
+    Unknown(String),
+    #[error("`{0}` was revoked")]
+    Revoked(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PeopleError {
+    /// What the person can do now.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Exists(_) => "choose another name",
+            Self::Unknown(_) => "look at the list for its spelling",
+            Self::Revoked(_) => "add one of another name",
+            Self::Store(error) => error.next_step(),
+        }
+    }
+}
+
+/// A token without its secret.
+#[derive(Clone, Debug)]
+pub struct TokenInfo {
+    pub hash: TokenHash,
+    pub person: PersonName,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked: bool,
+}
+
+const SCRAM: &str = "scram-sha-256";
+
+impl Store {
+    pub fn person_add(
+        &mut self,
+        new: &NewPerson,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<Person, PeopleError> {
+        let person = Person {
+            name: new.name.clone(),
+            roles: new.roles.iter().copied().collect(),
+            groups: new.groups.iter().cloned().collect(),
+            active: true,
+        };
+        let added = self.write(|transaction| {
+            let text =
+                "INSERT INTO people (name, roles, groups, active, created_at) VALUES (?1, ?2, ?3, 1, ?4)
+                        ON CONFLICT (name) DO NOTHING";
+            let roles: Vec<_> = person.roles.iter().map(|role| role.as_str()).collect();
+            let values = params![
+                person.name.as_str(),
+                json(&roles)?,
+                json(&person.groups)?,
+                now.micros()
+            ];
+            let added = transaction.execute(text, values)? > 0;
+            if added {
+                note(transaction, "person_added", person.name.as_str(), by, now)?;
+            }
+            Ok(added)
+        })?;
+        added
+            .then_some(person)
+            .ok_or_else(|| PeopleError::Exists(new.name.to_string()))
+    }
+
+    /// A person who is not active neither signs in nor decides.
+    pub fn person_set_active(
+        &mut self,
+        name: &PersonName,
+        active: bool,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<(), PeopleError> {
+        let changed = self.write(|transaction| {
+            let text = "UPDATE people SET active = ?2 WHERE name = ?1";
+            let changed = transaction.execute(text, params![name.as_str(), active])? > 0;
+            if changed {
+                let what = if active {
+                    "person_activated"
+                } else {
+                    "person_deactivated"
+                };
+                note(transaction, what, name.as_str(), by, now)?;
+            }
+            Ok(changed)
+        })?;
+        changed
+            .then_some(())
+            .ok_or_else(|| PeopleError::Unknown(name.to_string()))
+    }
+
+    pub fn people(&mut self) -> Result<Vec<Person>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM people ORDER BY name")?;
+            let mut rows = statement.query([])?;
+            let mut people = Vec::new();
+            while let Some(row) = rows.next()? {
+                people.push(person_of(row)?);
+            }
+            Ok(people)
+        })
+    }
+
+    pub fn person(&mut self, name: &PersonName) -> Result<Option<Person>, StoreError> {
+        self.read(|connection| find_person(connection, name.as_str()))
+    }
+
+    /// The token is shown this once; only its hash is kept.
+    pub fn token_issue(
+        &mut self,
+        new: &NewToken,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<Secret, PeopleError> {
+        let secret = Secret::token(rand::random());
+        let hash = TokenHash::of(secret.reveal()).expect("made as a token above");
+        let issued = self.write(|transaction| {
+            if find_person(transaction, new.person.as_str())?.is_none() {
+                return Ok(false);
+            }
+            let scopes: Option<Vec<_>> =
+                new.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect());
+            let scopes = scopes.map(|scopes| json(&scopes)).transpose()?;
+            let text = "INSERT INTO tokens (hash, person, scopes, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let ends = new.expires_at.map(Timestamp::micros);
+            transaction.execute(text, params![hash.as_bytes(), new.person.as_str(), scopes, now.micros(), ends])?;
+            note(transaction, "token_issued", new.person.as_str(), by, now)?;
+            Ok(true)
+        })?;
+        issued
+            .then_some(secret)
+            .ok_or_else(|| PeopleError::Unknown(new.person.to_string()))
+    }
+
+    /// Revokes every token of a person; gives how many there were.
+    pub fn tokens_revoke(
+        &mut self,
+        person: &PersonName,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        self.write(|transaction| {
+            let text = "UPDATE tokens SET revoked = 1 WHERE person = ?1 AND revoked = 0";
+            let revoked = transaction.execute(text, [person.as_str()])?;
+            if revoked > 0 {
+                note(transaction, "tokens_revoked", person.as_str(), by, now)?;
+            }
+            Ok(revoked)
+        })
+    }
+
+    pub fn tokens(&mut self) -> Result<Vec<TokenInfo>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT hash, person, created_at, expires_at, revoked FROM tokens ORDER BY person, created_at";
+            let mut statement = connection.prepare_cached(text)?;
+            let mut rows = statement.query([])?;
+            let mut tokens = Vec::new();
+            while let Some(row) = rows.next()? {
+                let person: String = row.get(1)?;
+                tokens.push(TokenInfo {
+                    hash: TokenHash::from_bytes(row.get(0)?),
+                    person: card::person(&person)?,
+                    created_at: Timestamp::from_micros(row.get(2)?),
+                    expires_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
+                    revoked: row.get(4)?,
+                });
+            }
+            Ok(tokens)
+        })
+    }
+
+    /// Whose token it is and what it may be used for; `None` for one that is unknown, revoked or over.
+    pub fn authenticate(
+        &mut self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<(Person, Scopes)>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT person, scopes FROM tokens
+                        WHERE hash = ?1 AND revoked = 0 AND (expires_at IS NULL OR expires_at > ?2)";
+            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let found: Option<(String, Option<String>)> = connection
+                .query_row(text, params![hash.as_bytes(), now.micros()], read)
+                .optional()?;
+            let Some((name, narrowed)) = found else {
+                return Ok(None);
+            };
+            let Some(person) = find_person(connection, &name)?.filter(|person| person.active) else {
+                return Ok(None);
+            };
+            let mut scopes = person.scopes();
+            if let Some(text) = narrowed {
+                let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
+                scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
+            }
+            Ok(Some((person, scopes)))
+        })
+    }
+
+    /// The secret is shown this once; only verifiers are kept. Takes milliseconds.
+    pub fn agent_add(
+        &mut self,
+        new: &NewAgent,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<(Agent, Secret), PeopleError> {
+        let secret = Secret::agent(rand::random());
+        let agent = Agent {
+            name: new.name.clone(),
+            owner: new.owner.clone(),
+            has_seen_secret: [by.clone()].into(),
+            acts_for: new.acts_for.clone(),
+            verifier: ScramVerifier::make(secret.reveal(), rand::random()),
+            databases: new.databases.clone(),
+            database_user: new.database_user.clone(),
+            profile: new.profile,
+            labels: new.labels.clone(),
+            created_at: now,
+            expires_at: new.expires_at,
+            revoked: false,
+        };
+        let added = self.write(|transaction| {
+            let added = insert_agent(transaction, &agent)?;
+            if added {
+                note(transaction, "agent_added", agent.name.as_str(), by, now)?;
+            }
+            Ok(added)
+        })?;
+        added
+            .then_some((agent, secret))
+            .ok_or_else(|| PeopleError::Exists(new.name.to_string()))
+    }
+
+    pub fn agent(&mut self, name: &str) -> Result<Option<Agent>, StoreError> {
+        self.read(|connection| find_agent(connection, name))
+    }
+
+    pub fn agents(&mut self) -> Result<Vec<Agent>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM agents ORDER BY name")?;
+            let mut rows = statement.query([])?;
+            let mut agents = Vec::new();
+            while let Some(row) = rows.next()? {
+                agents.push(agent_of(row)?);
+            }
+            Ok(agents)
+        })
+    }
+
+    /// A new secret; the old one no longer logs in. Whoever rotates has seen it.
+    pub fn agent_rotate(
+        &mut self,
+        name: &PrincipalName,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<Secret, PeopleError> {
+        let secret = Secret::agent(rand::random());
+        let verifier = ScramVerifier::make(secret.reveal(), rand::random());
+        let rotated = self.write(|transaction| {
+            let Some(mut agent) = find_agent(transaction, name.as_str())? else {
+                return Ok(Err(PeopleError::Unknown(name.to_string())));
+            };
+            if agent.revoked {
+                return Ok(Err(PeopleError::Revoked(name.to_string())));
+            }
+            agent.has_seen_secret.insert(by.clone());
+            let text = "UPDATE agents SET has_seen_secret = ?2, verifiers = ?3 WHERE name = ?1";
+            let values = params![
+                name.as_str(),
+                names(&agent.has_seen_secret)?,
+                verifiers(&verifier)?
+            ];
+            transaction.execute(text, values)?;
+            note(transaction, "agent_rotated", name.as_str(), by, now)?;
+            Ok(Ok(()))
+        })?;
+        rotated.map(|()| secret)
+    }
+
+    /// For good: its sessions end and what it has waiting is withdrawn.
+    pub fn agent_revoke(
+        &mut self,
+        name: &PrincipalName,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<(), PeopleError> {
+        let known = self.write(|transaction| {
+            let Some(agent) = find_agent(transaction, name.as_str())? else {
+                return Ok(false);
+            };
+            if !agent.revoked {
+                transaction.execute("UPDATE agents SET revoked = 1 WHERE name = ?1", [name.as_str()])?;
+                note(transaction, "agent_revoked", name.as_str(), by, now)?;
+            }
+            Ok(true)
+        })?;
+        known
+            .then_some(())
+            .ok_or_else(|| PeopleError::Unknown(name.to_string()))
+    }
+}
+
+fn insert_agent(transaction: &Connection, agent: &Agent) -> Result<bool, StoreError> {
+    let text = "INSERT INTO agents (name, owner, has_seen_secret, acts_for, verifiers, databases, database_user, profile,
+                  labels, created_at, expires_at)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING";
+    let values = params![
+        agent.name.as_str(),
+        agent.owner.as_str(),
+        names(&agent.has_seen_secret)?,
+        agent.acts_for.as_ref().map(PersonName::as_str),
+        verifiers(&agent.verifier)?,
+        json(&agent.databases)?,
+        agent.database_user,
+        card::profile_word(agent.profile),
+        json(&agent.labels)?,
+        agent.created_at.micros(),
+        agent.expires_at.map(Timestamp::micros),
+    ];
+    Ok(transaction.execute(text, values)? > 0)
+}
+
+fn find_agent(connection: &Connection, name: &str) -> Result<Option<Agent>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM agents WHERE name = ?1")?;
+    let mut rows = statement.query([name])?;
+    rows.next()?.map(agent_of).transpose()
+}
+
+fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
+    let name: String = row.get("name")?;
+    let owner: String = row.get("owner")?;
+    let acts_for: Option<String> = row.get("acts_for")?;
+    let profile: String = row.get("profile")?;
+    let seen: Vec<String> = from_json(row, "has_seen_secret")?;
+    let verifiers: BTreeMap<String, String> = from_json(row, "verifiers")?;
+    let verifier = verifiers.get(SCRAM).and_then(|text| ScramVerifier::parse(text));
+    Ok(Agent {
+        name: card::principal(&name)?,
+        owner: card::person(&owner)?,
+        has_seen_secret: card::people(&seen)?,
+        acts_for: acts_for.as_deref().map(card::person).transpose()?,
+        verifier: verifier.ok_or_else(|| StoreError::damaged(format!("the verifier of `{name}`")))?,
+        databases: from_json(row, "databases")?,
+        database_user: row.get("database_user")?,
+        profile: card::profile(&profile)?,
+        labels: from_json(row, "labels")?,
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        expires_at: row
+            .get::<_, Option<i64>>("expires_at")?
+            .map(Timestamp::from_micros),
+        revoked: row.get("revoked")?,
+    })
+}
+
+fn find_person(connection: &Connection, name: &str) -> Result<Option<Person>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM people WHERE name = ?1")?;
+    let mut rows = statement.query([name])?;
+    rows.next()?.map(person_of).transpose()
+}
+
+fn person_of(row: &Row<'_>) -> Result<Person, StoreError> {
+    let name: String = row.get("name")?;
+    let roles: Vec<String> = from_json(row, "roles")?;
+    let unknown = |role: &str| StoreError::damaged(format!("role `{role}`"));
+    Ok(Person {
+        name: card::person(&name)?,
+        roles: roles
+            .iter()
+            .map(|role| Role::parse(role).ok_or_else(|| unknown(role)))
+            .collect::<Result<BTreeSet<_>, _>>()?,
+        groups: from_json(row, "groups")?,
+        active: row.get("active")?,
+    })
+}
+
+fn note(
+    transaction: &Connection,
+    what: &str,
+    name: &str,
+    by: &PersonName,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let note = Note::People {
+        what: what.to_owned(),
+        name: name.to_owned(),
+        by: by.to_string(),
+    };
+    queue(transaction, &[note], now)
+}
+
+fn verifiers(scram: &ScramVerifier) -> Result<String, StoreError> {
+    json(&BTreeMap::from([(SCRAM, scram.to_string())]))
+}
+
+fn names(people: &BTreeSet<PersonName>) -> Result<String, StoreError> {
+    json(&people.iter().map(PersonName::as_str).collect::<Vec<_>>())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(StoreError::damaged)
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, StoreError> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(StoreError::damaged)
+}
