@@ -1,144 +1,434 @@
 //! The thread that owns the desk's core, and the handle through which everybody else speaks to it.
 //! Never decides anything. Read `core.rs` next.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{broadcast, oneshot};
 
+use crate::audit::RulesChange;
+use crate::clock::Timestamp;
+use crate::desk::core::{Core, desk_store_error};
 use crate::desk::{
     Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, ManageError,
-    NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
+    Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
 };
-use crate::hold::{Digest, HeldRequest, Permit, RequestId, State};
+use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, State};
 use crate::identity::directory::{Agent, Person, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{Secret, TokenHash};
 use crate::journal::Journal;
-use crate::store::sqlite::Store;
+use crate::store::PeopleError;
+use crate::store::sqlite::{ServingLock, Store, StoreError};
+
+/// How often deadlines and other processes' changes are looked at; both are promised within 250 ms.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The desk's lane of the journal; wire threads count theirs from 1.
+pub const LANE: u16 = 0;
+
+/// Events that a slow listener may lag behind before it is told that it has missed some.
+const EVENTS_KEPT: usize = 1024;
+
+type Work = Box<dyn FnOnce(&mut Core, Moment) + Send>;
+
+enum Message {
+    Do(Work),
+    Stop(oneshot::Sender<()>),
+}
 
 /// Cheap handle on the desk thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Desk {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    messages: mpsc::Sender<Message>,
     events: broadcast::Sender<DeskEvent>,
     ended: broadcast::Sender<CredentialEnded>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+/// Now, on the wall clock and on the one that counts suspension.
+pub fn now() -> Moment {
+    let boot = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(boot.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(boot.tv_nsec).unwrap_or(0);
+    Moment {
+        wall: Timestamp::now(),
+        boot: Duration::new(seconds, nanos),
+    }
 }
 
 impl Desk {
     /// Takes over what an earlier process left: pending becomes detached, approved becomes a grant, running becomes
     /// `outcome_unknown`.
     pub fn start(store: Store, journal: Journal, settings: Settings) -> Result<Self, DeskError> {
-        let _ = (store, journal, settings);
+        let lock = store
+            .lock_for_serving()
+            .map_err(desk_store_error)?
+            .ok_or(DeskError::AlreadyServed)?;
+        let (messages, inbox) = mpsc::channel();
+        let (events, ended) = (
+            broadcast::Sender::new(EVENTS_KEPT),
+            broadcast::Sender::new(EVENTS_KEPT),
+        );
+        let lane = journal.lane(LANE);
+        let core = Core::open(
+            store,
+            lane,
+            settings,
+            events.clone(),
+            ended.clone(),
+            rand::random(),
+            now(),
+        )?;
+        std::thread::Builder::new()
+            .name("desk".to_owned())
+            .spawn(move || run(core, &inbox, lock))
+            .map_err(|error| desk_store_error(StoreError::Failed(error.to_string())))?;
         Ok(Self {
-            events: broadcast::Sender::new(1024),
-            ended: broadcast::Sender::new(64),
+            inner: Arc::new(Inner {
+                messages,
+                events,
+                ended,
+            }),
         })
     }
 
-    pub async fn agent(&self, _name: &str) -> Result<Option<Agent>, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn agent(&self, name: &str) -> Result<Option<Agent>, DeskError> {
+        let name = name.to_owned();
+        self.read(move |store, _| store.agent(&name)).await
     }
 
-    pub async fn ask(&self, _ask: Ask) -> Result<Asked, AskError> {
-        Err(AskError::Stopping)
+    pub async fn ask(&self, ask: Ask) -> Result<Asked, AskError> {
+        self.call_or(
+            move |core, now| core.ask(&ask, now),
+            |core, now, asked| {
+                if let Ok(asked) = asked {
+                    core.take_back_ask(asked, now);
+                }
+            },
+        )
+        .await
+        .unwrap_or(Err(AskError::Stopping))
     }
 
     /// `names` and `rules` are those in force now; the permit runs the bytes of the request's newest attempt.
     pub async fn start_run(
         &self,
-        _request: RequestId,
-        _digest: Digest,
-        _names: &str,
-        _rules: [u8; 32],
+        request: RequestId,
+        digest: Digest,
+        names: &str,
+        rules: [u8; 32],
     ) -> Result<Permit, NotStarted> {
-        Err(NotStarted::Stopping)
+        let names = names.to_owned();
+        self.call_or(
+            move |core, now| {
+                core.start_run(
+                    request,
+                    Presented {
+                        digest,
+                        names: &names,
+                        rules,
+                    },
+                    now,
+                )
+            },
+            |core, now, permit| {
+                if let Ok(permit) = permit {
+                    core.take_back_permit(permit, now);
+                }
+            },
+        )
+        .await
+        .unwrap_or(Err(NotStarted::Stopping))
     }
 
-    pub async fn finish(&self, _request: RequestId, _outcome: RunOutcome) -> Result<State, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn finish(&self, request: RequestId, outcome: RunOutcome) -> Result<State, DeskError> {
+        self.call(move |core, now| core.finish(request, outcome, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
     /// Gives the state that it has now: a decision may have come first.
-    pub async fn detach(&self, _request: RequestId, _why: Detach) -> Result<State, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn detach(&self, request: RequestId, why: Detach) -> Result<State, DeskError> {
+        self.call(move |core, now| core.detach(request, why, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
-    pub async fn withdraw(&self, _request: RequestId, _why: &str) -> Result<State, DeskError> {
-        Err(DeskError::Stopping)
+    /// Gives the state that it has now. A grant lapses.
+    pub async fn withdraw(&self, request: RequestId, why: &str) -> Result<State, DeskError> {
+        let why = why.to_owned();
+        self.call(move |core, now| core.withdraw(request, &why, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
-    pub async fn list(&self, _filter: RequestFilter) -> Result<RequestPage, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn list(&self, filter: RequestFilter) -> Result<RequestPage, DeskError> {
+        self.call(move |core, _| core.list(&filter))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
-    pub async fn show(&self, _request: RequestId) -> Result<HeldRequest, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn show(&self, request: RequestId) -> Result<HeldRequest, DeskError> {
+        self.call(move |core, _| core.show(request))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
-    /// Waits until the request is decided and its run, if any, is over, at most for `wait`; gives it as it is then.
-    pub async fn wait_for(&self, _request: RequestId, _wait: Duration) -> Result<HeldRequest, DeskError> {
-        Err(DeskError::Stopping)
+    /// Waits until the request is no longer undecided, at most for `wait`; gives it as it is then.
+    pub async fn wait_for(&self, request: RequestId, wait: Duration) -> Result<HeldRequest, DeskError> {
+        let mut events = self.events();
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            let held = self.show(request).await?;
+            if !held.state.is_undecided() {
+                return Ok(held);
+            }
+            loop {
+                match tokio::time::timeout_at(end, events.recv()).await {
+                    Err(_) => return Ok(held),
+                    Ok(Err(broadcast::error::RecvError::Closed)) => return Err(DeskError::Stopping),
+                    Ok(Err(broadcast::error::RecvError::Lagged(_))) => break,
+                    Ok(Ok(event)) if event.request == request => break,
+                    Ok(Ok(_)) => {}
+                }
+            }
+        }
     }
 
-    pub async fn decide(&self, _request: RequestId, _decide: Decide) -> Result<HeldRequest, DecideError> {
-        Err(DecideError::Stopping)
+    pub async fn decide(&self, request: RequestId, decide: Decide) -> Result<HeldRequest, DecideError> {
+        self.call(move |core, now| core.decide(request, &decide, now))
+            .await
+            .unwrap_or(Err(DecideError::Stopping))
     }
 
+    /// Moves of requests from now on, each when it is in store and log.
     pub fn events(&self) -> broadcast::Receiver<DeskEvent> {
-        self.events.subscribe()
+        self.inner.events.subscribe()
     }
 
     /// Credentials that end from now on; their sessions are to be ended.
     pub fn sessions_to_end(&self) -> broadcast::Receiver<CredentialEnded> {
-        self.ended.subscribe()
+        self.inner.ended.subscribe()
     }
 
-    pub async fn authenticate_token(&self, _hash: TokenHash) -> Result<Option<(Person, Scopes)>, DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn authenticate_token(&self, hash: TokenHash) -> Result<Option<(Person, Scopes)>, DeskError> {
+        self.read(move |store, now| store.authenticate(hash, now)).await
     }
 
-    pub async fn record_log_query(&self, _by: PersonName, _query: String) -> Result<(), DeskError> {
-        Err(DeskError::Stopping)
+    pub async fn record_log_query(&self, by: PersonName, query: String) -> Result<(), DeskError> {
+        self.call(move |core, now| core.record_log_query(by.as_str(), &query, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 
-    /// `generation` is that of the rules that are in force from now on; `by` is a person or `SIGHUP`.
+    /// `generation` is that of the rules that are in force from now on; `by` is a person, `start` or `signal`.
     pub async fn record_rules_change(
         &self,
-        _file: String,
-        _generation: [u8; 32],
-        _by: String,
+        file: String,
+        generation: [u8; 32],
+        by: String,
     ) -> Result<(), DeskError> {
-        Err(DeskError::Stopping)
+        self.call(move |core, now| {
+            let change = RulesChange {
+                change: "loaded",
+                file: &file,
+                generation,
+                by: &by,
+                detail: "",
+            };
+            core.record_rules_change(change, now)
+        })
+        .await
+        .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    /// The rules in force stay; `detail` says what is wrong with the file.
+    pub async fn record_rules_rejected(
+        &self,
+        file: String,
+        detail: String,
+        by: String,
+    ) -> Result<(), DeskError> {
+        self.call(move |core, now| {
+            let generation = [0; 32];
+            let change = RulesChange {
+                change: "rejected",
+                file: &file,
+                generation,
+                by: &by,
+                detail: &detail,
+            };
+            core.record_rules_change(change, now)
+        })
+        .await
+        .unwrap_or(Err(DeskError::Stopping))
     }
 
     pub async fn people(&self) -> Result<Vec<Person>, DeskError> {
-        Err(DeskError::Stopping)
+        self.read(|store, _| store.people()).await
     }
 
-    pub async fn person_add(&self, _new: NewPerson, _by: PersonName) -> Result<Person, ManageError> {
-        Err(ManageError::Stopping)
+    pub async fn person_add(&self, new: NewPerson, by: PersonName) -> Result<Person, ManageError> {
+        self.manage(move |store, now| store.person_add(&new, &by, now))
+            .await
     }
 
-    pub async fn token_issue(&self, _new: NewToken, _by: PersonName) -> Result<Secret, ManageError> {
-        Err(ManageError::Stopping)
+    /// The token is shown this once.
+    pub async fn token_issue(&self, new: NewToken, by: PersonName) -> Result<Secret, ManageError> {
+        self.manage(move |store, now| store.token_issue(&new, &by, now))
+            .await
     }
 
     pub async fn agents(&self) -> Result<Vec<Agent>, DeskError> {
-        Err(DeskError::Stopping)
+        self.read(|store, _| store.agents()).await
     }
 
     /// The secret is shown this once.
-    pub async fn agent_add(&self, _new: NewAgent, _by: PersonName) -> Result<(Agent, Secret), ManageError> {
-        Err(ManageError::Stopping)
+    pub async fn agent_add(&self, new: NewAgent, by: PersonName) -> Result<(Agent, Secret), ManageError> {
+        self.manage(move |store, now| store.agent_add(&new, &by, now))
+            .await
     }
 
-    pub async fn agent_rotate(&self, _name: PrincipalName, _by: PersonName) -> Result<Secret, ManageError> {
-        Err(ManageError::Stopping)
+    pub async fn agent_rotate(&self, name: PrincipalName, by: PersonName) -> Result<Secret, ManageError> {
+        self.manage(move |store, now| store.agent_rotate(&name, &by, now))
+            .await
     }
 
-    pub async fn agent_revoke(&self, _name: PrincipalName, _by: PersonName) -> Result<(), ManageError> {
-        Err(ManageError::Stopping)
+    pub async fn agent_revoke(&self, name: PrincipalName, by: PersonName) -> Result<(), ManageError> {
+        self.manage(move |store, now| store.agent_revoke(&name, &by, now))
+            .await
     }
 
     /// Wakes every waiting session with `Wake::Stopping`, detaches what is undecided, and ends the thread.
-    pub fn stop(&self) {}
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.inner.messages.send(Message::Stop(done)).is_ok() {
+            // An error means that the thread has ended already.
+            let _ = stopped.await;
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        self.call(move |core, now| work(core.store(), now.wall).map_err(desk_store_error))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    async fn manage<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store, Timestamp) -> Result<T, PeopleError> + Send + 'static,
+    ) -> Result<T, ManageError> {
+        let done = self.call(move |core, now| {
+            let done = work(core.store(), now.wall).map_err(ManageError::from);
+            core.people_changed(now);
+            done
+        });
+        done.await.unwrap_or(Err(ManageError::Stopping))
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core, Moment) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.call_or(work, |_, _, _| {}).await
+    }
+
+    /// Does `work` on the desk thread; `undo` gets its result back if the caller has gone meanwhile.
+    /// `None` if the thread has ended.
+    async fn call_or<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core, Moment) -> T + Send + 'static,
+        undo: Undo<T>,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |core, now| {
+            let done = work(core, now);
+            if let Err(unheard) = reply.send(done) {
+                undo(core, now, unheard);
+            }
+        });
+        self.inner.messages.send(Message::Do(work)).ok()?;
+        let mut awaited = Awaited {
+            answer,
+            undo,
+            messages: &self.inner.messages,
+        };
+        (&mut awaited.answer).await.ok()
+    }
+}
+
+type Undo<T> = fn(&mut Core, Moment, T);
+
+/// An answer on its way. A caller that is dropped while it arrives gives it back to the desk.
+struct Awaited<'a, T: Send + 'static> {
+    answer: oneshot::Receiver<T>,
+    undo: Undo<T>,
+    messages: &'a mpsc::Sender<Message>,
+}
+
+impl<T: Send + 'static> Drop for Awaited<'_, T> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(unheard) = self.answer.try_recv() {
+            let undo = self.undo;
+            // If the thread has ended, the next start sees to it.
+            let _ = self
+                .messages
+                .send(Message::Do(Box::new(move |core, now| undo(core, now, unheard))));
+        }
+    }
+}
+
+impl From<PeopleError> for ManageError {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Exists(name) => Self::Exists(name),
+            PeopleError::Unknown(name) => Self::Unknown(name),
+            PeopleError::Revoked(name) => Self::Revoked(name),
+            PeopleError::Store(error) => {
+                tracing::warn!("store unavailable: {error}");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+/// The desk thread: work as it comes, a tick in between. It ends with the last handle, or when told.
+fn run(mut core: Core, inbox: &mpsc::Receiver<Message>, lock: ServingLock) {
+    let mut next_tick = Instant::now() + TICK;
+    let told = loop {
+        match inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+            Ok(Message::Do(work)) => work(&mut core, now()),
+            Ok(Message::Stop(done)) => break Some(done),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break None,
+        }
+        if next_tick <= Instant::now() {
+            core.tick(now());
+            next_tick = Instant::now() + TICK;
+        }
+    };
+    core.stop(now());
+    drop(core);
+    drop(lock);
+    if let Some(done) = told {
+        // Whoever asked may have gone.
+        let _ = done.send(());
+    }
 }

@@ -403,3 +403,177 @@ impl fmt::Display for Event {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTIL: Timestamp = Timestamp::from_micros(7);
+    const CLAIM: ClaimId = ClaimId(1);
+
+    fn name() -> PersonName {
+        PersonName::parse("dora").expect("a valid name")
+    }
+
+    fn why() -> String {
+        "why".to_owned()
+    }
+
+    fn states() -> Vec<State> {
+        let ran = Some(Ran::Finished {
+            rows: Some(3),
+            tag: why(),
+        });
+        vec![
+            State::Pending,
+            State::Detached,
+            State::Approved {
+                by: vec![name()],
+                reason: why(),
+            },
+            State::Running { claim: CLAIM },
+            State::Finished {
+                rows: None,
+                tag: why(),
+            },
+            State::Failed {
+                sqlstate: why(),
+                message: why(),
+            },
+            State::OutcomeUnknown { why: why() },
+            State::Denied {
+                by: name(),
+                reason: why(),
+            },
+            State::Expired,
+            State::Withdrawn { why: why() },
+            State::Stale { why: why() },
+            State::Grant { until: UNTIL },
+            State::Redeemed {
+                claim: CLAIM,
+                ran: None,
+            },
+            State::Redeemed { claim: CLAIM, ran },
+            State::Lapsed { why: why() },
+        ]
+    }
+
+    fn events() -> Vec<(&'static str, Event)> {
+        vec![
+            (
+                "approve",
+                Event::Approve {
+                    by: vec![name()],
+                    reason: why(),
+                    grant: Some(UNTIL),
+                },
+            ),
+            (
+                "approve, no grant",
+                Event::Approve {
+                    by: vec![name()],
+                    reason: why(),
+                    grant: None,
+                },
+            ),
+            (
+                "deny",
+                Event::Deny {
+                    by: name(),
+                    reason: why(),
+                },
+            ),
+            ("expire", Event::Expire),
+            ("withdraw", Event::Withdraw { why: why() }),
+            ("leave", Event::Leave { grant: Some(UNTIL) }),
+            ("leave, no grant", Event::Leave { grant: None }),
+            ("reattach", Event::Reattach),
+            ("go stale", Event::GoStale { why: why() }),
+            ("claim", Event::Claim { claim: CLAIM }),
+            ("redeem", Event::Redeem { claim: CLAIM }),
+            ("abandon", Event::Abandon { why: why() }),
+            (
+                "finish",
+                Event::Finish {
+                    rows: None,
+                    tag: why(),
+                },
+            ),
+            (
+                "fail",
+                Event::Fail {
+                    sqlstate: why(),
+                    message: why(),
+                },
+            ),
+            ("lose", Event::LoseOutcome { why: why() }),
+            ("lapse", Event::Lapse { why: why() }),
+        ]
+    }
+
+    /// Every legal move of DESIGN section 5; whatever is not listed is illegal.
+    const LEGAL: &[(&str, &str, &str)] = &[
+        ("pending", "approve", "approved"),
+        ("pending", "approve, no grant", "approved"),
+        ("pending", "deny", "denied"),
+        ("pending", "expire", "expired"),
+        ("pending", "withdraw", "withdrawn"),
+        ("pending", "leave", "detached"),
+        ("pending", "leave, no grant", "detached"),
+        ("pending", "go stale", "stale"),
+        ("detached", "approve", "grant"),
+        ("detached", "deny", "denied"),
+        ("detached", "expire", "expired"),
+        ("detached", "withdraw", "withdrawn"),
+        ("detached", "reattach", "pending"),
+        ("detached", "go stale", "stale"),
+        ("approved", "withdraw", "withdrawn"),
+        ("approved", "leave", "grant"),
+        ("approved", "leave, no grant", "withdrawn"),
+        ("approved", "go stale", "stale"),
+        ("approved", "claim", "running"),
+        ("running", "abandon", "withdrawn"),
+        ("running", "finish", "finished"),
+        ("running", "fail", "failed"),
+        ("running", "lose", "outcome_unknown"),
+        ("grant", "redeem", "redeemed"),
+        ("grant", "lapse", "lapsed"),
+        ("grant", "withdraw", "lapsed"),
+        ("grant", "go stale", "lapsed"),
+        ("redeemed", "abandon", "withdrawn"),
+        ("redeemed", "finish", "redeemed"),
+        ("redeemed", "fail", "redeemed"),
+        ("redeemed", "lose", "outcome_unknown"),
+    ];
+
+    #[test]
+    fn every_move_of_the_design_is_legal_and_no_other() {
+        for state in states() {
+            for (word, event) in events() {
+                let listed = LEGAL
+                    .iter()
+                    .find(|(from, by, _)| *from == state.kind().as_str() && *by == word);
+                let expected = listed.filter(|_| !state.is_terminal()).map(|(_, _, to)| *to);
+                let moved = step(state.clone(), event);
+                let found = moved.as_ref().ok().map(|state| state.kind().as_str());
+                assert_eq!(found, expected, "{state:?}, {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn terminal_states_never_change() {
+        for state in states().into_iter().filter(State::is_terminal) {
+            for (word, event) in events() {
+                assert!(step(state.clone(), event).is_err(), "{state:?}, {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_is_read_as_it_is_written() {
+        for kind in StateKind::ALL {
+            assert_eq!(StateKind::parse(&kind.to_string()), Some(kind));
+        }
+    }
+}

@@ -19,6 +19,7 @@ pub enum Note {
     },
     Event {
         request: String,
+        session: u64,
         event: String,
         by: Option<String>,
         detail: String,
@@ -31,7 +32,7 @@ pub enum Note {
         channel: String,
         digest: String,
     },
-    /// How a run ended.
+    /// How a held statement ended.
     Outcome {
         request: String,
         session: u64,
@@ -45,13 +46,15 @@ pub enum Note {
     },
 }
 
-/// How a run ended, as the log tells it.
+/// How a held statement ended, as the log tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     Ran { rows: Option<u64>, tag: String },
     Failed { sqlstate: String, message: String },
     Unknown { message: String },
+    Refused { sqlstate: String, message: String },
+    Cancelled { message: String },
 }
 
 /// The place of a note in the queue.

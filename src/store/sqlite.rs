@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 /// How long a caller waits for another process's lock, before it is told that the store is busy.
-const BUSY_WAIT: Duration = Duration::from_millis(500);
+const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Schema files in order; the place in the list, from 1, is the version.
 const SCHEMA: &[&str] = &[include_str!("schema/001_requests.sql")];

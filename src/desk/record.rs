@@ -1,0 +1,280 @@
+//! Carries the store's notes into the log and syncs them there.
+//! Never takes a note away before it is on disk. Read `thread.rs` next.
+
+use crate::audit::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, PersonsDecision, StatementOutcome};
+use crate::clock::Timestamp;
+use crate::hold::{Digest, HeldRequest, ParameterFormat, RequestId};
+use crate::identity::principal::{AttemptId, SessionId};
+use crate::journal::{JournalError, Lane, Recorded};
+use crate::store::sqlite::{Store, StoreError};
+use crate::store::{Note, NoteId, Outcome, Queued};
+
+/// The desk's lane of the log, and how far the store's notes have come in it.
+pub(super) struct Clerk {
+    lane: Lane,
+    /// The newest note in the log.
+    appended: Option<NoteId>,
+    /// Set while what was appended last may not be on disk yet.
+    unsynced: Option<Recorded>,
+    /// Notes up to here are on disk in the log and still in the store.
+    forgettable: Option<NoteId>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotRecorded {
+    #[error(transparent)]
+    Log(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Clerk {
+    pub fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            appended: None,
+            unsynced: None,
+            forgettable: None,
+        }
+    }
+
+    /// Brings every note of the store to disk in the log.
+    pub fn carry_over(&mut self, store: &mut Store) -> Result<(), NotRecorded> {
+        loop {
+            let queued = store.queued(self.appended)?;
+            if queued.is_empty() {
+                break;
+            }
+            for note in queued {
+                self.append(store, &note)?;
+                self.appended = Some(note.id);
+            }
+        }
+        if let Some(recorded) = &self.unsynced {
+            self.lane.sync_blocking(recorded)?;
+            self.unsynced = None;
+            self.forgettable = self.appended;
+        }
+        Ok(())
+    }
+
+    /// Takes the notes out of the store that the log has on disk.
+    pub fn tidy(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        if let Some(up_to) = self.forgettable {
+            store.forget_queued(up_to)?;
+            self.forgettable = None;
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs a record that no request is part of.
+    pub fn record(&mut self, at: Timestamp, body: Body<'_>) -> Result<(), JournalError> {
+        let recorded = self.lane.append(&[Entry {
+            time: at,
+            session: None,
+            body,
+        }])?;
+        self.lane.sync_blocking(&recorded)?;
+        Ok(())
+    }
+
+    fn append(&mut self, store: &mut Store, queued: &Queued) -> Result<(), NotRecorded> {
+        let at = queued.at;
+        let recorded = match &queued.note {
+            Note::Attempt {
+                request,
+                session,
+                number,
+            } => {
+                let held = held(store, request)?;
+                let id = AttemptId {
+                    session: SessionId(*session),
+                    number: *number,
+                };
+                self.append_attempt(&held, id, at)?
+            }
+            Note::Event {
+                request,
+                session,
+                event,
+                by,
+                detail,
+            } => {
+                let body = Body::RequestEvent {
+                    request,
+                    event,
+                    by: by.as_deref(),
+                    detail,
+                };
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: Some(SessionId(*session)),
+                    body,
+                }])?
+            }
+            Note::Decision {
+                request,
+                approves,
+                by,
+                reason,
+                channel,
+                digest,
+            } => {
+                let digest = Digest::parse(digest).ok_or_else(|| damaged("a digest in the outbox"))?;
+                let body = Body::Decision(PersonsDecision {
+                    request,
+                    decision: if *approves { "approve" } else { "deny" },
+                    approver: by,
+                    reason,
+                    channel,
+                    digest: *digest.as_bytes(),
+                });
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: None,
+                    body,
+                }])?
+            }
+            Note::Outcome {
+                request,
+                session,
+                number,
+                outcome,
+            } => {
+                let session = SessionId(*session);
+                let id = AttemptId {
+                    session,
+                    number: *number,
+                };
+                let body = Body::Outcome(statement_outcome(id, request, outcome));
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: Some(session),
+                    body,
+                }])?
+            }
+            Note::People { what, name, by } => {
+                let body = Body::PeopleChange { what, name, by };
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: None,
+                    body,
+                }])?
+            }
+        };
+        self.unsynced = Some(recorded);
+        Ok(())
+    }
+
+    fn append_attempt(
+        &mut self,
+        held: &HeldRequest,
+        id: AttemptId,
+        at: Timestamp,
+    ) -> Result<Recorded, JournalError> {
+        let tables: Vec<String> = held
+            .statements
+            .iter()
+            .flat_map(|statement| &statement.tables)
+            .map(spelled)
+            .collect();
+        let parameters: Vec<_> = held.parameters.iter().map(parameter_record).collect();
+        let claimed: Vec<_> = held
+            .claimed
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let body = Body::Attempt(Attempt {
+            id,
+            principal: held.peer.principal.as_str(),
+            database: &held.peer.database,
+            database_user: &held.peer.database_user,
+            text: &held.text,
+            class: held.class,
+            verdict: "hold",
+            rule: held.rule.as_str(),
+            tables: &tables,
+            fingerprint: held.fingerprint,
+            parameters: &parameters,
+            request: Some(held.id.as_str()),
+            protocol: &held.protocol,
+            claimed: &claimed,
+        });
+        self.lane.append(&[Entry {
+            time: at,
+            session: Some(id.session),
+            body,
+        }])
+    }
+}
+
+fn held(store: &mut Store, request: &str) -> Result<HeldRequest, StoreError> {
+    let id = RequestId::parse(request).ok_or_else(|| damaged("a request id in the outbox"))?;
+    store
+        .request(id)?
+        .ok_or_else(|| damaged("a note without its request in the outbox"))
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(what.to_owned())
+}
+
+fn spelled(table: &crate::sql::action::TableName) -> String {
+    match &table.schema {
+        Some(schema) => format!("{schema}.{}", table.name),
+        None => table.name.clone(),
+    }
+}
+
+fn parameter_record(parameter: &crate::hold::Parameter) -> ParameterRecord<'_> {
+    ParameterRecord {
+        index: parameter.index,
+        type_oid: parameter.type_oid,
+        type_name: &parameter.type_name,
+        format: match parameter.format {
+            ParameterFormat::Text => "text",
+            ParameterFormat::Binary => "binary",
+        },
+        value: parameter.value.as_deref(),
+        hex: parameter.hex.as_deref(),
+        bytes: parameter.bytes,
+    }
+}
+
+fn statement_outcome<'a>(attempt: AttemptId, request: &'a str, outcome: &'a Outcome) -> StatementOutcome<'a> {
+    let plain = StatementOutcome {
+        attempt,
+        kind: OutcomeKind::Unknown,
+        rows: None,
+        tag: "",
+        sqlstate: "",
+        message: "",
+        request: Some(request),
+    };
+    match outcome {
+        Outcome::Ran { rows, tag } => StatementOutcome {
+            kind: OutcomeKind::Ran,
+            rows: *rows,
+            tag,
+            ..plain
+        },
+        Outcome::Failed { sqlstate, message } => StatementOutcome {
+            kind: OutcomeKind::Failed,
+            sqlstate,
+            message,
+            ..plain
+        },
+        Outcome::Unknown { message } => StatementOutcome { message, ..plain },
+        Outcome::Refused { sqlstate, message } => StatementOutcome {
+            kind: OutcomeKind::Refused,
+            sqlstate,
+            message,
+            ..plain
+        },
+        Outcome::Cancelled { message } => StatementOutcome {
+            kind: OutcomeKind::Cancelled,
+            message,
+            ..plain
+        },
+    }
+}
