@@ -491,7 +491,7 @@ impl Core {
             facts: ask.facts.clone(),
             names: ask.names.clone(),
             rules: ask.rules,
-            rule: ask.verdict.rule.clone(),
+            rule: ask.verdict.rule.to_string(),
             risk: ask.verdict.risk,
             reasons: ask.verdict.reasons.clone(),
             approvers: ask.verdict.approvers.clone(),

@@ -192,7 +192,7 @@ impl Clerk {
             text: &held.text,
             class: held.class,
             verdict: "hold",
-            rule: held.rule.as_str(),
+            rule: &held.rule,
             tables: &tables,
             fingerprint: held.fingerprint,
             parameters: &parameters,

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::hold::{Digest, State};
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
-use crate::policy::{Risk, RuleName};
+use crate::policy::Risk;
 use crate::sql::action::{Breadth, Class, FunctionName, Judgement, TableName};
 
 /// What people call a request: six Crockford base-32 characters, unique in the store. Shown as `7K3F9Q`.
@@ -206,7 +206,8 @@ pub struct HeldRequest {
     pub names: String,
     /// Generation of the rules that held it.
     pub rules: [u8; 32],
-    pub rule: RuleName,
+    /// Name of the rule that held it.
+    pub rule: String,
     pub risk: Risk,
     pub reasons: Vec<String>,
     /// Groups whose members may decide; empty: every approver.

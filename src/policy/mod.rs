@@ -69,6 +69,20 @@ impl Verdict {
         self.outcome
     }
 
+    /// A hold that no rule asked for: something could not be decided.
+    pub fn held_because(reason: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Hold,
+            rule: RuleName::new("no-rule"),
+            risk: Risk::High,
+            approvers: vec!["approver".to_owned()],
+            approvals_needed: 1,
+            wait: None,
+            expires: None,
+            reasons: vec![reason.into()],
+        }
+    }
+
     pub fn allowed(&self) -> Option<Allowed> {
         (self.outcome == Outcome::Allow).then_some(Allowed { _made_here: () })
     }

@@ -14,7 +14,7 @@ use crate::hold::{
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
-use crate::policy::{Risk, RuleName};
+use crate::policy::Risk;
 use crate::sql::action::{Breadth, Class, FunctionName, TableName};
 use crate::store::sqlite::StoreError;
 
@@ -237,7 +237,7 @@ impl Card {
             facts: held.facts.clone(),
             names: held.names.clone(),
             rules: Digest::from_bytes(held.rules).to_string(),
-            rule: held.rule.to_string(),
+            rule: held.rule.clone(),
             risk: held.risk,
             reasons: held.reasons.clone(),
             approvers: held.approvers.clone(),
@@ -296,7 +296,7 @@ impl Card {
             rules: *Digest::parse(&self.rules)
                 .ok_or_else(|| StoreError::damaged("a rules generation"))?
                 .as_bytes(),
-            rule: RuleName::new(self.rule),
+            rule: self.rule,
             risk: self.risk,
             reasons: self.reasons,
             approvers: self.approvers,
