@@ -2,6 +2,7 @@
 //! Never says whether it may: that is `policy`. Read `classify/postgres.rs` next.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +19,30 @@ pub enum Class {
     Grant,
     Admin,
     Unknown,
+}
+
+impl Class {
+    /// The word that rules, log and reviewers use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::Session => "session",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Ddl => "ddl",
+            Self::Export => "export",
+            Self::Procedural => "procedural",
+            Self::Grant => "grant",
+            Self::Admin => "admin",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How much of a table a write can reach.
@@ -40,6 +65,25 @@ pub struct TableName {
 pub struct FunctionName {
     pub schema: Option<String>,
     pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dotted(f, self.schema.as_deref(), &self.name)
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dotted(f, self.schema.as_deref(), &self.name)
+    }
+}
+
+fn dotted(f: &mut fmt::Formatter<'_>, schema: Option<&str>, name: &str) -> fmt::Result {
+    match schema {
+        Some(schema) => write!(f, "{schema}.{name}"),
+        None => f.write_str(name),
+    }
 }
 
 /// What one statement does to the state that gives later texts their meaning.

@@ -1,0 +1,244 @@
+//! SET, RESET, SHOW and set_config: which settings a session may change by itself.
+//! Never lets an unknown name through. Read `../lists/mod.rs` next.
+
+use crate::sql::action::{Class, Effect};
+use crate::sql::classify::lists;
+use crate::sql::statement::{Encoding, PathTrust};
+
+/// What a setting is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Literals, as the server will read them.
+    Literal(Vec<String>),
+    /// The text given to set_config, which the server cuts at commas itself.
+    Raw(String),
+    /// Its default.
+    Default,
+    /// A parameter or an expression: not known here.
+    Computed,
+}
+
+/// What a change of one setting amounts to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    pub class: Class,
+    pub reason: Option<String>,
+    pub effect: Option<Effect>,
+    /// What later texts mean from now on.
+    pub followed: Followed,
+}
+
+/// What a message leaves behind for the meaning of later texts, by what it says; the server may say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    pub path: Option<PathTrust>,
+    pub standard_conforming_strings: Option<bool>,
+    pub encoding: Option<Encoding>,
+}
+
+/// Judges `SET name = value`; `name` in any case, as the server compares it.
+pub fn change(name: &str, value: &Value) -> Change {
+    let name = name.to_ascii_lowercase();
+    if let Some(own) = name.strip_prefix("countersign.") {
+        return own_setting(own, value);
+    }
+    match name.as_str() {
+        "search_path" => search_path(value),
+        "client_encoding" => client_encoding(value),
+        "standard_conforming_strings" => {
+            let on = is_on(value) || *value == Value::Default;
+            Change {
+                followed: Followed {
+                    standard_conforming_strings: Some(on),
+                    ..Followed::default()
+                },
+                ..meaning(
+                    on,
+                    "turns standard_conforming_strings off, which changes what a text means",
+                )
+            }
+        }
+        "role" | "session_authorization" => Change {
+            class: Class::Grant,
+            reason: Some("changes the role that statements run as".to_owned()),
+            effect: Some(Effect::ChangesMeaning),
+            followed: Followed::default(),
+        },
+        // Guards: tightening them is harmless, loosening them is not.
+        "row_security" | "default_transaction_read_only" | "transaction_read_only" => {
+            if is_on(value) || *value == Value::Default {
+                harmless()
+            } else {
+                held(format!("turns the guard `{name}` off"))
+            }
+        }
+        _ if lists::is_harmless_setting(&name) => harmless(),
+        _ => held(format!(
+            "changes the setting `{name}`, which is not known to be harmless"
+        )),
+    }
+}
+
+/// SHOW and current_setting of names that may hold a password or a secret command.
+pub fn is_secret_to_show(name: &str) -> bool {
+    const SECRET: [&str; 6] = [
+        "primary_conninfo",
+        "ssl_passphrase_command",
+        "archive_command",
+        "restore_command",
+        "archive_cleanup_command",
+        "recovery_end_command",
+    ];
+    SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
+fn harmless() -> Change {
+    Change {
+        class: Class::Session,
+        reason: None,
+        effect: None,
+        followed: Followed::default(),
+    }
+}
+
+fn held(reason: String) -> Change {
+    Change {
+        class: Class::Admin,
+        reason: Some(reason),
+        effect: None,
+        followed: Followed::default(),
+    }
+}
+
+fn meaning(safe: bool, otherwise: &str) -> Change {
+    Change {
+        effect: Some(Effect::ChangesMeaning),
+        ..if safe {
+            harmless()
+        } else {
+            held(otherwise.to_owned())
+        }
+    }
+}
+
+fn client_encoding(value: &Value) -> Change {
+    let utf8 = match value {
+        Value::Default => true,
+        Value::Literal(words) => words.len() == 1 && is_utf8(&words[0]),
+        Value::Raw(text) => is_utf8(text),
+        Value::Computed => false,
+    };
+    Change {
+        followed: Followed {
+            encoding: Some(if utf8 { Encoding::Utf8 } else { Encoding::Other }),
+            ..Followed::default()
+        },
+        ..meaning(utf8, "sets client_encoding to something other than UTF8")
+    }
+}
+
+fn search_path(value: &Value) -> Change {
+    let path = match value {
+        Value::Literal(schemas) => {
+            // Unquoted names come folded from the grammar, quoted ones keep their case.
+            let place = schemas.iter().position(|schema| schema == "pg_catalog");
+            match place {
+                None | Some(0) => PathTrust::Safe,
+                Some(_) => PathTrust::Shadowing,
+            }
+        }
+        Value::Raw(text) => PathTrust::of(text),
+        Value::Default | Value::Computed => PathTrust::Shadowing,
+    };
+    let safe = path == PathTrust::Safe || *value == Value::Default;
+    Change {
+        followed: Followed {
+            path: Some(path),
+            ..Followed::default()
+        },
+        ..meaning(
+            safe,
+            "puts another schema before pg_catalog, so that built-in names may be somebody else's",
+        )
+    }
+}
+
+/// `countersign.wait` and `countersign.purpose`: for the proxy; to the server they mean nothing.
+fn own_setting(name: &str, value: &Value) -> Change {
+    let known = ["wait", "purpose"].contains(&name);
+    let text = match value {
+        Value::Literal(words) => Some(words.join(", ")),
+        Value::Raw(text) => Some(text.clone()),
+        Value::Default | Value::Computed => None,
+    };
+    match text {
+        Some(value) if known => Change {
+            effect: Some(Effect::ProxySetting {
+                name: name.to_owned(),
+                value,
+            }),
+            ..harmless()
+        },
+        None if known && *value == Value::Default => harmless(),
+        Some(_) | None => held(format!(
+            "changes `countersign.{name}`, which is not a setting of the proxy, or not by a literal"
+        )),
+    }
+}
+
+fn is_on(value: &Value) -> bool {
+    let word = match value {
+        Value::Literal(words) if words.len() == 1 => &words[0],
+        Value::Raw(text) => text,
+        Value::Literal(_) | Value::Default | Value::Computed => return false,
+    };
+    ["on", "true", "yes", "1", "t", "y"]
+        .iter()
+        .any(|on| word.eq_ignore_ascii_case(on))
+}
+
+/// The server compares encoding names without case and without anything but letters and digits.
+fn is_utf8(name: &str) -> bool {
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    name.is_ascii() && (letters.eq_ignore_ascii_case("utf8") || letters.eq_ignore_ascii_case("unicode"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(name: &str, value: &str) -> Class {
+        change(name, &Value::Literal(vec![value.to_owned()])).class
+    }
+
+    #[test]
+    fn settings_pass_by_name_and_literal_value() {
+        for (name, value, expected) in [
+            ("statement_timeout", "5s", Class::Session),
+            ("STATEMENT_TIMEOUT", "5s", Class::Session),
+            ("client_encoding", "utf-8", Class::Session),
+            ("client_encoding", "SJIS", Class::Admin),
+            ("standard_conforming_strings", "on", Class::Session),
+            ("standard_conforming_strings", "off", Class::Admin),
+            ("row_security", "off", Class::Admin),
+            ("role", "none", Class::Grant),
+            ("log_statement", "none", Class::Admin),
+            ("app.user_id", "7", Class::Admin),
+            ("countersign.wait", "30s", Class::Session),
+            ("countersign.bypass", "on", Class::Admin),
+        ] {
+            assert_eq!(class(name, value), expected, "{name} = {value}");
+        }
+    }
+
+    #[test]
+    fn a_search_path_is_safe_when_pg_catalog_is_absent_or_first() {
+        let path = |schemas: &[&str]| {
+            let schemas = schemas.iter().map(|schema| (*schema).to_owned()).collect();
+            change("search_path", &Value::Literal(schemas)).followed.path
+        };
+        assert_eq!(path(&["app", "public"]), Some(PathTrust::Safe));
+        assert_eq!(path(&["pg_catalog", "evil"]), Some(PathTrust::Safe));
+        assert_eq!(path(&["evil", "pg_catalog"]), Some(PathTrust::Shadowing));
+    }
+}

@@ -1,0 +1,124 @@
+//! Under which settings a text means what it means, and which names it may refer to. Never reads a text itself.
+//! Read `parse.rs` next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::sql::action::Action;
+
+/// Settings under which a text means what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LexingState {
+    pub standard_conforming_strings: bool,
+    pub encoding: Encoding,
+    pub path: PathTrust,
+}
+
+/// The client encoding, as far as reading depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Utf8,
+    /// Read only while the text is pure ASCII.
+    SqlAscii,
+    /// Not read at all: a second byte may be a quote or a backslash.
+    Other,
+}
+
+impl Encoding {
+    /// The value as the server reports it in ParameterStatus `client_encoding`.
+    pub fn of(client_encoding: &str) -> Self {
+        match client_encoding {
+            "UTF8" => Self::Utf8,
+            "SQL_ASCII" => Self::SqlAscii,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether an unqualified name that `pg_catalog` has is that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathTrust {
+    /// `pg_catalog` is absent from search_path, and so implicitly first, or it is first.
+    Safe,
+    /// Another schema comes before `pg_catalog`: every unqualified name may be somebody else's.
+    Shadowing,
+}
+
+impl PathTrust {
+    /// The value as `SHOW search_path` prints it.
+    pub fn of(search_path: &str) -> Self {
+        let mut schemas = search_path.split(',').map(schema_name);
+        match schemas.position(|schema| schema == "pg_catalog") {
+            None | Some(0) => Self::Safe,
+            Some(_) => Self::Shadowing,
+        }
+    }
+}
+
+/// A quoted name keeps its case, an unquoted one is folded. Commas inside quotes only ever make more pieces, and
+/// a piece that is wrongly `pg_catalog` makes the path less trusted, unless it is first.
+fn schema_name(piece: &str) -> String {
+    // The server's blanks only: another blank is part of the name.
+    let piece = piece.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    match piece.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => piece.to_ascii_lowercase(),
+    }
+}
+
+impl LexingState {
+    /// What a fresh connection to an unchanged PostgreSQL has.
+    pub fn default_postgres() -> Self {
+        Self {
+            standard_conforming_strings: true,
+            encoding: Encoding::Utf8,
+            path: PathTrust::Safe,
+        }
+    }
+}
+
+/// What SQL-level names of prepared statements stand for. `None`: not known.
+pub trait PreparedNames {
+    fn prepared(&self, name: &str) -> Option<Arc<Action>>;
+}
+
+impl PreparedNames for HashMap<String, Arc<Action>> {
+    fn prepared(&self, name: &str) -> Option<Arc<Action>> {
+        self.get(name).cloned()
+    }
+}
+
+/// No names at all.
+impl PreparedNames for () {
+    fn prepared(&self, _: &str) -> Option<Arc<Action>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_trusted_unless_a_schema_stands_before_pg_catalog() {
+        for safe in [
+            "",
+            "\"$user\", public",
+            "pg_catalog",
+            "pg_catalog, evil",
+            "\"PG_CATALOG\", app",
+            "app",
+        ] {
+            assert_eq!(PathTrust::of(safe), PathTrust::Safe, "{safe}");
+        }
+        for shadowing in [
+            "evil, pg_catalog",
+            "evil,PG_CATALOG",
+            "\"a,b\", \"pg_catalog\"",
+            "\"$user\",pg_catalog,x",
+            "\u{a0}pg_catalog, e, pg_catalog",
+        ] {
+            assert_eq!(PathTrust::of(shadowing), PathTrust::Shadowing, "{shadowing}");
+        }
+    }
+}
