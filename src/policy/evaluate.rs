@@ -1,0 +1,225 @@
+//! Puts a judgement to the rules: each action to each rule in order, the strictest answer stands for the message.
+//! Never remembers anything; a set without a matching rule holds. Read `rules/default.toml` next.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::identity::principal::Peer;
+use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet};
+use crate::sql::action::{Action, Breadth, Class, Judgement};
+
+/// What the rules say of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    outcome: Outcome,
+    pub rule: RuleName,
+    /// Line of that rule in its file; 0 if no rule matched.
+    pub line: u32,
+    pub risk: Risk,
+    /// Groups whose people may decide; empty: every approver.
+    pub approvers: Vec<String>,
+    pub approvals_needed: u32,
+    pub wait: Option<Duration>,
+    pub expires: Option<Duration>,
+    pub reasons: Vec<String>,
+}
+
+/// Proof that the rules let a message pass. Only `Verdict::allowed` makes one.
+#[derive(Debug)]
+pub struct Allowed {
+    _made_here: (),
+}
+
+impl Verdict {
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    pub fn allowed(&self) -> Option<Allowed> {
+        match self.outcome {
+            Outcome::Allow => Some(Allowed { _made_here: () }),
+            Outcome::Hold | Outcome::Deny => None,
+        }
+    }
+
+    /// A hold that no rule asked for: something could not be decided.
+    pub fn held_because(reason: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Hold,
+            rule: RuleName::new("no-rule"),
+            line: 0,
+            risk: Risk::High,
+            approvers: Vec::new(),
+            approvals_needed: 1,
+            wait: None,
+            expires: None,
+            reasons: vec![reason.into()],
+        }
+    }
+}
+
+/// The strictest verdict over the message's actions.
+pub fn evaluate(rules: &RuleSet, judgement: &Judgement, peer: &Peer, now: Timestamp) -> Verdict {
+    let nothing = [nothing()];
+    let actions = if judgement.actions.is_empty() {
+        &nothing
+    } else {
+        judgement.actions.as_slice()
+    };
+    let verdicts = actions.iter().map(|action| verdict(rules, action, peer, now));
+    verdicts
+        .reduce(strictest)
+        .unwrap_or_else(|| Verdict::held_because("nothing to judge"))
+}
+
+/// A message without a statement reads nothing.
+fn nothing() -> Action {
+    Action {
+        class: Class::Read,
+        breadth: Breadth::Bounded,
+        verb: String::new(),
+        tables: BTreeSet::new(),
+        columns: BTreeSet::new(),
+        functions: BTreeSet::new(),
+        reasons: Vec::new(),
+        effects: Vec::new(),
+        span: 0..0,
+        secrets: Vec::new(),
+        parse_is_safe: true,
+        copies_in: false,
+        cancels: None,
+        commits: false,
+    }
+}
+
+fn verdict(rules: &RuleSet, action: &Action, peer: &Peer, now: Timestamp) -> Verdict {
+    match rules.rules.iter().find(|rule| matches(rule, action, peer, now)) {
+        Some(rule) => Verdict {
+            outcome: rule.outcome,
+            rule: rule.name.clone(),
+            line: rule.line,
+            risk: rule.risk,
+            approvers: rule.approvers.clone(),
+            approvals_needed: rule.people,
+            wait: rule.wait,
+            expires: rule.expires,
+            reasons: rule.reason.iter().chain(&action.reasons).cloned().collect(),
+        },
+        None => {
+            let mut verdict = Verdict::held_because("no rule matches");
+            verdict.reasons.extend(action.reasons.iter().cloned());
+            verdict
+        }
+    }
+}
+
+/// The stricter of two: its rule decides; more people, shorter times and all reasons are kept from both.
+fn strictest(one: Verdict, other: Verdict) -> Verdict {
+    let key = |verdict: &Verdict| (verdict.outcome, verdict.risk, verdict.approvals_needed);
+    let (mut first, second) = if key(&other) > key(&one) {
+        (other, one)
+    } else {
+        (one, other)
+    };
+    if first.outcome == second.outcome {
+        first.approvals_needed = first.approvals_needed.max(second.approvals_needed);
+        first.wait = shorter(first.wait, second.wait);
+        first.expires = shorter(first.expires, second.expires);
+        first.approvers = common(first.approvers, &second.approvers);
+    }
+    for reason in second.reasons {
+        if !first.reasons.contains(&reason) {
+            first.reasons.push(reason);
+        }
+    }
+    first
+}
+
+/// Groups that may decide both; where there is none, those that may decide the stricter one.
+fn common(first: Vec<String>, second: &[String]) -> Vec<String> {
+    if first.is_empty() {
+        return second.to_vec();
+    }
+    let both: Vec<String> = first
+        .iter()
+        .filter(|group| second.contains(group))
+        .cloned()
+        .collect();
+    if both.is_empty() { first } else { both }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn matches(rule: &Rule, action: &Action, peer: &Peer, now: Timestamp) -> bool {
+    let listed = |list: &[String], word: &str| list.is_empty() || list.iter().any(|known| known == word);
+    (rule.classes.is_empty() || rule.classes.contains(&action.class))
+        && rule.breadth.is_none_or(|breadth| breadth == action.breadth)
+        && listed(&rule.verbs, &action.verb)
+        && listed(&rule.databases, &peer.database)
+        && listed(&rule.principals, peer.principal.as_str())
+        && rule
+            .labels
+            .iter()
+            .all(|(label, value)| peer.labels.get(label) == Some(value))
+        && tables_match(rule, action)
+        && functions_match(rule, action)
+        && columns_match(rule, action)
+        && rule.window.as_ref().is_none_or(|window| window.holds(now))
+}
+
+fn tables_match(rule: &Rule, action: &Action) -> bool {
+    let names = action
+        .tables
+        .iter()
+        .map(|table| (table.schema.as_deref(), table.name.as_str()));
+    names_match(rule.outcome, &rule.tables, names)
+}
+
+fn functions_match(rule: &Rule, action: &Action) -> bool {
+    let names = action
+        .functions
+        .iter()
+        .map(|function| (function.schema.as_deref(), function.name.as_str()));
+    names_match(rule.outcome, &rule.functions, names)
+}
+
+/// To allow, every name must surely be listed, and there must be one; otherwise one name that may be listed is enough.
+fn names_match<'a>(
+    outcome: Outcome,
+    patterns: &[Pattern],
+    mut names: impl ExactSizeIterator<Item = (Option<&'a str>, &'a str)>,
+) -> bool {
+    if patterns.is_empty() {
+        return true;
+    }
+    match outcome {
+        Outcome::Allow => {
+            names.len() > 0
+                && names.all(|(schema, name)| patterns.iter().any(|pattern| pattern.covers(schema, name)))
+        }
+        Outcome::Hold | Outcome::Deny => {
+            names.any(|(schema, name)| patterns.iter().any(|pattern| pattern.may_mean(schema, name)))
+        }
+    }
+}
+
+/// A star is every column: it never lets a rule allow by column, and always lets one hold or deny.
+fn columns_match(rule: &Rule, action: &Action) -> bool {
+    if rule.columns.is_empty() {
+        return true;
+    }
+    let listed = |column: &String| rule.columns.contains(column);
+    match rule.outcome {
+        Outcome::Allow => !action.columns.is_empty() && action.columns.iter().all(listed),
+        Outcome::Hold | Outcome::Deny => action
+            .columns
+            .iter()
+            .any(|column| column == "*" || listed(column)),
+    }
+}

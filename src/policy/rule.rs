@@ -1,0 +1,194 @@
+//! A rule: its conditions and what it says. All conditions that are given must hold; inside one, any word of the list.
+//! Never evaluates itself against a clock of its own. Read `load.rs` next.
+//!
+//! Why lists mean two things: a rule that *allows* must cover everything a statement touches, so every table, column and
+//! function must be on its list; a rule that holds or denies speaks as soon as one of them is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::sql::action::{Breadth, Class};
+
+/// The name of a rule, as people see it in verdicts and in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleName(String);
+
+impl RuleName {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How bad it would be to be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// What a rule says. The later, the stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Allow,
+    Hold,
+    Deny,
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Hold => "hold",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+/// Rules in order, and the file they came from.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// SHA-256 of the file.
+    pub generation: [u8; 32],
+    /// Where it came from, for people.
+    pub file: String,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// Whether a verdict can change with the time alone, so that it may not be remembered.
+    pub fn has_time_windows(&self) -> bool {
+        self.rules.iter().any(|rule| rule.window.is_some())
+    }
+
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// One rule. `None` and empty conditions are not asked.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub name: RuleName,
+    /// Line of the rule in its file.
+    pub line: u32,
+    pub classes: Vec<Class>,
+    pub breadth: Option<Breadth>,
+    pub verbs: Vec<String>,
+    pub tables: Vec<Pattern>,
+    pub columns: Vec<String>,
+    pub functions: Vec<Pattern>,
+    pub databases: Vec<String>,
+    pub principals: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub window: Option<Window>,
+    pub outcome: Outcome,
+    pub risk: Risk,
+    /// Empty: every approver.
+    pub approvers: Vec<String>,
+    pub people: u32,
+    pub wait: Option<Duration>,
+    pub expires: Option<Duration>,
+    pub reason: Option<String>,
+}
+
+/// A table or function as rules write it: `name` or `schema.name`; `*` stands for a whole part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    pub schema: Option<String>,
+    /// `None`: any name.
+    pub name: Option<String>,
+}
+
+impl Pattern {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, text),
+        };
+        let plain =
+            |part: &str| !part.is_empty() && !part.contains('.') && (part == "*" || !part.contains('*'));
+        if !plain(name) || !schema.is_none_or(|schema| plain(schema) && schema != "*") {
+            return None;
+        }
+        Some(Self {
+            schema: schema.map(str::to_owned),
+            name: (name != "*").then(|| name.to_owned()),
+        })
+    }
+
+    /// Surely the object the rule means: a schema that the statement does not give cannot be told.
+    pub fn covers(&self, schema: Option<&str>, name: &str) -> bool {
+        self.schema.as_deref() == schema && self.name.as_deref().is_none_or(|known| known == name)
+    }
+
+    /// Possibly the object the rule means.
+    pub fn may_mean(&self, schema: Option<&str>, name: &str) -> bool {
+        let same_schema = match (self.schema.as_deref(), schema) {
+            (Some(known), Some(schema)) => known == schema,
+            (None, _) | (_, None) => true,
+        };
+        same_schema && self.name.as_deref().is_none_or(|known| known == name)
+    }
+}
+
+/// A part of the day, in UTC, on some days of the week.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Minutes since midnight.
+    pub from: u32,
+    /// Minutes since midnight, exclusive; smaller than `from` means past midnight.
+    pub until: u32,
+    /// Monday is 0.
+    pub days: Vec<u8>,
+}
+
+impl Window {
+    pub fn holds(&self, now: Timestamp) -> bool {
+        let minutes = now.micros().div_euclid(60_000_000);
+        let day = minutes.div_euclid(24 * 60);
+        let minute = u32::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0);
+        let past_midnight = self.until < self.from && minute < self.until;
+        let inside = if self.from < self.until {
+            (self.from..self.until).contains(&minute)
+        } else {
+            minute >= self.from || minute < self.until
+        };
+        // The small hours of a window that passes midnight belong to the day it began. 1970-01-01 was a Thursday.
+        let began = day - i64::from(past_midnight);
+        let weekday = u8::try_from((began + 3).rem_euclid(7)).unwrap_or(0);
+        inside && self.days.contains(&weekday)
+    }
+}
