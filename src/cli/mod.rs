@@ -8,6 +8,7 @@ mod check;
 mod client;
 pub mod demo;
 pub mod exit;
+pub mod judge;
 mod log;
 mod output;
 pub mod render;
@@ -36,6 +37,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say what the proxy would decide of statements, offline
+    Judge(judge::JudgeArgs),
     /// Check the settings file and the rules, and say what is wrong where
     Check(check::CheckArgs),
     /// List the requests that wait for a decision
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
     let output = if line.json { Output::Json } else { Output::Text };
     let done = match line.command {
         Command::Check(args) => check::run(&args, output),
+        Command::Judge(args) => return judge::run(args),
         Command::Pending(args) => block_on(requests::pending(args, output)),
         Command::Show(args) => block_on(requests::show(args, output)),
         Command::Watch => block_on(requests::watch(output)),
