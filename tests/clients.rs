@@ -13,6 +13,7 @@ use serde_json::Value;
 use support::api::{Api, text_of};
 use support::child::{Demo, Process};
 use support::server::{Postgres, connect, eventually};
+use support::terminal::Terminal;
 
 /// A server, the proxy in front of it, and a reviewer.
 struct Stage {
@@ -299,6 +300,17 @@ fn psql(stage: &Stage, statements: &[&str]) -> Command {
     command
 }
 
+/// So that tab completion and Ctrl-C are real.
+fn psql_on_a_terminal(stage: &Stage) -> Terminal {
+    let psql = stage.postgres.server().binaries().join("psql");
+    let url = &stage.demo.sheet.postgres_url;
+    let line = format!(
+        "{} --no-psqlrc -v VERBOSITY=verbose -P pager=off '{url}'",
+        psql.display()
+    );
+    Terminal::open(&line, Path::new("."), &[])
+}
+
 #[tokio::test]
 async fn psql_describes_and_completes_without_a_single_hold() {
     let stage = Stage::set().await;
@@ -324,9 +336,9 @@ async fn psql_describes_and_completes_without_a_single_hold() {
         shown.contains("orders_customer_id_fkey") && shown.contains("cancel_order"),
         "{shown}"
     );
-    let mut terminal = Terminal::open(&stage);
+    let mut terminal = psql_on_a_terminal(&stage);
     terminal.type_in("SELECT count(*) FROM order_it\t WHERE line = 1;\n");
-    terminal.shows("15000").await;
+    terminal.shows("15000");
     assert_eq!(stage.reviewer.count_requests().await, 0);
 }
 
@@ -375,14 +387,14 @@ async fn psql_is_refused_with_the_reviewers_words_and_goes_on() {
 async fn control_c_in_psql_withdraws_and_the_session_goes_on() {
     let stage = Stage::set().await;
     stage.make_table("to_cancel").await;
-    let mut terminal = Terminal::open(&stage);
+    let mut terminal = psql_on_a_terminal(&stage);
     terminal.type_in("DROP TABLE to_cancel;\n");
     let request = stage.held("DROP TABLE to_cancel").await;
     terminal.type_in("\u{3}");
     stage.reviewer.until_state(&request, &["withdrawn"]).await;
-    terminal.shows("57014").await;
+    terminal.shows("57014");
     terminal.type_in("SELECT 4000 + 711;\n");
-    terminal.shows("4711").await;
+    terminal.shows("4711");
     assert!(stage.has_table("to_cancel").await);
 }
 
@@ -407,50 +419,6 @@ async fn psql_that_was_killed_finds_its_approval_when_it_comes_again() {
         String::from_utf8_lossy(&again.stderr)
     );
     assert_eq!(stage.times_run("DROP TABLE to_leave"), 1);
-}
-
-/// psql on a terminal of its own, so that tab completion and Ctrl-C are real: `script` makes the terminal.
-struct Terminal {
-    process: Process,
-    keys: std::process::ChildStdin,
-    seen: String,
-}
-
-impl Terminal {
-    fn open(stage: &Stage) -> Self {
-        let psql = stage.postgres.server().binaries().join("psql");
-        let url = &stage.demo.sheet.postgres_url;
-        let line = format!(
-            "{} --no-psqlrc -v VERBOSITY=verbose -P pager=off '{url}'",
-            psql.display()
-        );
-        let mut command = Command::new("script");
-        command
-            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-            .env("TERM", "dumb");
-        let mut process = Process::spawn({
-            command.stdin(Stdio::piped());
-            command
-        });
-        let keys = process.take_stdin();
-        Terminal {
-            process,
-            keys,
-            seen: String::new(),
-        }
-    }
-
-    fn type_in(&mut self, keys: &str) {
-        std::io::Write::write_all(&mut self.keys, keys.as_bytes()).unwrap();
-    }
-
-    async fn shows(&mut self, wanted: &str) {
-        while !self.seen.contains(wanted) {
-            let line = self.process.next_line();
-            let line = line.unwrap_or_else(|| panic!("no `{wanted}` in:\n{}", self.seen));
-            self.seen.push_str(&line);
-        }
-    }
 }
 
 #[tokio::test]

@@ -11,3 +11,4 @@
 pub mod api;
 pub mod child;
 pub mod server;
+pub mod terminal;
