@@ -136,7 +136,7 @@ fn digest(name: &str, text: &str) -> Result<Digest, Problem> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ShowQuery {
-    /// Answer only when it is decided and its run is over, or after this time: `30s`, at most a minute.
+    /// Answer only when it is decided, or after this time: `30s`, at most a minute.
     wait: Option<String>,
 }
 

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod judge;
 mod log;
 mod output;
+mod people;
 pub mod render;
 mod requests;
 
@@ -47,7 +48,7 @@ enum Command {
     Show(requests::ShowArgs),
     /// Print each request as it comes, and what becomes of it
     Watch,
-    /// Wait until a request is decided and its run is over
+    /// Wait until a request is decided; the exit code says how
     Wait(requests::WaitArgs),
     /// Approve a request, once; on a terminal it is shown first
     Approve(requests::ApproveArgs),
@@ -56,6 +57,12 @@ enum Command {
     /// Read the log
     #[command(subcommand)]
     Log(Box<log::LogCommand>),
+    /// Manage the agents that may connect
+    #[command(subcommand)]
+    Agent(people::AgentCommand),
+    /// Manage the people who decide, read and administer
+    #[command(subcommand)]
+    User(people::UserCommand),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -108,6 +115,8 @@ pub fn run() -> ExitCode {
         Command::Approve(args) => block_on(requests::approve(args, output)),
         Command::Deny(args) => block_on(requests::deny(args, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
+        Command::Agent(command) => block_on(people::run_agent(command, output)),
+        Command::User(command) => block_on(people::run_user(command, output)),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.either(&serde_json::json!({ "version": version }), || {

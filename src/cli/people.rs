@@ -1,0 +1,450 @@
+//! `user …` and `agent …`: over the API when COUNTERSIGN_API_URL is set, else on the store of this machine, where a
+//! running `serve` notices at once; so the first administrator needs no token. Never prints a secret twice.
+//! Read `store/people.rs` for what each change leaves behind.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+
+use super::SettingsArgs;
+use super::client::Client;
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use super::render::visible_line;
+use crate::api::people::{
+    AgentBody, AgentSecret, AgentShape, PersonBody, PersonShape, TokenBody, TokenShape, principal_name,
+};
+use crate::api::problem::Problem;
+use crate::api::requests::Page;
+use crate::clock::Timestamp;
+use crate::identity::principal::PersonName;
+use crate::store::PeopleError;
+use crate::store::sqlite::{Store, StoreError};
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a person
+    Add(UserAddArgs),
+    /// List everybody
+    List(PlaceArgs),
+    /// Make a token for a person; it is shown this once
+    Token(TokenArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Add an agent; its secret is shown this once
+    Add(Box<AgentAddArgs>),
+    /// List every agent
+    List(PlaceArgs),
+    /// Give an agent a new secret, shown this once; the old one ends
+    Rotate(AgentNameArgs),
+    /// Revoke an agent: its sessions end, what it has waiting is withdrawn
+    Revoke(AgentNameArgs),
+}
+
+/// Where the change is made, and by whom.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Who makes the change on this machine, for the log, and sees a new secret [default: the user of this machine]
+    #[arg(long = "as", value_name = "PERSON")]
+    by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct UserAddArgs {
+    /// 1 to 63 of a-z 0-9 _ - . @
+    name: String,
+    /// approver, auditor or admin; may be given several times
+    #[arg(long = "role", required = true, value_delimiter = ',')]
+    roles: Vec<String>,
+    /// A group that rules name; may be given several times
+    #[arg(long = "group", value_delimiter = ',')]
+    groups: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The person
+    name: String,
+    /// Less than the person's roles give: read, decide, log, manage
+    #[arg(long = "scope", value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// How long it is good: 12h, 30d
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentAddArgs {
+    /// 1 to 63 of a-z 0-9 _ - . (the user in its connection string)
+    name: String,
+    /// The person who answers for it, and so never decides for it
+    #[arg(long)]
+    owner: String,
+    /// The user of the database that it maps to; may be left out if the settings name only one
+    #[arg(long)]
+    database_user: Option<String>,
+    /// A database that it may connect to; may be given several times [default: all]
+    #[arg(long = "database", value_delimiter = ',')]
+    databases: Vec<String>,
+    /// standard, or mcp: waits 25 s and gets no notices
+    #[arg(long)]
+    profile: Option<String>,
+    /// The person in whose name it works, who so never decides for it
+    #[arg(long)]
+    acts_for: Option<String>,
+    /// How long it is good: 12h, 30d
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// KEY=VALUE, for rules; may be given several times
+    #[arg(long = "label", value_parser = label)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentNameArgs {
+    /// The agent
+    name: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| "write KEY=VALUE".to_owned())?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The two ways to the store.
+enum Way {
+    Api(Client),
+    Here { store: Box<Store>, by: PersonName },
+}
+
+impl PlaceArgs {
+    fn way(&self) -> Result<Way, CliError> {
+        let is_here = self.settings.data_dir.is_some() || self.settings.config.is_some();
+        if Client::is_configured() && !is_here {
+            return Ok(Way::Api(Client::from_environment()?));
+        }
+        let config = self.settings.load(Vec::new())?;
+        std::fs::create_dir_all(&config.data_dir).map_err(|error| {
+            let message = format!("cannot make `{}`: {error}", config.data_dir.display());
+            CliError::error(
+                message,
+                "name a folder of yours with --data-dir, or run as the user of `serve`",
+            )
+        })?;
+        let store = Store::open(&config.store_file()).map_err(store_error)?;
+        Ok(Way::Here {
+            store: Box::new(store),
+            by: self.person()?,
+        })
+    }
+
+    fn person(&self) -> Result<PersonName, CliError> {
+        let given = self.by.clone();
+        let name = given.or_else(|| {
+            ["SUDO_USER", "USER", "LOGNAME"]
+                .iter()
+                .find_map(|name| std::env::var(name).ok())
+        });
+        let name = name
+            .map(|name| name.to_ascii_lowercase())
+            .unwrap_or_else(|| "root".to_owned());
+        PersonName::parse(&name)
+            .map_err(|error| CliError::usage(error.to_string(), "name yourself with --as"))
+    }
+}
+
+pub async fn run_user(command: UserCommand, output: Output) -> Result<Exit, CliError> {
+    match command {
+        UserCommand::Add(args) => add_user(args, output).await,
+        UserCommand::List(place) => list_users(&place, output).await,
+        UserCommand::Token(args) => issue_token(args, output).await,
+    }
+}
+
+async fn add_user(args: UserAddArgs, output: Output) -> Result<Exit, CliError> {
+    let body = PersonBody {
+        name: args.name,
+        roles: args.roles,
+        groups: args.groups,
+    };
+    let person: PersonShape = match args.place.way()? {
+        Way::Api(client) => client.post("/users", &body).await?,
+        Way::Here { mut store, by } => {
+            let new = body.checked().map_err(usage)?;
+            PersonShape::of(
+                &store
+                    .person_add(&new, &by, Timestamp::now())
+                    .map_err(people_error)?,
+            )
+        }
+    };
+    output.either(&person, || person_line(&person));
+    eprintln!("next: countersign user token {}", person.name);
+    Ok(Exit::Done)
+}
+
+async fn list_users(place: &PlaceArgs, output: Output) -> Result<Exit, CliError> {
+    let page: Page<PersonShape> = match place.way()? {
+        Way::Api(client) => client.get("/users", &[]).await?,
+        Way::Here { mut store, .. } => {
+            let people = store.people().map_err(store_error)?;
+            Page {
+                items: people.iter().map(PersonShape::of).collect(),
+                next_cursor: None,
+            }
+        }
+    };
+    output.either(&page, || {
+        page.items
+            .iter()
+            .map(|person| person_line(person) + "\n")
+            .collect()
+    });
+    Ok(Exit::Done)
+}
+
+async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> {
+    let scopes = Some(args.scopes).filter(|scopes| !scopes.is_empty());
+    let body = TokenBody {
+        scopes,
+        expires_in: args.expires,
+    };
+    let token: TokenShape = match args.place.way()? {
+        Way::Api(client) => {
+            client
+                .post(&format!("/users/{}/tokens", segment(&args.name)?), &body)
+                .await?
+        }
+        Way::Here { mut store, by } => {
+            let new = body.checked(&args.name, Timestamp::now()).map_err(usage)?;
+            let secret = store
+                .token_issue(&new, &by, Timestamp::now())
+                .map_err(people_error)?;
+            let expires_at = new.expires_at.map(|at| at.to_string());
+            TokenShape {
+                person: args.name,
+                token: secret.reveal().to_owned(),
+                expires_at,
+            }
+        }
+    };
+    // Alone on stdout, so that `COUNTERSIGN_TOKEN=$(countersign user token alice)` works.
+    output.either(&token, || token.token.clone());
+    eprintln!(
+        "shown this once; `{}` signs in with it as COUNTERSIGN_TOKEN",
+        token.person
+    );
+    Ok(Exit::Done)
+}
+
+pub async fn run_agent(command: AgentCommand, output: Output) -> Result<Exit, CliError> {
+    match command {
+        AgentCommand::Add(args) => add_agent(*args, output).await,
+        AgentCommand::List(place) => list_agents(&place, output).await,
+        AgentCommand::Rotate(args) => rotate_agent(&args, output).await,
+        AgentCommand::Revoke(args) => revoke_agent(&args, output).await,
+    }
+}
+
+async fn add_agent(args: AgentAddArgs, output: Output) -> Result<Exit, CliError> {
+    let way = args.place.way()?;
+    let database_user = match (args.database_user, &way) {
+        (Some(user), _) => user,
+        (None, Way::Here { .. }) => only_database_user(&args.place)?,
+        (None, Way::Api(_)) => {
+            return Err(CliError::usage(
+                "no database user",
+                "name the one it maps to with --database-user",
+            ));
+        }
+    };
+    let body = AgentBody {
+        name: args.name,
+        owner: args.owner,
+        database_user,
+        acts_for: args.acts_for,
+        databases: args.databases,
+        profile: args.profile,
+        labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
+        expires_in: args.expires,
+    };
+    let added: AgentSecret = match way {
+        Way::Api(client) => client.post("/agents", &body).await?,
+        Way::Here { mut store, by } => {
+            let new = body.checked(Timestamp::now()).map_err(usage)?;
+            let (agent, secret) = store
+                .agent_add(&new, &by, Timestamp::now())
+                .map_err(people_error)?;
+            AgentSecret {
+                agent: AgentShape::of(&agent),
+                secret: secret.reveal().to_owned(),
+            }
+        }
+    };
+    print_secret(&added, output);
+    Ok(Exit::Done)
+}
+
+/// The settings may leave no choice.
+fn only_database_user(place: &PlaceArgs) -> Result<String, CliError> {
+    let users = place.settings.load(Vec::new())?.upstream.users;
+    match users.as_slice() {
+        [one] => Ok(one.name.clone()),
+        others => Err(CliError::usage(
+            format!("the settings name {} database users", others.len()),
+            "name the one that the agent maps to with --database-user",
+        )),
+    }
+}
+
+async fn list_agents(place: &PlaceArgs, output: Output) -> Result<Exit, CliError> {
+    let page: Page<AgentShape> = match place.way()? {
+        Way::Api(client) => client.get("/agents", &[]).await?,
+        Way::Here { mut store, .. } => {
+            let agents = store.agents().map_err(store_error)?;
+            Page {
+                items: agents.iter().map(AgentShape::of).collect(),
+                next_cursor: None,
+            }
+        }
+    };
+    output.either(&page, || {
+        page.items.iter().map(|agent| agent_line(agent) + "\n").collect()
+    });
+    Ok(Exit::Done)
+}
+
+async fn rotate_agent(args: &AgentNameArgs, output: Output) -> Result<Exit, CliError> {
+    let name = principal_name(&args.name).map_err(usage)?;
+    let rotated: AgentSecret = match args.place.way()? {
+        Way::Api(client) => {
+            client
+                .post(&format!("/agents/{name}/rotate"), &serde_json::json!({}))
+                .await?
+        }
+        Way::Here { mut store, by } => {
+            let secret = store
+                .agent_rotate(&name, &by, Timestamp::now())
+                .map_err(people_error)?;
+            AgentSecret {
+                agent: stored_agent(&mut store, &args.name)?,
+                secret: secret.reveal().to_owned(),
+            }
+        }
+    };
+    print_secret(&rotated, output);
+    Ok(Exit::Done)
+}
+
+async fn revoke_agent(args: &AgentNameArgs, output: Output) -> Result<Exit, CliError> {
+    let name = principal_name(&args.name).map_err(usage)?;
+    let revoked: AgentShape = match args.place.way()? {
+        Way::Api(client) => client.delete(&format!("/agents/{name}")).await?,
+        Way::Here { mut store, by } => {
+            store
+                .agent_revoke(&name, &by, Timestamp::now())
+                .map_err(people_error)?;
+            stored_agent(&mut store, &args.name)?
+        }
+    };
+    output.either(&revoked, || agent_line(&revoked));
+    Ok(Exit::Done)
+}
+
+fn stored_agent(store: &mut Store, name: &str) -> Result<AgentShape, CliError> {
+    let agent = store.agent(name).map_err(store_error)?;
+    let missing = || {
+        CliError::error(
+            format!("there is no `{name}`"),
+            "look at `countersign agent list`",
+        )
+    };
+    agent.as_ref().map(AgentShape::of).ok_or_else(missing)
+}
+
+fn print_secret(added: &AgentSecret, output: Output) {
+    let agent = &added.agent;
+    let database = agent.databases.first().map_or("DATABASE", String::as_str);
+    output.either(added, || {
+        format!(
+            "agent   {}\nsecret  {}\nurl     postgres://{}:{}@127.0.0.1:6432/{}\n",
+            agent.name,
+            added.secret,
+            agent.name,
+            added.secret,
+            visible_line(database)
+        )
+    });
+    let seen_by = agent.secret_seen_by.join(", ");
+    eprintln!(
+        "the secret is shown this once; never deciding for this agent: its owner {}, and {seen_by}",
+        agent.owner
+    );
+}
+
+fn person_line(person: &PersonShape) -> String {
+    let groups = if person.groups.is_empty() {
+        String::new()
+    } else {
+        format!("  groups {}", person.groups.join(","))
+    };
+    let active = if person.active { "" } else { "  not active" };
+    format!(
+        "{}  {}{}{active}",
+        person.name,
+        person.roles.join(","),
+        visible_line(&groups)
+    )
+}
+
+fn agent_line(agent: &AgentShape) -> String {
+    let databases = if agent.databases.is_empty() {
+        "all databases".to_owned()
+    } else {
+        agent.databases.join(",")
+    };
+    let state = match (agent.revoked, &agent.expires_at) {
+        (true, _) => "revoked".to_owned(),
+        (false, Some(at)) => format!("until {at}"),
+        (false, None) => "active".to_owned(),
+    };
+    format!(
+        "{}  {state}  owner {}  as {} on {}  profile {}",
+        agent.name,
+        agent.owner,
+        visible_line(&agent.database_user),
+        visible_line(&databases),
+        agent.profile
+    )
+}
+
+/// A name as part of a path: the letters of names need no escape.
+fn segment(name: &str) -> Result<String, CliError> {
+    PersonName::parse(name)
+        .map(|name| name.to_string())
+        .map_err(|error| CliError::usage(error.to_string(), "look at `countersign user list`"))
+}
+
+fn usage(problem: Problem) -> CliError {
+    CliError::usage(problem.0.detail, problem.0.next_step)
+}
+
+fn people_error(error: PeopleError) -> CliError {
+    CliError::error(&error, error.next_step())
+}
+
+fn store_error(error: StoreError) -> CliError {
+    CliError::error(&error, error.next_step())
+}
