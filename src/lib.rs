@@ -32,6 +32,7 @@ pub mod hold;
 pub mod identity;
 pub mod journal;
 pub mod policy;
+pub mod proxy;
 pub mod sql;
 pub mod store;
 pub mod telemetry;

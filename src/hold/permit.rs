@@ -6,6 +6,7 @@
 use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, RequestId, State, step};
 use crate::identity::principal::AttemptId;
 use crate::policy::Allowed;
+use crate::sql::action::Judgement;
 
 /// The right to forward the bytes of one attempt, once.
 #[derive(Debug)]
@@ -29,6 +30,16 @@ impl Permit {
             attempt,
             request: None,
         }
+    }
+
+    /// Parse alone: it neither plans nor runs anything, and reads no literal as a type that could run code.
+    /// `None` if that is not known of every statement in the text.
+    pub fn from_safe_parse(judgement: &Judgement, attempt: AttemptId) -> Option<Self> {
+        let is_safe = judgement.actions.iter().all(|action| action.parse_is_safe);
+        is_safe.then_some(Self {
+            attempt,
+            request: None,
+        })
     }
 
     /// A person let it pass, and the claim is stored and on disk in the log.

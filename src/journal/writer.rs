@@ -116,7 +116,7 @@ impl Lane {
     pub fn sync(
         &self,
         recorded: &Recorded,
-    ) -> impl Future<Output = Result<Synced, JournalError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Synced, JournalError>> + Send + use<> {
         let (shared, recorded) = (Arc::clone(&self.shared), *recorded);
         async move { sync(&shared, recorded) }
     }

@@ -96,12 +96,13 @@ pub enum News {
     Suspended {
         run: RunId,
     },
-    /// A Parse that is a run of its own has been accepted.
-    Parsed {
-        run: RunId,
-    },
     Failed {
         run: Option<RunId>,
+        fields: Fields,
+    },
+    /// The implicit transaction of a segment could not be committed.
+    CommitFailed {
+        segment: u64,
         fields: Fields,
     },
     /// Sent, and skipped by the server behind an error.
@@ -120,7 +121,13 @@ pub enum News {
     /// A row that answers a message of the proxy.
     Row(Vec<Option<Vec<u8>>>),
     CopyIn,
-    Ready(Status),
+    /// The segment it ends: everything sent in it or before is over.
+    Ready {
+        status: Status,
+        segment: u64,
+    },
+    /// A message of the proxy's own failed.
+    OwnFailed(Fields),
     /// The server is about to close the connection.
     Fatal(Fields),
 }
@@ -237,8 +244,9 @@ impl<S: Clone> Conversation<S> {
         self.unflushed
     }
 
-    pub fn statement_count(&self) -> usize {
-        self.statements.len()
+    /// The segment that a message sent now belongs to.
+    pub fn segment(&self) -> u64 {
+        self.segment
     }
 
     /// All statement names with what they mean, for a message judged when everything is settled.
@@ -429,7 +437,7 @@ impl<S: Clone> Conversation<S> {
                 Ok(route)
             }
             server::PARSE_COMPLETE | server::BIND_COMPLETE | server::CLOSE_COMPLETE => {
-                self.named(tag, news)?;
+                self.named(tag)?;
                 Ok(route)
             }
             server::COMMAND_COMPLETE => {
@@ -484,14 +492,13 @@ impl<S: Clone> Conversation<S> {
         Some(expected)
     }
 
-    fn named(&mut self, tag: u8, news: &mut Vec<News>) -> Result<(), Malformed> {
+    fn named(&mut self, tag: u8) -> Result<(), Malformed> {
         let Some(expected) = self.pop() else {
             return Err(Malformed("an answer to nothing"));
         };
         let by_client = expected.origin == Origin::Client;
         match (tag, expected.sent) {
-            (server::PARSE_COMPLETE, Sent::Parse { name, statement, run }) => {
-                news.extend(run.map(|run| News::Parsed { run }));
+            (server::PARSE_COMPLETE, Sent::Parse { name, statement, .. }) => {
                 if by_client {
                     self.statements.insert(name, statement);
                 }
@@ -589,7 +596,10 @@ impl<S: Clone> Conversation<S> {
                 }
             }
             // The commit of the implicit transaction failed.
-            Sent::Sync => news.push(News::Failed { run: None, fields }),
+            Sent::Sync => news.push(News::CommitFailed {
+                segment: head.segment,
+                fields,
+            }),
             _ => self.fail_segment(fields, by_client, news),
         }
         Ok(route)
@@ -598,9 +608,11 @@ impl<S: Clone> Conversation<S> {
     fn fail_segment(&mut self, fields: Fields, by_client: bool, news: &mut Vec<News>) {
         let head = self.pop();
         let run = head.as_ref().and_then(|head| run_of(&head.sent));
-        if by_client {
-            news.push(News::Failed { run, fields });
-        }
+        news.push(if by_client {
+            News::Failed { run, fields }
+        } else {
+            News::OwnFailed(fields)
+        });
         while !self.head_is(|sent| matches!(sent, Sent::Sync)) {
             let Some(skipped) = self.pop() else {
                 self.skipping = true;
@@ -630,7 +642,10 @@ impl<S: Clone> Conversation<S> {
         if status == Status::Idle {
             self.portals.clear();
         }
-        news.push(News::Ready(status));
+        news.push(News::Ready {
+            status,
+            segment: ended.segment,
+        });
         Ok(())
     }
 }

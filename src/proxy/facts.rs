@@ -1,0 +1,223 @@
+//! What only the server knows of a session, and the questions that ask for it on the session's own connection.
+//! Never changes anything there: names are reserved, closed again, and no Sync is sent into an open pipeline.
+//! Read `session.rs` next.
+
+use std::collections::BTreeSet;
+
+use crate::sql::action::{FunctionName, Judgement, TableName};
+use crate::sql::statement::{Encoding, LexingState, PathTrust};
+use crate::wire::postgres::conversation::{Conversation, Origin, Sent};
+use crate::wire::postgres::frame::put;
+use crate::wire::postgres::message::{Bind, Parse, Target, client, put_execute};
+
+/// No client may use names that start so.
+pub const RESERVED: &str = "_countersign";
+
+/// More names than this are not looked up one by one; their statement is bound to the whole answer being "many".
+const NAMES_MAX: usize = 500;
+
+/// Finds the relations and functions that names mean now, with what would change if they were replaced: OIDs, and the
+/// row versions of their definitions. Every operator and function is qualified, because search_path is the very thing
+/// in question. `$1`, `$2`: schemas (empty: none) and names of relations; `$3`, `$4`: the same of functions.
+const IDENTITY: &str = include_str!("identity.sql");
+
+/// What the server told of a session, besides what it reports by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub search_path: String,
+    pub role: String,
+    /// From ParameterStatus.
+    pub standard_conforming_strings: bool,
+    pub client_encoding: String,
+    pub session_authorization: String,
+    /// Something may have changed `search_path` or `role` since they were asked for.
+    pub stale: bool,
+}
+
+impl Facts {
+    /// How a text is read now.
+    pub fn lexing(&self) -> LexingState {
+        LexingState {
+            standard_conforming_strings: self.standard_conforming_strings,
+            encoding: match self.client_encoding.as_str() {
+                "UTF8" => Encoding::Utf8,
+                "SQL_ASCII" => Encoding::SqlAscii,
+                _ => Encoding::Other,
+            },
+            path: PathTrust::of(&self.search_path),
+        }
+    }
+
+    /// Takes a ParameterStatus.
+    pub fn reported(&mut self, name: &str, value: &str) {
+        match name {
+            "standard_conforming_strings" => self.standard_conforming_strings = value == "on",
+            "client_encoding" => value.clone_into(&mut self.client_encoding),
+            "session_authorization" => value.clone_into(&mut self.session_authorization),
+            // Reported by PostgreSQL 18 and newer.
+            "search_path" => value.clone_into(&mut self.search_path),
+            _ => {}
+        }
+    }
+}
+
+/// What is asked at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// search_path and role.
+    Meaning,
+    /// These, client_min_messages, and the identity of the names in a statement.
+    Held(Names),
+}
+
+/// Names of a held statement, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub tables: BTreeSet<TableName>,
+    pub functions: BTreeSet<FunctionName>,
+}
+
+impl Names {
+    pub fn of(judgement: &Judgement) -> Self {
+        let tables = judgement
+            .actions
+            .iter()
+            .flat_map(|action| action.tables.iter().cloned())
+            .collect();
+        let functions = judgement
+            .actions
+            .iter()
+            .flat_map(|action| action.functions.iter().cloned())
+            .collect();
+        Self { tables, functions }
+    }
+
+    pub fn are_too_many(&self) -> bool {
+        self.tables.len() + self.functions.len() > NAMES_MAX
+    }
+}
+
+impl Question {
+    /// Rows that a full answer has.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Meaning => 2,
+            Self::Held(_) => 4,
+        }
+    }
+
+    /// Puts the question's frames into `out` and notes them in `talk`.
+    pub fn put<S: Clone>(&self, talk: &mut Conversation<S>, nothing: &S, out: &mut Vec<u8>) {
+        let shows: &[&str] = match self {
+            Self::Meaning => &["SHOW search_path", "SHOW role"],
+            Self::Held(_) => &["SHOW search_path", "SHOW role", "SHOW client_min_messages"],
+        };
+        let in_pipeline = talk.has_open_pipeline();
+        for text in shows {
+            ask(talk, nothing, out, text, Vec::new());
+        }
+        if let Self::Held(names) = self {
+            let values = vec![
+                array(
+                    names
+                        .tables
+                        .iter()
+                        .map(|table| table.schema.as_deref().unwrap_or_default()),
+                ),
+                array(names.tables.iter().map(|table| table.name.as_str())),
+                array(
+                    names
+                        .functions
+                        .iter()
+                        .map(|function| function.schema.as_deref().unwrap_or_default()),
+                ),
+                array(names.functions.iter().map(|function| function.name.as_str())),
+            ];
+            ask(talk, nothing, out, IDENTITY, values);
+        }
+        if in_pipeline {
+            put(out, client::FLUSH, |_| {});
+            talk.sent(Origin::Proxy, Sent::Flush);
+        } else {
+            put(out, client::SYNC, |_| {});
+            talk.sent(Origin::Proxy, Sent::Sync);
+        }
+    }
+}
+
+fn ask<S: Clone>(
+    talk: &mut Conversation<S>,
+    nothing: &S,
+    out: &mut Vec<u8>,
+    text: &str,
+    values: Vec<String>,
+) {
+    let name = RESERVED.to_owned();
+    let bytes = RESERVED.as_bytes();
+    Parse {
+        name: bytes,
+        text: text.as_bytes(),
+        types: Vec::new(),
+    }
+    .encode(out);
+    talk.sent(
+        Origin::Proxy,
+        Sent::Parse {
+            run: None,
+            name: name.clone(),
+            statement: nothing.clone(),
+        },
+    );
+    let values = values.iter().map(|value| Some(value.as_bytes())).collect();
+    Bind {
+        portal: bytes,
+        statement: bytes,
+        formats: Vec::new(),
+        values,
+        result_formats: Vec::new(),
+    }
+    .encode(out);
+    talk.sent(
+        Origin::Proxy,
+        Sent::Bind {
+            run: None,
+            portal: name.clone(),
+            statement: nothing.clone(),
+        },
+    );
+    put_execute(out, bytes);
+    talk.sent(
+        Origin::Proxy,
+        Sent::Execute {
+            run: 0,
+            changes: Vec::new(),
+            may_copy_in: false,
+        },
+    );
+    Target::Portal(bytes).encode(client::CLOSE, out);
+    talk.sent(Origin::Proxy, Sent::ClosePortal { name: name.clone() });
+    Target::Statement(bytes).encode(client::CLOSE, out);
+    talk.sent(Origin::Proxy, Sent::CloseStatement { name });
+}
+
+/// A text[] literal. Source: PostgreSQL docs, arrays.html#ARRAYS-IO
+fn array<'a>(elements: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<_> = elements
+        .map(|element| format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_literal_keeps_every_character() {
+        assert_eq!(
+            array([r#"a"b"#, r"c\d", "", "e,f"].into_iter()),
+            r#"{"a\"b","c\\d","","e,f"}"#
+        );
+        assert_eq!(array(std::iter::empty()), "{}");
+    }
+}

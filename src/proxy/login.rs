@@ -1,0 +1,477 @@
+//! From the first byte of a client to a session that may begin: TLS, who it is, and the server behind it.
+//! Never lets a client learn whether a name exists, and never passes a password on. Read `session.rs` next.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::audit::entry::{Body, Entry};
+use crate::clock::Timestamp;
+use crate::identity::directory::{Agent, Ended};
+use crate::identity::principal::{Peer, SessionId};
+use crate::policy::{Outcome, evaluate};
+use crate::proxy::ListenTls;
+use crate::proxy::refusal::fatal;
+use crate::proxy::registry::Control;
+use crate::proxy::socket::Socket;
+use crate::proxy::startup::{self, Asked};
+use crate::proxy::thread::WireThread;
+use crate::proxy::upstream::{Connected, DialError};
+use crate::sql::judge_postgres;
+use crate::sql::statement::LexingState;
+use crate::wire::bytes::Reader;
+use crate::wire::postgres::frame::put;
+use crate::wire::postgres::message::{Fields, Status, client, put_parameter_status, put_ready, server};
+use crate::wire::postgres::scram::{MECHANISM, ScramError, ServerScram, StoredKeys};
+use crate::wire::postgres::startup::{First, PROTOCOL_3_0, Startup, decode, first_bytes};
+
+/// No SCRAM message of a sound client is longer.
+const LOGIN_MESSAGE_BYTES_MAX: usize = 8 << 10;
+
+/// A client that is who it says, and its server connection.
+pub struct LoggedIn {
+    pub peer: Arc<Peer>,
+    pub client: Socket,
+    pub upstream: Connected,
+    pub process: i32,
+    pub control: UnboundedReceiver<Control>,
+    pub application_name: String,
+}
+
+/// Why there is no session. `None`: the client went, or wanted none.
+pub type NoSession = Option<Fields>;
+
+/// Talks to a client up to the first ReadyForQuery. The caller limits the time.
+pub async fn login(
+    thread: &Rc<WireThread>,
+    stream: TcpStream,
+    source: IpAddr,
+    acceptor: Option<&TlsAcceptor>,
+) -> Option<LoggedIn> {
+    let (mut client, startup) = first_packets(thread, stream, acceptor).await?;
+    match log_in(thread, &mut client, &startup, source).await {
+        Ok((peer, upstream, asked)) => begin(thread, client, &startup, peer, upstream, &asked).await,
+        Err(Some(fields)) => {
+            let mut out = Vec::new();
+            fields.put(server::ERROR, &mut out);
+            // The client may be gone; the failure is on record either way.
+            let _gone = send(&mut client, &out).await;
+            None
+        }
+        Err(None) => None,
+    }
+}
+
+/// Answers requests for encryption until the start-up packet comes; carries out a cancel.
+async fn first_packets(
+    thread: &Rc<WireThread>,
+    stream: TcpStream,
+    acceptor: Option<&TlsAcceptor>,
+) -> Option<(Socket, Startup)> {
+    let mut socket = Socket::Plain(stream);
+    loop {
+        match read_first(&mut socket).await? {
+            First::SslRequest => {
+                let Socket::Plain(mut stream) = socket else {
+                    return None;
+                };
+                // What stands behind the request in plaintext could be taken for part of the encrypted talk.
+                if has_more(&stream) {
+                    return None;
+                }
+                let Some(acceptor) = acceptor else {
+                    stream.write_all(b"N").await.ok()?;
+                    socket = Socket::Plain(stream);
+                    continue;
+                };
+                stream.write_all(b"S").await.ok()?;
+                socket = Socket::Accepted(Box::new(acceptor.accept(stream).await.ok()?));
+            }
+            First::GssEncRequest => {
+                let Socket::Plain(stream) = &mut socket else {
+                    return None;
+                };
+                stream.write_all(b"N").await.ok()?;
+            }
+            First::Cancel { process, key } => {
+                thread.shared.registry.cancel(process, &key);
+                return None;
+            }
+            First::Startup(startup) => return Some((socket, startup)),
+        }
+    }
+}
+
+/// Exactly one first packet: not a byte behind it is read.
+async fn read_first(socket: &mut Socket) -> Option<First> {
+    let mut packet = vec![0; 4];
+    socket.read_exact(&mut packet).await.ok()?;
+    let length = first_bytes(&packet).ok()??;
+    packet.resize(length, 0);
+    socket.read_exact(&mut packet[4..]).await.ok()?;
+    decode(&packet).ok()
+}
+
+fn has_more(stream: &TcpStream) -> bool {
+    let peeked = socket2::SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    matches!(peeked, Ok(1..))
+}
+
+async fn log_in(
+    thread: &Rc<WireThread>,
+    client: &mut Socket,
+    startup: &Startup,
+    source: IpAddr,
+) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
+    let shared = &thread.shared;
+    if matches!(shared.settings.tls, ListenTls::Required { .. }) && !client.is_encrypted() {
+        return Err(Some(fatal(
+            "28000",
+            "this proxy requires TLS: connect with sslmode=require",
+        )));
+    }
+    let asked = startup::read(startup).map_err(|error| Some(fatal("08P01", &error.to_string())))?;
+    if startup.protocol != PROTOCOL_3_0 || !asked.extensions.is_empty() {
+        negotiate(client, &asked).await?;
+    }
+    let agent = shared.desk.agent(&asked.user).await.map_err(|error| {
+        warn!(%error, "the store cannot be asked for an agent");
+        Some(fatal(
+            "58000",
+            "countersign: the store is unavailable, nobody can log in. Retry later.",
+        ))
+    })?;
+    let answer = authenticate(client, &asked.user, agent.as_ref()).await?;
+    let refused = match (&agent, answer) {
+        (Some(agent), Ok(())) => why_not(agent, &asked.database).map(|why| (why, "28000")),
+        (_, Ok(())) => Some(("no such agent", "28P01")),
+        (_, Err(_)) => Some(("wrong password", "28P01")),
+    };
+    record(thread, &asked.user, source, refused.map(|(why, _)| why))?;
+    let (Some(agent), None) = (agent, refused) else {
+        tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
+        return Err(Some(refusal(refused, &asked)));
+    };
+    shared.throttle.succeeded(source);
+    let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
+    judge_settings(thread, &peer, &asked)?;
+    let dialled = shared
+        .dialler
+        .connect(&peer.database_user, &peer.database, &asked.settings)
+        .await;
+    match dialled {
+        Ok(upstream) => match unserved(&upstream) {
+            None => Ok((peer, upstream, asked)),
+            Some(why) => Err(Some(why)),
+        },
+        Err(error) => Err(Some(dial_failed(&peer, error))),
+    }
+}
+
+/// Settings of the server under which texts would be read otherwise than here.
+fn unserved(upstream: &Connected) -> Option<Fields> {
+    let reported = |name: &str| {
+        upstream
+            .parameters
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let encoding = reported("client_encoding").unwrap_or_default();
+    if !matches!(encoding, "UTF8" | "SQL_ASCII") {
+        return Some(fatal(
+            "0A000",
+            &format!("client_encoding {encoding} is not served: set client_encoding to UTF8"),
+        ));
+    }
+    if reported("standard_conforming_strings") != Some("on") {
+        return Some(fatal(
+            "0A000",
+            "standard_conforming_strings off is not served: set it to on for this role or database",
+        ));
+    }
+    None
+}
+
+fn dial_failed(peer: &Peer, error: DialError) -> Fields {
+    warn!(principal.name = %peer.principal, %error, "no server connection for a client");
+    match error {
+        DialError::Refused(fields) => Fields {
+            severity: "FATAL".to_owned(),
+            ..fields
+        },
+        DialError::Unreachable(_)
+        | DialError::NoTls
+        | DialError::NoUser(_)
+        | DialError::Authentication(_) => fatal(
+            "08006",
+            "countersign: the database server cannot be reached; see the proxy's log.",
+        ),
+    }
+}
+
+fn peer_of(agent: Agent, asked: &Asked, source: IpAddr, upstream: &str) -> Peer {
+    Peer {
+        principal: agent.name,
+        owner: agent.owner,
+        profile: agent.profile,
+        labels: agent.labels,
+        session: SessionId(rand::random()),
+        source,
+        upstream: upstream.to_owned(),
+        database: asked.database.clone(),
+        database_user: agent.database_user,
+    }
+}
+
+fn why_not(agent: &Agent, database: &str) -> Option<&'static str> {
+    match agent.ended(Timestamp::now()) {
+        Some(Ended::Revoked) => Some("credential revoked"),
+        Some(Ended::Expired) => Some("credential expired"),
+        None if !agent.may_connect_to(database) => Some("database not allowed"),
+        None => None,
+    }
+}
+
+fn refusal(refused: Option<(&'static str, &'static str)>, asked: &Asked) -> Fields {
+    match refused {
+        Some(("database not allowed", _)) => fatal(
+            "28000",
+            &format!(
+                "agent \"{}\" may not connect to database \"{}\"",
+                asked.user, asked.database
+            ),
+        ),
+        Some((why, "28000")) => fatal("28000", &format!("agent \"{}\": {why}", asked.user)),
+        _ => fatal(
+            "28P01",
+            &format!("password authentication failed for user \"{}\"", asked.user),
+        ),
+    }
+}
+
+/// A failed log-in is recorded too; one that cannot be recorded does not happen.
+fn record(
+    thread: &Rc<WireThread>,
+    user: &str,
+    source: IpAddr,
+    refused: Option<&'static str>,
+) -> Result<(), NoSession> {
+    let body = Body::Login {
+        principal: user,
+        source,
+        success: refused.is_none(),
+        reason: refused.unwrap_or_default(),
+    };
+    let entry = Entry {
+        time: Timestamp::now(),
+        session: None,
+        body,
+    };
+    thread.append(&[entry]).map(|_| ()).map_err(|error| {
+        warn!(%error, "a log-in cannot be recorded");
+        Some(fatal(
+            "58000",
+            "countersign: audit log unavailable, nobody can log in. Retry later.",
+        ))
+    })
+}
+
+/// Start-up settings are the SETs that they stand for: a rule that would hold one refuses the log-in.
+fn judge_settings(thread: &Rc<WireThread>, peer: &Peer, asked: &Asked) -> Result<(), NoSession> {
+    let rules = thread.shared.rules.load();
+    for (name, value) in &asked.settings {
+        let text = startup::as_set(name, value);
+        let judgement = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
+        let verdict = evaluate(&rules, &judgement, peer, Timestamp::now());
+        if verdict.outcome() != Outcome::Allow {
+            let why = format!(
+                "countersign: the start-up parameter {name} is not allowed by rule {}: connect without it.",
+                verdict.rule
+            );
+            return Err(Some(fatal("42501", &why)));
+        }
+    }
+    Ok(())
+}
+
+/// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NEGOTIATEPROTOCOLVERSION
+async fn negotiate(client: &mut Socket, asked: &Asked) -> Result<(), NoSession> {
+    let mut out = Vec::new();
+    put(&mut out, server::NEGOTIATE, |out| {
+        out.extend(PROTOCOL_3_0.to_be_bytes());
+        out.extend((asked.extensions.len() as u32).to_be_bytes());
+        for extension in &asked.extensions {
+            out.extend(extension.as_bytes());
+            out.push(0);
+        }
+    });
+    send(client, &out).await
+}
+
+/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages.
+/// Source: PostgreSQL docs, sasl-authentication.html
+async fn authenticate(
+    client: &mut Socket,
+    user: &str,
+    agent: Option<&Agent>,
+) -> Result<Result<(), ScramError>, NoSession> {
+    let mut out = Vec::new();
+    put(&mut out, server::AUTHENTICATION, |out| {
+        out.extend(10u32.to_be_bytes());
+        out.extend(MECHANISM.as_bytes());
+        out.extend([0, 0]);
+    });
+    send(client, &out).await?;
+    let first = password_message(client).await?;
+    let mut reader = Reader::new(&first);
+    let mechanism = reader.c_str().map_err(|_| malformed())?;
+    if mechanism != MECHANISM {
+        return Err(Some(fatal(
+            "28000",
+            "only SCRAM-SHA-256 is served, without channel binding",
+        )));
+    }
+    reader.i32().map_err(|_| malformed())?;
+    let keys = agent.map_or_else(|| nobodys_keys(user), |agent| keys_of(agent));
+    let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
+    let (scram, challenge) = match ServerScram::first(reader.rest(), keys, &nonce) {
+        Ok(begun) => begun,
+        Err(ScramError::ChannelBinding) => {
+            return Err(Some(fatal(
+                "28000",
+                "channel binding is not offered: connect with channel_binding=disable",
+            )));
+        }
+        Err(_) => return Err(malformed()),
+    };
+    send(client, &sasl(11, &challenge)).await?;
+    let proof = password_message(client).await?;
+    match scram.finish(&proof) {
+        Ok(signature) if agent.is_some() => {
+            send(client, &sasl(12, &signature)).await?;
+            Ok(Ok(()))
+        }
+        Ok(_) => Ok(Err(ScramError::WrongProof)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn keys_of(agent: &Agent) -> StoredKeys {
+    let verifier = &agent.verifier;
+    StoredKeys {
+        iterations: verifier.iterations,
+        salt: verifier.salt.clone(),
+        stored_key: verifier.stored_key,
+        server_key: verifier.server_key,
+    }
+}
+
+/// A name that does not exist gets the same salt every time, as one that does, and no proof fits.
+fn nobodys_keys(user: &str) -> StoredKeys {
+    static SALT: std::sync::OnceLock<[u8; 32]> = std::sync::OnceLock::new();
+    let secret = SALT.get_or_init(rand::random);
+    let salt = Sha256::digest([secret.as_slice(), user.as_bytes()].concat());
+    StoredKeys {
+        iterations: crate::identity::secret::SCRAM_ITERATIONS,
+        salt: salt[..16].to_vec(),
+        stored_key: rand::random(),
+        server_key: rand::random(),
+    }
+}
+
+fn sasl(code: u32, text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, server::AUTHENTICATION, |out| {
+        out.extend(code.to_be_bytes());
+        out.extend(text.as_bytes());
+    });
+    out
+}
+
+async fn password_message(client: &mut Socket) -> Result<Vec<u8>, NoSession> {
+    let (tag, body) = client
+        .read_frame(LOGIN_MESSAGE_BYTES_MAX)
+        .await
+        .map_err(|_| None)?;
+    if tag == client::PASSWORD {
+        Ok(body)
+    } else {
+        Err(malformed())
+    }
+}
+
+/// Tells the client all it needs to begin, and the registry that it may be cancelled.
+async fn begin(
+    thread: &Rc<WireThread>,
+    mut client: Socket,
+    startup: &Startup,
+    peer: Arc<Peer>,
+    upstream: Connected,
+    asked: &Asked,
+) -> Option<LoggedIn> {
+    let (told, control) = unbounded_channel();
+    let registry = &thread.shared.registry;
+    let (process, key) = registry.add(peer.principal.clone(), upstream.process, told);
+    let mut out = Vec::new();
+    put(&mut out, server::AUTHENTICATION, |out| out.extend([0; 4]));
+    for (name, value) in &upstream.parameters {
+        put_parameter_status(&mut out, name, value);
+    }
+    put(&mut out, server::BACKEND_KEY, |out| {
+        out.extend(process.to_be_bytes());
+        out.extend(key);
+    });
+    put_ready(&mut out, Status::Idle);
+    let application_name = asked
+        .settings
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "application_name")
+        .map(|(_, value)| value.clone())
+        .or_else(|| startup.parameter("application_name").map(str::to_owned))
+        .unwrap_or_default();
+    let start = Body::SessionStart {
+        peer: &peer,
+        application_name: &application_name,
+        tls: if client.is_encrypted() { "tls" } else { "" },
+    };
+    let entry = Entry {
+        time: Timestamp::now(),
+        session: Some(peer.session),
+        body: start,
+    };
+    if thread.append(&[entry]).is_err() || send(&mut client, &out).await.is_err() {
+        registry.remove(process);
+        return None;
+    }
+    info!(session.id = %peer.session, principal.name = %peer.principal, "session begins");
+    Some(LoggedIn {
+        peer,
+        client,
+        upstream,
+        process,
+        control,
+        application_name,
+    })
+}
+
+fn malformed() -> NoSession {
+    Some(fatal("08P01", "malformed log-in message"))
+}
+
+async fn send(client: &mut Socket, bytes: &[u8]) -> Result<(), NoSession> {
+    client.write_all(bytes).await.map_err(|_| None)?;
+    client.flush().await.map_err(|_| None)
+}

@@ -1,0 +1,503 @@
+//! A statement that waits for a person, on its open connection. Never lets it go without the desk's permit, and looks
+//! again at what it would mean before it does. Read `desk/mod.rs` for the other side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::clock::Timestamp;
+use crate::desk::{Ask, AskError, Asked, Detach, NotStarted, Parked, Transaction, Wake};
+use crate::hold::{Digest, DigestBuilder, RequestId};
+use crate::identity::principal::Profile;
+use crate::proxy::facts::{Names, Question};
+use crate::proxy::refusal::{self, Refusal};
+use crate::proxy::registry::Control;
+use crate::proxy::session::{End, Happened, Session};
+use crate::proxy::turn::{Unit, what};
+use crate::wire::postgres::conversation::RunId;
+use crate::wire::postgres::frame::Header;
+use crate::wire::postgres::message::{Status, client, put_parameter_status, server};
+
+/// A silent ParameterStatus this often keeps read time-outs and load balancers content.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// The server is asked something this often, so that its own idle time-outs do not end the transaction.
+const KEEP_SERVER: Duration = Duration::from_secs(30);
+
+/// At least this often the clock is looked at (it may have been suspended), and whether the client has hung up behind
+/// bytes that are not read.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// client_min_messages under which a notice is shown.
+const SHOWS_NOTICES: [&str; 8] = [
+    "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice",
+];
+
+/// What a held statement is bound to.
+struct Bound {
+    digest: Digest,
+    names: String,
+    facts: BTreeMap<String, String>,
+    shows_notices: bool,
+    rules: [u8; 32],
+}
+
+/// How a wait ended.
+enum Ended {
+    Approved { by: Vec<String> },
+    Refused(Refusal),
+}
+
+impl Session {
+    /// Parks a unit until a person decides, then runs or refuses it.
+    pub(super) async fn hold(&mut self, unit: Unit) -> Result<(), End> {
+        let bound = match self.bind_to_now(&unit).await? {
+            Ok(bound) => bound,
+            Err(refusal) => return self.refuse(&refusal, &unit),
+        };
+        let desk = self.thread.shared.desk.clone();
+        // The number is used up whatever becomes of the statement: no other may have its place in the log.
+        let run = self.next_run();
+        match desk.ask(self.question_to_people(&unit, &bound, run)).await {
+            Ok(Asked::Granted(permit, request)) => {
+                info!(request.id = %request, "request {request} runs by its grant");
+                self.send_unit(&unit, run, permit);
+                Ok(())
+            }
+            Ok(Asked::Parked(parked)) => self.park(unit, run, bound, parked).await,
+            Err(error) => {
+                let refusal = refused_ask(&error);
+                warn!(%error, "a statement cannot be put before people");
+                self.refuse(&refusal, &unit)
+            }
+        }
+    }
+
+    async fn park(&mut self, unit: Unit, run: RunId, bound: Bound, mut parked: Parked) -> Result<(), End> {
+        let request = parked.request;
+        self.thread.shared.metrics.held.inc();
+        if bound.shows_notices {
+            let rule = unit
+                .verdict
+                .as_ref()
+                .map(|verdict| verdict.rule.to_string())
+                .unwrap_or_default();
+            let words = what(&unit.judged);
+            let fields = refusal::held_notice(request, &words, &rule, parked.wait, parked.reattached);
+            self.pipe.tell(|out| fields.put(server::NOTICE, out));
+        }
+        let ended = self.await_decision(request, &mut parked).await;
+        self.thread.shared.metrics.held.dec();
+        match ended? {
+            Ended::Refused(refusal) => self.refuse(&refusal, &unit),
+            Ended::Approved { by } => self.release(unit, run, &bound, request, &by).await,
+        }
+    }
+
+    /// Waits, keeps both sides alive, and gives way to whoever is first: a person, the clock, the client, the server.
+    async fn await_decision(&mut self, request: RequestId, parked: &mut Parked) -> Result<Ended, End> {
+        let deadline = boot_time() + parked.wait;
+        let mut keep_alive = Instant::now() + KEEP_ALIVE;
+        let mut keep_server = Instant::now() + KEEP_SERVER;
+        loop {
+            let left = deadline.saturating_sub(boot_time());
+            if left.is_zero() {
+                return self.wait_is_over(request, parked).await;
+            }
+            let until = (Instant::now() + left.min(LOOK_UP))
+                .min(keep_alive)
+                .min(keep_server);
+            match self.happened(Some(&mut parked.woken), Some(until)).await {
+                Happened::Woken(wake) => return self.woken(request, wake),
+                Happened::Client if self.client_says_good_bye() => return self.left(request).await,
+                Happened::Client | Happened::Server => {}
+                Happened::ClientLeft => return self.left(request).await,
+                Happened::End(end) => {
+                    self.withdraw(request, "the server connection was lost").await;
+                    return Err(end);
+                }
+                Happened::Control(Control::Cancel(why)) => {
+                    self.withdraw(request, why).await;
+                    return Ok(Ended::Refused(Refusal::Withdrawn {
+                        request,
+                        why: why.to_owned(),
+                    }));
+                }
+                Happened::Control(Control::CredentialEnded(why)) => {
+                    self.withdraw(request, &why).await;
+                    return Err(End::CredentialEnded(why));
+                }
+                Happened::Control(Control::Stop) => {
+                    self.detach(request, Detach::ClientLeft).await;
+                    return Err(End::Stopping);
+                }
+                Happened::Time => {}
+            }
+            if self.pipe.is_inbox_full() && self.pipe.has_hung_up() {
+                return self.left(request).await;
+            }
+            if Instant::now() >= keep_alive {
+                keep_alive = Instant::now() + KEEP_ALIVE;
+                self.tell_still_waiting();
+            }
+            if Instant::now() >= keep_server {
+                keep_server = Instant::now() + KEEP_SERVER;
+                self.keep_server();
+            }
+        }
+    }
+
+    fn woken(
+        &mut self,
+        request: RequestId,
+        wake: Result<Wake, tokio::sync::oneshot::error::RecvError>,
+    ) -> Result<Ended, End> {
+        match wake {
+            Ok(Wake::Approved { by, .. }) => Ok(Ended::Approved { by }),
+            Ok(Wake::Denied { by, reason }) => {
+                Ok(Ended::Refused(Refusal::DeniedByPerson { by, request, reason }))
+            }
+            Ok(Wake::Expired) => Ok(Ended::Refused(Refusal::Expired { request })),
+            Ok(Wake::Withdrawn { why }) => Ok(Ended::Refused(Refusal::Withdrawn { request, why })),
+            Ok(Wake::Stopping) | Err(_) => Err(End::Stopping),
+        }
+    }
+
+    /// The announced end of the wait: the request goes on without this connection.
+    async fn wait_is_over(&mut self, request: RequestId, parked: &mut Parked) -> Result<Ended, End> {
+        // A decision may have come in the same moment: then it counts.
+        if let Ok(wake) = parked.woken.try_recv() {
+            return self.woken(request, Ok(wake));
+        }
+        self.detach(request, Detach::WaitOver).await;
+        Ok(Ended::Refused(Refusal::Pending { request }))
+    }
+
+    async fn left(&mut self, request: RequestId) -> Result<Ended, End> {
+        self.detach(request, Detach::ClientLeft).await;
+        Err(End::ClientLeft)
+    }
+
+    async fn detach(&self, request: RequestId, why: Detach) {
+        if let Err(error) = self.thread.shared.desk.detach(request, why).await {
+            warn!(request.id = %request, %error, "a request cannot be detached");
+        }
+    }
+
+    async fn withdraw(&self, request: RequestId, why: &str) {
+        if let Err(error) = self.thread.shared.desk.withdraw(request, why).await {
+            warn!(request.id = %request, %error, "a request cannot be withdrawn");
+        }
+    }
+
+    /// A Terminate behind the parked statement.
+    fn client_says_good_bye(&self) -> bool {
+        let mut rest = self.pipe.inbox.as_slice();
+        while let Ok(Some(header)) = Header::cut(rest) {
+            if header.tag == client::TERMINATE {
+                return true;
+            }
+            let Some(behind) = rest.get(header.frame_bytes()..) else {
+                return false;
+            };
+            rest = behind;
+        }
+        false
+    }
+
+    fn tell_still_waiting(&mut self) {
+        let name = self.application_name.clone();
+        if self.pipe.may_tell() {
+            self.pipe
+                .tell(|out| put_parameter_status(out, "application_name", &name));
+        }
+    }
+
+    /// A question whose answer nobody needs. None while the last one is unanswered, none in a failed transaction, and
+    /// none into an open pipeline, in which the server's clock for idle transactions does not run.
+    fn keep_server(&mut self) {
+        let status = self.talk.status();
+        if !self.talk.is_settled() || status == Status::Failed || self.talk.has_open_pipeline() {
+            return;
+        }
+        self.answers.clear();
+        let mut frames = Vec::new();
+        Question::Meaning.put(&mut self.talk, &self.nothing, &mut frames);
+        self.pipe.to_server.own(&frames);
+        self.pipe.to_server.release_plain();
+    }
+
+    /// An approval has come: what the statement would mean now must be what it meant when it was shown.
+    async fn release(
+        &mut self,
+        unit: Unit,
+        run: RunId,
+        bound: &Bound,
+        request: RequestId,
+        by: &[String],
+    ) -> Result<(), End> {
+        while !self.talk.is_settled() {
+            if let Err(end) = self.step_of_release(request).await {
+                return Err(end);
+            }
+        }
+        let now = match self.bind_to_now(&unit).await {
+            Ok(now) => now,
+            Err(end) => {
+                self.leave_approved(request, &end).await;
+                return Err(end);
+            }
+        };
+        let now = match now {
+            Ok(now) => now,
+            Err(refusal) => {
+                self.withdraw(request, "what it means could not be read again")
+                    .await;
+                return self.refuse(&refusal, &unit);
+            }
+        };
+        let desk = self.thread.shared.desk.clone();
+        match desk.start_run(request, now.digest, &now.names, now.rules).await {
+            Ok(permit) => {
+                if bound.shows_notices {
+                    let fields = refusal::approved_notice(request, &by.join(", "));
+                    self.pipe.tell(|out| fields.put(server::NOTICE, out));
+                }
+                self.send_unit(&unit, run, permit);
+                Ok(())
+            }
+            Err(error) => {
+                info!(request.id = %request, %error, "an approved request is not started");
+                self.refuse(&refused_start(request, &error), &unit)
+            }
+        }
+    }
+
+    async fn step_of_release(&mut self, request: RequestId) -> Result<(), End> {
+        match self.happened(None::<&mut std::future::Pending<()>>, None).await {
+            Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
+            Happened::Control(Control::Cancel(_)) => Ok(()),
+            Happened::ClientLeft => {
+                self.leave_approved(request, &End::ClientLeft).await;
+                Err(End::ClientLeft)
+            }
+            Happened::End(end) => {
+                self.leave_approved(request, &end).await;
+                Err(end)
+            }
+            Happened::Control(Control::CredentialEnded(why)) => {
+                self.withdraw(request, &why).await;
+                Err(End::CredentialEnded(why))
+            }
+            Happened::Control(Control::Stop) => {
+                self.detach(request, Detach::ClientLeft).await;
+                Err(End::Stopping)
+            }
+        }
+    }
+
+    /// Somebody left between an approval and its run.
+    async fn leave_approved(&self, request: RequestId, end: &End) {
+        match end {
+            End::ClientLeft | End::Stopping => self.detach(request, Detach::ClientLeft).await,
+            End::ServerLost | End::ServerEnded | End::Violation(_) => {
+                self.withdraw(request, "the server connection was lost").await;
+            }
+            End::CredentialEnded(why) => self.withdraw(request, why).await,
+        }
+    }
+
+    /// What the statement means at this moment: session facts, and the identity of the names it resolves to.
+    async fn bind_to_now(&mut self, unit: &Unit) -> Result<Result<Bound, Refusal>, End> {
+        let names = Names::of(&unit.judged.judgement);
+        if names.are_too_many() {
+            let why = "it names too many tables and functions to be shown".to_owned();
+            return Ok(Err(Refusal::Unreadable { why }));
+        }
+        let mut identity = String::new();
+        let mut shows_notices = self.peer.profile == Profile::Standard;
+        // A failed transaction answers nothing: the last answers stand.
+        if self.talk.status() != Status::Failed {
+            let answers = self.ask_server(&Question::Held(names)).await?;
+            let Some(answers) = answers else {
+                let why = "what its names mean could not be read from the server".to_owned();
+                return Ok(Err(Refusal::Unreadable { why }));
+            };
+            self.take_facts(Some(&answers))?;
+            let level = answers.get(2).map(String::as_str).unwrap_or_default();
+            shows_notices &= SHOWS_NOTICES.contains(&level);
+            answers
+                .get(3)
+                .map(String::as_str)
+                .unwrap_or_default()
+                .clone_into(&mut identity);
+        }
+        let facts = self.shown_facts();
+        let digest = self.digest(unit, &facts);
+        let rules = self.thread.shared.rules.load().generation;
+        Ok(Ok(Bound {
+            digest,
+            names: identity,
+            facts,
+            shows_notices,
+            rules,
+        }))
+    }
+
+    fn shown_facts(&self) -> BTreeMap<String, String> {
+        let facts = &self.facts;
+        let conforming = if facts.standard_conforming_strings {
+            "on"
+        } else {
+            "off"
+        };
+        [
+            ("search_path", facts.search_path.as_str()),
+            ("role", facts.role.as_str()),
+            ("session_authorization", facts.session_authorization.as_str()),
+            ("client_encoding", facts.client_encoding.as_str()),
+            ("standard_conforming_strings", conforming),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+    }
+
+    fn digest(&self, unit: &Unit, facts: &BTreeMap<String, String>) -> Digest {
+        let peer = &self.peer;
+        let transaction = match (self.talk.status(), self.talk.has_open_pipeline()) {
+            (Status::Idle, false) => "none",
+            (Status::Idle, true) => "implicit",
+            (Status::InTransaction, _) => "open",
+            (Status::Failed, _) => "failed",
+        };
+        let types: Vec<u8> = unit
+            .parameters
+            .iter()
+            .flat_map(|parameter| parameter.type_oid.to_be_bytes())
+            .collect();
+        let mut digest = DigestBuilder::new("countersign request 1")
+            .field(
+                "protocol",
+                if unit.simple {
+                    b"postgres simple"
+                } else {
+                    b"postgres extended"
+                },
+            )
+            .field("principal", peer.principal.as_str().as_bytes())
+            .field("upstream", peer.upstream.as_bytes())
+            .field("database", peer.database.as_bytes())
+            .field("database_user", peer.database_user.as_bytes())
+            .field("transaction", transaction.as_bytes())
+            .field("statement", &unit.judged.text)
+            .field("parameter_types", &types)
+            .field("bind", bound_values(&unit.bound));
+        for (name, value) in facts {
+            digest = digest.field(name, value.as_bytes());
+        }
+        digest.finish()
+    }
+
+    fn question_to_people(&self, unit: &Unit, bound: &Bound, run: RunId) -> Ask {
+        let limits = &self.thread.shared.settings.limits;
+        let verdict = unit
+            .verdict
+            .as_deref()
+            .cloned()
+            .unwrap_or_else(|| (*self.verdict(&unit.judged)).clone());
+        let transaction = self.transaction_now();
+        let mut wait = verdict.wait.unwrap_or(match self.peer.profile {
+            Profile::Standard => limits.wait,
+            Profile::Mcp => limits.wait_mcp,
+        });
+        if !matches!(transaction, Transaction::Idle) {
+            wait = wait.min(limits.wait_transaction);
+        }
+        let wait = self.wait_max.map_or(wait, |max| wait.min(max));
+        Ask {
+            peer: Arc::clone(&self.peer),
+            attempt: self.attempt(run),
+            digest: bound.digest,
+            text: unit.judged.text.to_vec(),
+            judgement: Arc::clone(&unit.judged.judgement),
+            expires: verdict.expires.unwrap_or(limits.expires),
+            verdict,
+            parameters: unit.parameters.clone(),
+            transaction,
+            claimed: self.claimed.clone(),
+            facts: bound.facts.clone(),
+            names: bound.names.clone(),
+            rules: bound.rules,
+            wait,
+            protocol: if unit.simple { "simple" } else { "extended" },
+            copies_in: unit
+                .judged
+                .judgement
+                .actions
+                .iter()
+                .any(|action| action.copies_in),
+        }
+    }
+
+    fn transaction_now(&self) -> Transaction {
+        let wrote = self.transaction.wrote;
+        match self.talk.status() {
+            Status::Failed => Transaction::Failed,
+            Status::InTransaction => {
+                let opened_at = self.transaction.opened_at.unwrap_or_else(Timestamp::now);
+                Transaction::Open { wrote, opened_at }
+            }
+            Status::Idle if self.talk.has_open_pipeline() => Transaction::Implicit { wrote },
+            Status::Idle => Transaction::Idle,
+        }
+    }
+}
+
+/// The part of a Bind that is not a name: formats, values, result formats. Names may differ from one sending to the
+/// next without the statement meaning anything else.
+fn bound_values(bind: &[u8]) -> &[u8] {
+    let mut ends = bind
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == 0)
+        .map(|(at, _)| at + 1);
+    ends.nth(1).and_then(|at| bind.get(at..)).unwrap_or_default()
+}
+
+fn refused_ask(error: &AskError) -> Refusal {
+    match error {
+        AskError::TooMany { limit } => Refusal::TooManyHeld { limit: *limit },
+        AskError::LogUnavailable | AskError::StoreUnavailable => Refusal::LogUnavailable,
+        AskError::CredentialEnded => Refusal::CredentialEnded,
+        AskError::Stopping => Refusal::Stopping,
+    }
+}
+
+fn refused_start(request: RequestId, error: &NotStarted) -> Refusal {
+    match error {
+        NotStarted::Stale { why } => Refusal::Stale {
+            request,
+            why: why.clone(),
+        },
+        NotStarted::NotFound | NotStarted::NotApproved(_) => Refusal::Withdrawn {
+            request,
+            why: error.to_string(),
+        },
+        NotStarted::CredentialEnded => Refusal::CredentialEnded,
+        NotStarted::LogUnavailable | NotStarted::StoreUnavailable => Refusal::LogUnavailable,
+        NotStarted::Stopping => Refusal::Stopping,
+    }
+}
+
+/// Time since the machine started, its sleep included.
+fn boot_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}

@@ -1,0 +1,292 @@
+//! Every reason to say no, as the error that the client sees. Never shows a cause that is for operators: those go to
+//! the log where they were handled. Source of the table: DESIGN section 5. Read `session.rs` next.
+
+use std::time::Duration;
+
+use crate::hold::RequestId;
+use crate::wire::postgres::message::Fields;
+
+/// Drivers show the primary message alone, and some cut it.
+const MESSAGE_BYTES_MAX: usize = 480;
+
+/// Why a statement was not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    DeniedByRule {
+        rule: String,
+        reason: String,
+    },
+    DeniedByPerson {
+        by: String,
+        request: RequestId,
+        reason: String,
+    },
+    Pending {
+        request: RequestId,
+    },
+    Expired {
+        request: RequestId,
+    },
+    Withdrawn {
+        request: RequestId,
+        why: String,
+    },
+    /// It was approved, but what it means has changed since.
+    Stale {
+        request: RequestId,
+        why: String,
+    },
+    Unreadable {
+        why: String,
+    },
+    LogUnavailable,
+    TooManyHeld {
+        limit: u32,
+    },
+    CredentialEnded,
+    Stopping,
+    /// What the server would answer inside a failed transaction; asking a person would be pointless.
+    TransactionFailed,
+    UnknownStatement {
+        name: String,
+    },
+}
+
+impl Refusal {
+    /// The error as a client gets it.
+    pub fn fields(&self) -> Fields {
+        let message = cut(&ascii(&self.message()));
+        Fields {
+            severity: "ERROR".to_owned(),
+            sqlstate: self.sqlstate().to_owned(),
+            message,
+            detail: self.detail(),
+            hint: self.hint().to_owned(),
+            routine: format!("countersign.{}", self.code()),
+        }
+    }
+
+    /// One word for machines, in field R and in the DETAIL's JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } => "denied",
+            Self::Pending { .. } => "pending",
+            Self::Expired { .. } => "expired",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Stale { .. } => "stale",
+            Self::Unreadable { .. } => "unreadable",
+            Self::LogUnavailable => "log_unavailable",
+            Self::TooManyHeld { .. } => "too_many_held",
+            Self::CredentialEnded => "credential_ended",
+            Self::Stopping => "stopping",
+            Self::TransactionFailed => "transaction_failed",
+            Self::UnknownStatement { .. } => "unknown_statement",
+        }
+    }
+
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "42501",
+            Self::Pending { .. } | Self::Stale { .. } => "55000",
+            Self::Expired { .. } | Self::Withdrawn { .. } => "57014",
+            Self::Unreadable { .. } => "0A000",
+            Self::LogUnavailable => "58000",
+            Self::TooManyHeld { .. } => "53400",
+            Self::Stopping => "57P01",
+            Self::TransactionFailed => "25P02",
+            Self::UnknownStatement { .. } => "26000",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::DeniedByRule { rule, reason } => {
+                format!("countersign: DENIED by rule {rule}: {reason}. Do not retry or rephrase.")
+            }
+            Self::DeniedByPerson { by, request, reason } => {
+                format!("countersign: DENIED by {by} ({request}): {reason}. Do not retry or rephrase.")
+            }
+            Self::Pending { request } => format!(
+                "countersign: PENDING ({request}): a person has not decided yet. Send the identical statement again \
+                 after the decision; it then runs once. Do not rephrase."
+            ),
+            Self::Expired { request } => {
+                format!(
+                    "countersign: EXPIRED ({request}): nobody decided in time. Ask a person before you retry."
+                )
+            }
+            Self::Withdrawn { request, why } => {
+                format!("countersign: CANCELLED ({request}): {why}. Ask a person before you retry.")
+            }
+            Self::Stale { request, why } => format!(
+                "countersign: STALE ({request}): {why}, so the approval no longer holds. Send the identical statement \
+                 again for a fresh decision."
+            ),
+            Self::Unreadable { why } => {
+                format!("countersign: NOT RUN: {why}. Rewrite the statement.")
+            }
+            Self::LogUnavailable => {
+                "countersign: NOT RUN: audit log unavailable, statement not run. Retry later.".to_owned()
+            }
+            Self::TooManyHeld { limit } => format!(
+                "countersign: NOT RUN: {limit} statements of this agent already wait for a decision. Retry later."
+            ),
+            Self::CredentialEnded => {
+                "countersign: NOT RUN: this credential has expired or was revoked. Do not retry.".to_owned()
+            }
+            Self::Stopping => "countersign: the proxy is stopping. Reconnect and send it again.".to_owned(),
+            Self::TransactionFailed => {
+                "current transaction is aborted, commands ignored until end of transaction block".to_owned()
+            }
+            Self::UnknownStatement { name } => format!("prepared statement \"{name}\" does not exist"),
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } => "Do something else, or ask a person.",
+            Self::Pending { .. } => "Send the identical statement again after the decision.",
+            Self::Expired { .. } | Self::Withdrawn { .. } => "Ask a person before you send it again.",
+            Self::Stale { .. } => "Send the identical statement again for a fresh decision.",
+            Self::Unreadable { .. } => "Rewrite the statement so that it can be read exactly.",
+            Self::LogUnavailable | Self::TooManyHeld { .. } => "Send it again later.",
+            Self::CredentialEnded => "Ask an administrator for a new credential.",
+            Self::Stopping => "Reconnect.",
+            Self::TransactionFailed => "Send ROLLBACK first.",
+            Self::UnknownStatement { .. } => "Prepare it again.",
+        }
+    }
+
+    fn retry(&self) -> &'static str {
+        match self {
+            Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "never",
+            Self::Pending { .. } => "same_bytes_after_decision",
+            Self::Stale { .. } => "same_bytes",
+            Self::Expired { .. } | Self::Withdrawn { .. } => "ask_a_person",
+            Self::Unreadable { .. } => "rewrite",
+            Self::LogUnavailable | Self::TooManyHeld { .. } => "later",
+            Self::Stopping => "reconnect",
+            Self::TransactionFailed => "after_rollback",
+            Self::UnknownStatement { .. } => "prepare_again",
+        }
+    }
+
+    fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::DeniedByPerson { request, .. }
+            | Self::Pending { request }
+            | Self::Expired { request }
+            | Self::Withdrawn { request, .. }
+            | Self::Stale { request, .. } => Some(*request),
+            Self::DeniedByRule { .. }
+            | Self::Unreadable { .. }
+            | Self::LogUnavailable
+            | Self::TooManyHeld { .. }
+            | Self::CredentialEnded
+            | Self::Stopping
+            | Self::TransactionFailed
+            | Self::UnknownStatement { .. } => None,
+        }
+    }
+
+    /// One JSON line for machines. The server's own two errors have none, as the server's have none.
+    fn detail(&self) -> String {
+        match self {
+            Self::TransactionFailed | Self::UnknownStatement { .. } => String::new(),
+            _ => serde_json::json!({
+                "countersign": self.code(),
+                "request": self.request().map(|request| request.to_string()),
+                "retry": self.retry(),
+            })
+            .to_string(),
+        }
+    }
+}
+
+/// What a client is told when its statement starts to wait.
+pub fn held_notice(request: RequestId, what: &str, rule: &str, wait: Duration, again: bool) -> Fields {
+    let state = if again { "STILL HELD" } else { "HELD" };
+    let message = format!(
+        "countersign: {state} for approval ({request}): {what}; rule {rule}. Waiting up to {}. Cancel to withdraw it.",
+        duration(wait)
+    );
+    notice(&message)
+}
+
+/// What a client is told at an approval, before its results.
+pub fn approved_notice(request: RequestId, by: &str) -> Fields {
+    notice(&format!(
+        "countersign: APPROVED by {by} ({request}): running it now."
+    ))
+}
+
+fn notice(message: &str) -> Fields {
+    Fields {
+        severity: "NOTICE".to_owned(),
+        sqlstate: "00000".to_owned(),
+        message: cut(&ascii(message)),
+        ..Fields::default()
+    }
+}
+
+/// A fatal error at log-in or when a connection must end.
+pub fn fatal(sqlstate: &str, message: &str) -> Fields {
+    Fields {
+        severity: "FATAL".to_owned(),
+        sqlstate: sqlstate.to_owned(),
+        message: cut(&ascii(message)),
+        ..Fields::default()
+    }
+}
+
+fn duration(wait: Duration) -> String {
+    let seconds = wait.as_secs();
+    if seconds >= 120 {
+        format!("{} min", seconds / 60)
+    } else {
+        format!("{seconds} s")
+    }
+}
+
+/// Clients differ in what they make of other characters in an error, and a terminal may obey them.
+fn ascii(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_ascii_graphic() || letter == ' ' {
+                letter
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= MESSAGE_BYTES_MAX {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..MESSAGE_BYTES_MAX - 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_ascii_and_short_whatever_a_reviewer_writes() {
+        let reason = "no \u{202e}\u{1b}[31m \u{e9}\n".repeat(100);
+        let refusal = Refusal::DeniedByRule {
+            rule: "r".to_owned(),
+            reason,
+        };
+        let fields = refusal.fields();
+        assert!(fields.message.len() <= MESSAGE_BYTES_MAX);
+        assert!(
+            fields.message.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{}",
+            fields.message
+        );
+        assert_eq!(fields.sqlstate, "42501");
+        assert_eq!(fields.routine, "countersign.denied");
+    }
+}

@@ -1,0 +1,157 @@
+//! Which sessions there are, so that a cancel finds its own. Never tells a cancel whether it found one: the protocol
+//! has no answer to it. Read `listen.rs` next.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use subtle::ConstantTimeEq;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::identity::principal::PrincipalName;
+
+/// The process ids given to clients start here. No server has such a one: Linux ends at 2^22.
+pub const PROCESS_MIN: i32 = 1 << 30;
+
+/// Bytes of a cancel key in protocol 3.0.
+pub const KEY_BYTES: usize = 4;
+
+/// What others may tell a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Stop what runs or waits; the text says how it was asked for.
+    Cancel(&'static str),
+    CredentialEnded(String),
+    Stop,
+}
+
+struct Known {
+    key: [u8; KEY_BYTES],
+    principal: PrincipalName,
+    upstream_process: i32,
+    control: UnboundedSender<Control>,
+}
+
+/// All sessions by the process id that their client was given.
+#[derive(Default)]
+pub struct Registry {
+    sessions: Mutex<HashMap<i32, Known>>,
+}
+
+impl Registry {
+    /// Adds a session; gives the process id and key for its client.
+    pub fn add(
+        &self,
+        principal: PrincipalName,
+        upstream_process: i32,
+        control: UnboundedSender<Control>,
+    ) -> (i32, [u8; KEY_BYTES]) {
+        let key = rand::random();
+        let mut sessions = self.lock();
+        let process = loop {
+            let process = PROCESS_MIN | (rand::random::<i32>() & (PROCESS_MIN - 1));
+            if !sessions.contains_key(&process) {
+                break process;
+            }
+        };
+        sessions.insert(
+            process,
+            Known {
+                key,
+                principal,
+                upstream_process,
+                control,
+            },
+        );
+        (process, key)
+    }
+
+    pub fn remove(&self, process: i32) {
+        self.lock().remove(&process);
+    }
+
+    /// A CancelRequest: the key is its only credential.
+    pub fn cancel(&self, process: i32, key: &[u8]) {
+        let sessions = self.lock();
+        let Some(known) = sessions.get(&process) else {
+            return;
+        };
+        if bool::from(known.key.ct_eq(key)) {
+            // A session that has just ended needs no cancel.
+            let _ended = known.control.send(Control::Cancel("its client cancelled it"));
+        }
+    }
+
+    /// `pg_cancel_backend(process)` by a session of `principal`, for a process id of ours or of the server's.
+    /// Whether it is a session of the same principal, which alone may be cancelled so.
+    pub fn cancel_own(&self, principal: &PrincipalName, process: i32) -> bool {
+        let sessions = self.lock();
+        let own = sessions.iter().find(|(ours, known)| {
+            known.principal == *principal && (**ours == process || known.upstream_process == process)
+        });
+        own.is_some_and(|(_, known)| {
+            known
+                .control
+                .send(Control::Cancel("another session of the same agent cancelled it"))
+                .is_ok()
+        })
+    }
+
+    /// Whether `process` names a session of `principal`.
+    pub fn is_own(&self, principal: &PrincipalName, process: i32) -> bool {
+        self.lock().iter().any(|(ours, known)| {
+            known.principal == *principal && (*ours == process || known.upstream_process == process)
+        })
+    }
+
+    pub fn tell_all(&self, control: &Control) {
+        for known in self.lock().values() {
+            let _ended = known.control.send(control.clone());
+        }
+    }
+
+    pub fn tell_principal(&self, principal: &PrincipalName, control: &Control) {
+        for known in self.lock().values().filter(|known| known.principal == *principal) {
+            let _ended = known.control.send(control.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Known>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[test]
+    fn only_the_right_key_cancels() {
+        let registry = Registry::default();
+        let (control, mut told) = unbounded_channel();
+        let agent = PrincipalName::parse("agent").expect("a name");
+        let (process, key) = registry.add(agent.clone(), 77, control);
+        let mut wrong = key;
+        wrong[0] ^= 1;
+        registry.cancel(process, &wrong);
+        registry.cancel(77, &key);
+        assert!(told.try_recv().is_err());
+        registry.cancel(process, &key);
+        assert!(matches!(told.try_recv(), Ok(Control::Cancel(_))));
+    }
+
+    #[test]
+    fn an_agent_cancels_its_own_sessions_only() {
+        let registry = Registry::default();
+        let (control, mut told) = unbounded_channel();
+        let agent = PrincipalName::parse("agent").expect("a name");
+        let other = PrincipalName::parse("other").expect("a name");
+        let (process, _) = registry.add(agent.clone(), 77, control);
+        assert!(!registry.cancel_own(&other, process));
+        assert!(!registry.cancel_own(&other, 77));
+        assert!(told.try_recv().is_err());
+        assert!(registry.cancel_own(&agent, 77));
+        assert!(registry.cancel_own(&agent, process));
+        assert!(told.try_recv().is_ok());
+    }
+}

@@ -1,0 +1,416 @@
+//! One client and its server connection: takes the client's messages one by one, and lets each go on, wait, be parked
+//! or be refused. Never forwards a statement by itself: `pipe.to_server` wants a permit and a record.
+//! Read `turn.rs` for what happens to a message, `runs.rs` for what comes back, `park.rs` for the wait.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::{info, warn};
+
+use crate::audit::entry::{Body, Entry};
+use crate::clock::Timestamp;
+use crate::identity::principal::{AttemptId, Peer};
+use crate::journal::Recorded;
+use crate::proxy::facts::{Facts, Question};
+use crate::proxy::judgements::{Judged, PeerKey};
+use crate::proxy::login::LoggedIn;
+use crate::proxy::pipe::{Io, Pipe};
+use crate::proxy::refusal::{Refusal, fatal};
+use crate::proxy::registry::Control;
+use crate::proxy::runs::{Meaning, Run, TransactionNotes};
+use crate::proxy::thread::WireThread;
+use crate::proxy::turn::Next;
+use crate::sql::action::Judgement;
+use crate::wire::postgres::conversation::{Conversation, News, RunId};
+use crate::wire::postgres::message::{Fields, Status, server};
+
+/// How long the server has to take a good-bye.
+const GOOD_BYE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a statement that may write is followed after its client has gone.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(600);
+
+/// Why a session ends.
+#[derive(Debug)]
+pub enum End {
+    ClientLeft,
+    ServerLost,
+    /// The server closes after a FATAL error, which the client has.
+    ServerEnded,
+    /// The client broke the protocol, or the server did.
+    Violation(String),
+    CredentialEnded(String),
+    Stopping,
+}
+
+/// What a session hears while it waits.
+#[derive(Debug)]
+pub enum Happened<W> {
+    Client,
+    ClientLeft,
+    /// Server messages came; `runs.rs` has taken note of them.
+    Server,
+    End(End),
+    Control(Control),
+    Woken(W),
+    Time,
+}
+
+pub struct Session {
+    pub(super) thread: Rc<WireThread>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) key: PeerKey,
+    pub(super) pipe: Pipe,
+    pub(super) talk: Conversation<Rc<Meaning>>,
+    pub(super) facts: Facts,
+    /// Statements sent whose end is not known yet.
+    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) runs_begun: RunId,
+    news: Vec<News>,
+    pub(super) transaction: TransactionNotes,
+    /// Runs in flight that may change what texts mean: nothing is judged behind them.
+    pub(super) meaning_in_flight: usize,
+    /// A refusal skips the client's messages to their Sync, which is answered here: the server knows nothing of it.
+    pub(super) skipping_alone: bool,
+    /// A refusal has failed the server's transaction; its error is on the way and is not for the client.
+    pub(super) failing: bool,
+    /// Bytes of a client frame that go through, or are dropped, as they come.
+    pub(super) passing: usize,
+    pub(super) dropping: usize,
+    pub(super) claimed: BTreeMap<String, String>,
+    /// `SET countersign.wait`: can only shorten the wait.
+    pub(super) wait_max: Option<Duration>,
+    /// The last record written, until it is known to be on disk.
+    pub(super) unsynced: Option<Recorded>,
+    /// Rows that answer the proxy's own questions, and whether one failed.
+    pub(super) answers: Vec<Option<String>>,
+    pub(super) question_failed: bool,
+    /// What a name means that nobody has given one.
+    pub(super) nothing: Rc<Meaning>,
+    pub(super) application_name: String,
+    pub(super) refuse_once: Option<Refusal>,
+    process: i32,
+    upstream_process: i32,
+    upstream_key: Vec<u8>,
+    control: UnboundedReceiver<Control>,
+}
+
+impl Session {
+    pub fn begin(thread: Rc<WireThread>, logged_in: LoggedIn) -> Self {
+        let LoggedIn {
+            peer,
+            client,
+            upstream,
+            process,
+            control,
+            application_name,
+        } = logged_in;
+        let reported = |name: &str| {
+            let found = upstream.parameters.iter().rev().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let facts = Facts {
+            search_path: upstream.search_path.clone(),
+            role: upstream.role.clone(),
+            standard_conforming_strings: reported("standard_conforming_strings") == "on",
+            client_encoding: reported("client_encoding"),
+            session_authorization: reported("session_authorization"),
+            stale: false,
+        };
+        let empty = Judgement {
+            actions: Vec::new(),
+            depends_on_names: true,
+            fingerprint: [0; 32],
+        };
+        let nothing = Rc::new(Meaning::new(Rc::new(Judged::new(
+            Arc::from([]),
+            empty,
+            facts.lexing(),
+        ))));
+        let mut claimed = BTreeMap::new();
+        if !application_name.is_empty() {
+            claimed.insert("application_name".to_owned(), application_name.clone());
+        }
+        let inbox_bytes_max = thread.shared.settings.limits.session_buffer_bytes;
+        let key = thread.judgements.borrow_mut().key_of(&peer);
+        Self {
+            key,
+            pipe: Pipe::new(client, upstream.socket, inbox_bytes_max),
+            talk: Conversation::default(),
+            facts,
+            runs: BTreeMap::new(),
+            runs_begun: 0,
+            news: Vec::new(),
+            transaction: TransactionNotes::default(),
+            meaning_in_flight: 0,
+            skipping_alone: false,
+            failing: false,
+            passing: 0,
+            dropping: 0,
+            claimed,
+            wait_max: None,
+            unsynced: None,
+            answers: Vec::new(),
+            question_failed: false,
+            nothing,
+            application_name,
+            refuse_once: None,
+            process,
+            upstream_process: upstream.process,
+            upstream_key: upstream.key,
+            control,
+            thread,
+            peer,
+        }
+    }
+
+    /// Runs until somebody leaves.
+    pub async fn run(mut self) {
+        let end = match self.drive().await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        };
+        self.thread.shared.registry.remove(self.process);
+        self.finish(end).await;
+    }
+
+    async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            match self.turn().await? {
+                Next::Wait => self.wait().await?,
+                Next::Again => {}
+                Next::Settle => self.settle().await?,
+                Next::Ask => self.refresh_facts().await?,
+                Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
+                Next::Hold(unit) => self.hold(unit).await?,
+                Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit)?,
+            }
+        }
+    }
+
+    /// Waits for anything, and carries out what others say meanwhile.
+    async fn wait(&mut self) -> Result<(), End> {
+        match self.happened(None::<&mut std::future::Pending<()>>, None).await {
+            Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
+            Happened::ClientLeft => Err(End::ClientLeft),
+            Happened::End(end) => Err(end),
+            Happened::Control(Control::Cancel(_)) => {
+                self.cancel_upstream();
+                Ok(())
+            }
+            Happened::Control(Control::CredentialEnded(why)) => Err(End::CredentialEnded(why)),
+            Happened::Control(Control::Stop) => Err(End::Stopping),
+        }
+    }
+
+    /// Waits for answers that are under way; asks the server for them if it may sit on them.
+    async fn settle(&mut self) -> Result<(), End> {
+        if self.talk.needs_flush() {
+            self.put_flush();
+        }
+        self.wait().await
+    }
+
+    /// Asks the server on this very connection. Only when all is settled.
+    pub(super) async fn ask_server(&mut self, question: &Question) -> Result<Option<Vec<String>>, End> {
+        self.answers.clear();
+        self.question_failed = false;
+        let mut frames = Vec::new();
+        question.put(&mut self.talk, &self.nothing, &mut frames);
+        self.pipe.to_server.own(&frames);
+        self.pipe.to_server.release_plain();
+        while !self.talk.is_settled() {
+            self.wait().await?;
+        }
+        let complete = !self.question_failed && self.answers.len() == question.rows();
+        Ok(complete.then(|| self.answers.drain(..).map(Option::unwrap_or_default).collect()))
+    }
+
+    async fn refresh_facts(&mut self) -> Result<(), End> {
+        if self.talk.status() == Status::Failed {
+            // A failed transaction answers nothing: the last answer stands until it is over.
+            return Ok(());
+        }
+        let answers = self.ask_server(&Question::Meaning).await?;
+        self.take_facts(answers.as_deref())
+    }
+
+    pub(super) fn take_facts(&mut self, answers: Option<&[String]>) -> Result<(), End> {
+        let Some([search_path, role, ..]) = answers else {
+            return Err(End::Violation(
+                "the server does not say what its search_path and role are".to_owned(),
+            ));
+        };
+        search_path.clone_into(&mut self.facts.search_path);
+        role.clone_into(&mut self.facts.role);
+        self.facts.stale = false;
+        Ok(())
+    }
+
+    /// The next thing that happens. `woken`: what a parked statement waits for; `until`: when to look up anyway.
+    pub(super) async fn happened<W, F>(
+        &mut self,
+        mut woken: Option<&mut F>,
+        until: Option<tokio::time::Instant>,
+    ) -> Happened<W>
+    where
+        F: Future<Output = W> + Unpin,
+    {
+        let mut alarm = until.map(|until| Box::pin(tokio::time::sleep_until(until)));
+        let thread = Rc::clone(&self.thread);
+        let happened = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(control)) = self.control.poll_recv(cx) {
+                return Poll::Ready(Happened::Control(control));
+            }
+            if let Some(woken) = &mut woken {
+                if let Poll::Ready(wake) = std::pin::Pin::new(&mut **woken).poll(cx) {
+                    return Poll::Ready(Happened::Woken(wake));
+                }
+            }
+            let mut scratch = thread.scratch.borrow_mut();
+            if let Poll::Ready(io) = self
+                .pipe
+                .poll_io(cx, &mut scratch, &mut self.talk, &mut self.news)
+            {
+                return Poll::Ready(match io {
+                    Io::Client => Happened::Client,
+                    Io::ClientLeft => Happened::ClientLeft,
+                    Io::Server => Happened::Server,
+                    Io::ServerLost => Happened::End(End::ServerLost),
+                    Io::Violation(violation) => Happened::End(End::Violation(violation.to_string())),
+                });
+            }
+            match &mut alarm {
+                Some(alarm) => alarm.as_mut().poll(cx).map(|()| Happened::Time),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        // What the server said counts even if it was the last it said.
+        let mut news = std::mem::take(&mut self.news);
+        let ended = self.take_news(&news);
+        news.clear();
+        self.news = news;
+        match ended {
+            Some(end) => Happened::End(end),
+            None => happened,
+        }
+    }
+
+    /// The number of the next statement of this session.
+    pub(super) fn next_run(&mut self) -> RunId {
+        self.runs_begun += 1;
+        self.runs_begun
+    }
+
+    pub(super) fn attempt(&self, run: RunId) -> AttemptId {
+        AttemptId {
+            session: self.peer.session,
+            number: run,
+        }
+    }
+
+    /// Passes a cancel on to the server, which may be running something.
+    pub(super) fn cancel_upstream(&self) {
+        let (shared, process, key) = (
+            Arc::clone(&self.thread.shared),
+            self.upstream_process,
+            self.upstream_key.clone(),
+        );
+        tokio::task::spawn_local(async move {
+            if let Err(error) = shared.dialler.cancel(process, &key).await {
+                warn!(%error, "a cancel cannot be passed on to the server");
+            }
+        });
+    }
+
+    async fn finish(mut self, end: End) {
+        let (reason, fields) = last_words(&end);
+        if let Some(fields) = fields {
+            if self.pipe.may_tell() {
+                self.pipe.tell(|out| fields.put(server::ERROR, out));
+            }
+        }
+        // A client that does not read must not keep the session.
+        let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.flush_client()).await;
+        if matches!(end, End::ClientLeft) && self.has_running_changes() {
+            self.follow().await;
+        }
+        if !matches!(end, End::ServerLost | End::ServerEnded) {
+            let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.close_upstream()).await;
+        }
+        self.conclude_lost(&reason);
+        let body = Body::SessionEnd { reason: &reason };
+        self.thread.stage(&Entry {
+            time: Timestamp::now(),
+            session: Some(self.peer.session),
+            body,
+        });
+        info!(session.id = %self.peer.session, principal.name = %self.peer.principal, "session ends: {reason}");
+    }
+
+    /// The client has gone while something that changes data runs: what becomes of it must be on record.
+    async fn follow(&mut self) {
+        let followed = tokio::time::timeout(FOLLOW_WITHIN, async {
+            while self.has_running_changes() {
+                match self.happened(None::<&mut std::future::Pending<()>>, None).await {
+                    Happened::End(_) => return,
+                    Happened::Control(Control::Stop) => return,
+                    Happened::Client
+                    | Happened::ClientLeft
+                    | Happened::Server
+                    | Happened::Control(_)
+                    | Happened::Woken(())
+                    | Happened::Time => {}
+                }
+            }
+        });
+        if followed.await.is_err() {
+            warn!(session.id = %self.peer.session, "a statement whose client has gone runs too long to be followed");
+        }
+    }
+}
+
+/// What the log says of an end, and what the client is told.
+fn last_words(end: &End) -> (String, Option<Fields>) {
+    match end {
+        End::ClientLeft => ("client left".to_owned(), None),
+        End::ServerEnded => ("server ended the connection".to_owned(), None),
+        End::ServerLost => (
+            "server connection lost".to_owned(),
+            Some(fatal(
+                "57P01",
+                "countersign: the server connection was lost. Reconnect.",
+            )),
+        ),
+        End::Violation(what) => {
+            warn!(%what, "protocol violation");
+            (
+                format!("protocol violation: {what}"),
+                Some(fatal("08P01", &format!("countersign: {what}."))),
+            )
+        }
+        End::CredentialEnded(why) => (
+            format!("credential ended: {why}"),
+            Some(fatal(
+                "57P01",
+                "countersign: this credential has expired or was revoked.",
+            )),
+        ),
+        End::Stopping => (
+            "proxy stopping".to_owned(),
+            Some(Refusal::Stopping.fields()).map(as_fatal),
+        ),
+    }
+}
+
+fn as_fatal(fields: Fields) -> Fields {
+    Fields {
+        severity: "FATAL".to_owned(),
+        ..fields
+    }
+}

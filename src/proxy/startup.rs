@@ -1,0 +1,202 @@
+//! What a client asks for at start-up, besides who it is. Never passes a parameter on unjudged: each is the SET that it
+//! stands for. Read `login.rs` next.
+
+use crate::wire::postgres::startup::Startup;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartupError {
+    #[error("no user name in the start-up packet")]
+    NoUser,
+    #[error("replication connections are not served")]
+    Replication,
+    #[error("the start-up option `{0}` is not served: write -c name=value")]
+    Option(String),
+    #[error("the start-up parameter `{0}` has no valid name")]
+    Name(String),
+}
+
+/// A start-up packet, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub user: String,
+    pub database: String,
+    /// Settings in the order in which the server would apply them: those of `options` first, then the others.
+    pub settings: Vec<(String, String)>,
+    /// Protocol extensions, which are all declined.
+    pub extensions: Vec<String>,
+}
+
+/// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-STARTUPMESSAGE
+pub fn read(startup: &Startup) -> Result<Asked, StartupError> {
+    let user = startup
+        .parameter("user")
+        .filter(|user| !user.is_empty())
+        .ok_or(StartupError::NoUser)?;
+    let database = startup
+        .parameter("database")
+        .filter(|name| !name.is_empty())
+        .unwrap_or(user);
+    let mut settings = Vec::new();
+    let mut extensions = Vec::new();
+    for (name, value) in &startup.parameters {
+        match name.as_str() {
+            "user" | "database" => {}
+            "replication" => return Err(StartupError::Replication),
+            "options" => settings.splice(0..0, options(value)?).for_each(drop),
+            extension if extension.starts_with("_pq_.") => extensions.push(extension.to_owned()),
+            _ => settings.push((name.clone(), value.clone())),
+        }
+    }
+    if let Some((name, _)) = settings.iter().find(|(name, _)| !is_setting_name(name)) {
+        return Err(StartupError::Name(name.clone()));
+    }
+    if settings
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("replication"))
+    {
+        return Err(StartupError::Replication);
+    }
+    Ok(Asked {
+        user: user.to_owned(),
+        database: database.to_owned(),
+        settings,
+        extensions,
+    })
+}
+
+/// The SET that a setting stands for, as text that is judged.
+pub fn as_set(name: &str, value: &str) -> String {
+    format!("SET {name} TO '{}'", value.replace('\'', "''"))
+}
+
+/// `-c name=value`, `-cname=value` and `--name=value`, blanks and backslashes escaped by a backslash, and a dash in a
+/// name standing for an underscore, as the server has it (`pg_split_opts`, `ParseLongOption`).
+fn options(text: &str) -> Result<Vec<(String, String)>, StartupError> {
+    let mut words = split(text).into_iter();
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let wrong = || StartupError::Option(word.clone());
+        let setting = if word == "-c" {
+            words.next().ok_or_else(wrong)?
+        } else {
+            let rest = word.strip_prefix("--").or_else(|| word.strip_prefix("-c"));
+            rest.ok_or_else(wrong)?.to_owned()
+        };
+        let (name, value) = setting.split_once('=').ok_or_else(wrong)?;
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+fn split(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut started = false;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' => {
+                if started {
+                    words.push(std::mem::take(&mut word));
+                    started = false;
+                }
+            }
+            '\\' => {
+                word.extend(letters.next());
+                started = true;
+            }
+            other => {
+                word.push(other);
+                started = true;
+            }
+        }
+    }
+    if started {
+        words.push(word);
+    }
+    words
+}
+
+/// Letters, digits, underscores and one dot for a prefix: nothing that could end the SET early.
+fn is_setting_name(name: &str) -> bool {
+    let word = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !part.starts_with(|first: char| first.is_ascii_digit())
+    };
+    name.split('.').count() <= 2 && name.split('.').all(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::postgres::startup::PROTOCOL_3_0;
+
+    fn read_parameters(parameters: &[(&str, &str)]) -> Result<Vec<(String, String)>, StartupError> {
+        let parameters = parameters
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        read(&Startup {
+            protocol: PROTOCOL_3_0,
+            parameters,
+        })
+        .map(|asked| asked.settings)
+    }
+
+    #[test]
+    fn every_spelling_of_an_option_is_the_same_setting() {
+        for options in [
+            "-c search_path=a",
+            "-csearch_path=a",
+            "--search-path=a",
+            " -c  search_path=a ",
+        ] {
+            let settings = read_parameters(&[("user", "u"), ("options", options)]);
+            assert_eq!(
+                settings,
+                Ok(vec![("search_path".to_owned(), "a".to_owned())]),
+                "{options}"
+            );
+        }
+        let settings = read_parameters(&[("user", "u"), ("options", r"-c search_path=a,\ b\\c")]);
+        assert_eq!(
+            settings,
+            Ok(vec![("search_path".to_owned(), r"a, b\c".to_owned())])
+        );
+    }
+
+    #[test]
+    fn replication_is_refused_in_every_spelling() {
+        for parameters in [
+            [("user", "u"), ("replication", "database")],
+            [("user", "u"), ("replication", "false")],
+            [("user", "u"), ("Replication", "true")],
+            [("user", "u"), ("options", "-c replication=on")],
+        ] {
+            assert_eq!(
+                read_parameters(&parameters),
+                Err(StartupError::Replication),
+                "{parameters:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused() {
+        assert!(read_parameters(&[("user", "u"), ("options", "-d 5")]).is_err());
+        assert!(read_parameters(&[("user", "u"), ("options", "-c")]).is_err());
+        assert!(read_parameters(&[("user", "u"), ("a TO b; DROP TABLE t --", "x")]).is_err());
+        assert!(read_parameters(&[("database", "d")]).is_err());
+    }
+
+    #[test]
+    fn a_quote_in_a_value_stays_in_it() {
+        assert_eq!(
+            as_set("application_name", "a'; DROP"),
+            "SET application_name TO 'a''; DROP'"
+        );
+    }
+}

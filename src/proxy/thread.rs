@@ -1,0 +1,109 @@
+//! What all sessions of one wire thread share: its lane of the journal, the judgements made before, a read buffer.
+//! Never leaves its thread, so nothing here is locked. Read `session.rs` next.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::audit::entry::Entry;
+use crate::desk::Desk;
+use crate::journal::{Journal, JournalError, Lane, Recorded};
+use crate::policy::RuleSet;
+use crate::proxy::Settings;
+use crate::proxy::judgements::Judgements;
+use crate::proxy::registry::Registry;
+use crate::proxy::throttle::Throttle;
+use crate::proxy::upstream::Dialler;
+use crate::sql::parse::ParserThreads;
+use crate::telemetry::Metrics;
+
+/// Bytes read from a socket at once: 32 to 64 KiB cost least (`research/performance.md`, 1.3).
+pub const READ_BYTES: usize = 64 << 10;
+
+/// Results reach the log within this time.
+const RESULTS_WITHIN: Duration = Duration::from_millis(10);
+
+/// What all wire threads share.
+pub struct Shared {
+    pub settings: Settings,
+    pub desk: Desk,
+    pub journal: Journal,
+    pub rules: Arc<ArcSwap<RuleSet>>,
+    pub registry: Registry,
+    pub throttle: Throttle,
+    pub dialler: Dialler,
+    pub parsers: ParserThreads,
+    pub connections: AtomicUsize,
+    pub metrics: Arc<Metrics>,
+}
+
+/// One wire thread's own.
+pub struct WireThread {
+    pub shared: Arc<Shared>,
+    lane: RefCell<Lane>,
+    pub judgements: RefCell<Judgements>,
+    pub scratch: RefCell<Box<[u8]>>,
+    staged: Notify,
+}
+
+impl WireThread {
+    pub fn new(shared: Arc<Shared>, lane: Lane) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            lane: RefCell::new(lane),
+            judgements: RefCell::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            staged: Notify::new(),
+        })
+    }
+
+    /// Writes records before what they tell of goes upstream.
+    pub fn append(&self, entries: &[Entry<'_>]) -> Result<Recorded, JournalError> {
+        self.lane.borrow_mut().append(entries)
+    }
+
+    /// Ends when the records are on disk.
+    pub fn sync(
+        &self,
+        recorded: &Recorded,
+    ) -> impl Future<Output = Result<crate::journal::Synced, JournalError>> + 'static {
+        self.lane.borrow().sync(recorded)
+    }
+
+    /// Keeps a result for the next write, which comes within 10 ms.
+    pub fn stage(&self, entry: &Entry<'_>) {
+        self.lane.borrow_mut().stage(entry);
+        self.staged.notify_one();
+    }
+
+    /// Writes staged results for ever; one such task runs on each wire thread.
+    pub async fn flush_results(self: Rc<Self>) {
+        let mut was_broken = false;
+        loop {
+            self.staged.notified().await;
+            tokio::time::sleep(RESULTS_WITHIN).await;
+            let flushed = self.flush();
+            if let Err(error) = &flushed {
+                // The results stay staged and go with the next write; statements are refused meanwhile.
+                if !was_broken {
+                    warn!(%error, "results cannot be written to the audit log");
+                }
+                self.staged.notify_one();
+                tokio::time::sleep(RESULTS_WITHIN * 20).await;
+            }
+            was_broken = flushed.is_err();
+        }
+    }
+
+    /// Writes what is staged, now.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        let mut lane = self.lane.borrow_mut();
+        if lane.has_staged() { lane.flush() } else { Ok(()) }
+    }
+}

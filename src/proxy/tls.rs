@@ -1,0 +1,222 @@
+//! Certificates and TLS settings, towards clients and towards the server. Never falls back to plaintext by itself.
+//! Read `upstream.rs` next.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// TLS on the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenTls {
+    Off,
+    Offered { cert_file: PathBuf, key_file: PathBuf },
+    Required { cert_file: PathBuf, key_file: PathBuf },
+}
+
+/// TLS towards the server, in libpq's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTls {
+    Disable,
+    /// Encrypted; the certificate is not looked at.
+    Require,
+    /// Signed by a known authority, whatever name it carries.
+    VerifyCa {
+        ca_file: Option<PathBuf>,
+    },
+    VerifyFull {
+        ca_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("`{file}` cannot be read as {what}: {cause}")]
+    File {
+        file: PathBuf,
+        what: &'static str,
+        cause: String,
+    },
+    #[error("TLS settings are contradictory: {0}")]
+    Settings(String),
+}
+
+impl TlsError {
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "give a PEM file that this process may read",
+            Self::Settings(_) => "check that the key belongs to the certificate",
+        }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// What accepts TLS from clients; `None` when it is off.
+pub fn acceptor(settings: &ListenTls) -> Result<Option<TlsAcceptor>, TlsError> {
+    let (cert_file, key_file) = match settings {
+        ListenTls::Off => return Ok(None),
+        ListenTls::Offered { cert_file, key_file } | ListenTls::Required { cert_file, key_file } => {
+            (cert_file, key_file)
+        }
+    };
+    let certificates = certificates(cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| TlsError::File {
+        file: key_file.clone(),
+        what: "a private key",
+        cause: error.to_string(),
+    })?;
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
+        .map_err(|error| TlsError::Settings(error.to_string()))?;
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// What speaks TLS to the server; `None` when it is off.
+pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsError> {
+    let verifier: Arc<dyn ServerCertVerifier> = match settings {
+        UpstreamTls::Disable => return Ok(None),
+        UpstreamTls::Require => Arc::new(AnyCertificate(provider())),
+        UpstreamTls::VerifyCa { ca_file } => Arc::new(AnyName(webpki(ca_file.as_deref())?)),
+        UpstreamTls::VerifyFull { ca_file } => webpki(ca_file.as_deref())?,
+    };
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Settings(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |cause: String| TlsError::File {
+        file: file.to_owned(),
+        what: "certificates",
+        cause,
+    };
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
+        .map_err(|error| unreadable(error.to_string()))?
+        .collect();
+    let read = read.map_err(|error| unreadable(error.to_string()))?;
+    if read.is_empty() {
+        Err(unreadable("it holds none".to_owned()))
+    } else {
+        Ok(read)
+    }
+}
+
+fn webpki(ca_file: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(file) => {
+            for certificate in certificates(file)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| TlsError::Settings(error.to_string()))?;
+            }
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| TlsError::Settings(error.to_string()))
+}
+
+/// `verify-ca`: the chain counts, the name does not.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// `require`: encryption only. The settings file says plainly that this stops no active attacker.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

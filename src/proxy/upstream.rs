@@ -1,0 +1,355 @@
+//! Dials the real server and logs in as the agent's database user. Never sends a statement: `outbound.rs` does.
+//! Read `login.rs` next.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use md5::{Digest, Md5};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+use crate::proxy::socket::Socket;
+use crate::proxy::tls::{self, TlsError, UpstreamTls};
+use crate::wire::bytes::Reader;
+use crate::wire::postgres::frame::put;
+use crate::wire::postgres::message::{self, Fields, client, server};
+use crate::wire::postgres::scram::{ClientKeys, ClientScram, MECHANISM};
+use crate::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel, encode_ssl_request};
+
+/// No log-in message of a sound server is longer.
+const LOGIN_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// A database user of the server, and its password.
+#[derive(Clone)]
+pub struct User {
+    pub name: String,
+    pub password: Zeroizing<String>,
+}
+
+/// The server behind the proxy.
+#[derive(Clone)]
+pub struct Settings {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub tls: UpstreamTls,
+    pub users: Vec<User>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("the upstream cannot be reached: {0}")]
+    Unreachable(#[from] io::Error),
+    #[error("the upstream does not offer TLS, which the settings require")]
+    NoTls,
+    #[error("no password is configured for the database user `{0}`")]
+    NoUser(String),
+    #[error("the upstream asks for an authentication that is not served: {0}")]
+    Authentication(String),
+    /// The server's own words: shown to the client as they are.
+    #[error("the upstream refused the log-in: {}", .0.message)]
+    Refused(Fields),
+}
+
+/// What a logged-in server connection told.
+pub struct Connected {
+    pub socket: Socket,
+    /// As reported, newest last.
+    pub parameters: Vec<(String, String)>,
+    pub process: i32,
+    pub key: Vec<u8>,
+    pub search_path: String,
+    pub role: String,
+}
+
+/// Dials one server; keeps SCRAM keys so that PBKDF2 runs once a password.
+pub struct Dialler {
+    settings: Settings,
+    connector: Option<TlsConnector>,
+    keys: Mutex<HashMap<KeyId, ClientKeys>>,
+}
+
+/// User, salt and iterations: what the derived keys depend on besides the password, which does not change in a run.
+type KeyId = (String, Vec<u8>, u32);
+
+impl Dialler {
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let connector = tls::connector(&settings.tls)?;
+        Ok(Self {
+            settings,
+            connector,
+            keys: Mutex::new(HashMap::new()),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Connects, logs in and asks for what the server does not report by itself.
+    /// `parameters`: start-up parameters besides user and database, already judged.
+    pub async fn connect(
+        &self,
+        user: &str,
+        database: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Connected, DialError> {
+        let known = self.settings.users.iter().find(|known| known.name == user);
+        let password = &known.ok_or_else(|| DialError::NoUser(user.to_owned()))?.password;
+        let mut socket = self.dial().await?;
+        let mut sent = vec![
+            ("user".to_owned(), user.to_owned()),
+            ("database".to_owned(), database.to_owned()),
+        ];
+        sent.extend(parameters.iter().cloned());
+        let startup = Startup {
+            protocol: PROTOCOL_3_0,
+            parameters: sent,
+        };
+        write(&mut socket, &startup.encode()).await?;
+        self.authenticate(&mut socket, user, password).await?;
+        finish(socket).await
+    }
+
+    /// Passes a cancel on to the server: a connection of its own, as the protocol has it.
+    pub async fn cancel(&self, process: i32, key: &[u8]) -> Result<(), DialError> {
+        let mut socket = self.dial().await?;
+        write(&mut socket, &encode_cancel(process, key)).await?;
+        // The server closes when it has passed the signal on.
+        let _closed = socket.read(&mut [0; 1]).await?;
+        Ok(())
+    }
+
+    async fn dial(&self) -> Result<Socket, DialError> {
+        let address = (self.settings.host.as_str(), self.settings.port);
+        let mut stream = Socket::prepare(TcpStream::connect(address).await?)?;
+        let Some(connector) = &self.connector else {
+            return Ok(Socket::Plain(stream));
+        };
+        stream.write_all(&encode_ssl_request()).await?;
+        if stream.read_u8().await? != b'S' {
+            return Err(DialError::NoTls);
+        }
+        let name = ServerName::try_from(self.settings.host.clone()).map_err(io::Error::other)?;
+        Ok(Socket::Dialled(Box::new(connector.connect(name, stream).await?)))
+    }
+
+    /// Source: PostgreSQL docs, protocol-flow.html#PROTOCOL-FLOW-START-UP
+    async fn authenticate(
+        &self,
+        socket: &mut Socket,
+        user: &str,
+        password: &Zeroizing<String>,
+    ) -> Result<(), DialError> {
+        loop {
+            let (tag, body) = socket.read_frame(LOGIN_MESSAGE_BYTES_MAX).await?;
+            let mut reader = Reader::new(&body);
+            match tag {
+                server::ERROR => return Err(DialError::Refused(fields(&body)?)),
+                server::NEGOTIATE | server::NOTICE => {}
+                server::AUTHENTICATION => match reader.u32().map_err(io::Error::other)? {
+                    0 => return Ok(()),
+                    3 if socket.is_encrypted() => send_password(socket, password.as_bytes()).await?,
+                    3 => return Err(unserved("a cleartext password without TLS")),
+                    5 => {
+                        let salt = reader.bytes(4).map_err(io::Error::other)?;
+                        send_password(socket, md5_answer(user, password, salt).as_bytes()).await?;
+                    }
+                    10 => self.scram(socket, user, password, &body).await?,
+                    other => return Err(unserved(&format!("method {other}"))),
+                },
+                other => return Err(unserved(&format!("message `{}`", other.escape_ascii()))),
+            }
+        }
+    }
+
+    async fn scram(
+        &self,
+        socket: &mut Socket,
+        user: &str,
+        password: &Zeroizing<String>,
+        offered: &[u8],
+    ) -> Result<(), DialError> {
+        let mechanisms = offered.get(4..).unwrap_or_default();
+        if !mechanisms
+            .split(|byte| *byte == 0)
+            .any(|name| name == MECHANISM.as_bytes())
+        {
+            return Err(unserved("SASL without SCRAM-SHA-256"));
+        }
+        let wrong = |error: crate::wire::postgres::scram::ScramError| unserved(&error.to_string());
+        let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
+        let (scram, first) = ClientScram::first(&nonce);
+        let mut out = Vec::new();
+        put(&mut out, client::PASSWORD, |out| {
+            out.extend(MECHANISM.as_bytes());
+            out.push(0);
+            out.extend((first.len() as u32).to_be_bytes());
+            out.extend(first.as_bytes());
+        });
+        write(socket, &out).await?;
+        let challenge = sasl(socket, 11).await?;
+        let asked = scram.read_server_first(&challenge).map_err(wrong)?;
+        let keys = self
+            .keys(user, password, asked.salt.clone(), asked.iterations)
+            .await?;
+        let (last, proof) = scram.prove(&asked, &keys);
+        out.clear();
+        put(&mut out, client::PASSWORD, |out| out.extend(proof.as_bytes()));
+        write(socket, &out).await?;
+        last.check(&sasl(socket, 12).await?).map_err(wrong)
+    }
+
+    async fn keys(
+        &self,
+        user: &str,
+        password: &Zeroizing<String>,
+        salt: Vec<u8>,
+        iterations: u32,
+    ) -> Result<ClientKeys, DialError> {
+        let id = (user.to_owned(), salt.clone(), iterations);
+        let known = self
+            .keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        if let Some(keys) = known {
+            return Ok(keys);
+        }
+        // Slow on purpose, so it must not stand on a wire thread.
+        let password = password.clone();
+        let derived =
+            tokio::task::spawn_blocking(move || ClientKeys::derive(password.as_bytes(), &salt, iterations));
+        let keys = derived.await.map_err(io::Error::other)?;
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, keys.clone());
+        Ok(keys)
+    }
+}
+
+/// From AuthenticationOk to the first ReadyForQuery, and the two facts that no server before 18 reports.
+async fn finish(mut socket: Socket) -> Result<Connected, DialError> {
+    let mut parameters = Vec::new();
+    let (mut process, mut key) = (0, Vec::new());
+    loop {
+        let (tag, body) = socket.read_frame(LOGIN_MESSAGE_BYTES_MAX).await?;
+        match tag {
+            server::PARAMETER_STATUS => {
+                let (name, value) = message::parameter_status(&body).map_err(io::Error::other)?;
+                parameters.push((name.to_owned(), value.to_owned()));
+            }
+            server::BACKEND_KEY => {
+                let mut reader = Reader::new(&body);
+                process = reader.i32().map_err(io::Error::other)?;
+                key = reader.rest().to_vec();
+            }
+            server::READY => break,
+            server::ERROR => return Err(DialError::Refused(fields(&body)?)),
+            server::NOTICE | server::NEGOTIATE => {}
+            other => return Err(unserved(&format!("message `{}`", other.escape_ascii()))),
+        }
+    }
+    let mut out = Vec::new();
+    message::put_query(&mut out, b"SHOW search_path");
+    message::put_query(&mut out, b"SHOW role");
+    write(&mut socket, &out).await?;
+    let search_path = shown(&mut socket, &mut parameters).await?;
+    let role = shown(&mut socket, &mut parameters).await?;
+    Ok(Connected {
+        socket,
+        parameters,
+        process,
+        key,
+        search_path,
+        role,
+    })
+}
+
+/// The one value that a SHOW answers.
+async fn shown(socket: &mut Socket, parameters: &mut Vec<(String, String)>) -> Result<String, DialError> {
+    let mut value = String::new();
+    loop {
+        let (tag, body) = socket.read_frame(LOGIN_MESSAGE_BYTES_MAX).await?;
+        match tag {
+            server::DATA_ROW => {
+                let row = message::data_row(&body).map_err(io::Error::other)?;
+                let text = row.first().copied().flatten().unwrap_or_default();
+                value = String::from_utf8(text.to_vec()).map_err(io::Error::other)?;
+            }
+            server::PARAMETER_STATUS => {
+                let (name, value) = message::parameter_status(&body).map_err(io::Error::other)?;
+                parameters.push((name.to_owned(), value.to_owned()));
+            }
+            server::READY => return Ok(value),
+            server::ERROR => return Err(DialError::Refused(fields(&body)?)),
+            _ => {}
+        }
+    }
+}
+
+async fn sasl(socket: &mut Socket, expected: u32) -> Result<Vec<u8>, DialError> {
+    let (tag, body) = socket.read_frame(LOGIN_MESSAGE_BYTES_MAX).await?;
+    if tag == server::ERROR {
+        return Err(DialError::Refused(fields(&body)?));
+    }
+    let mut reader = Reader::new(&body);
+    let code = reader.u32().map_err(io::Error::other)?;
+    if tag == server::AUTHENTICATION && code == expected {
+        Ok(reader.rest().to_vec())
+    } else {
+        Err(unserved("an answer out of order"))
+    }
+}
+
+async fn send_password(socket: &mut Socket, password: &[u8]) -> io::Result<()> {
+    let mut out = Zeroizing::new(Vec::new());
+    put(&mut out, client::PASSWORD, |out| {
+        out.extend(password);
+        out.push(0);
+    });
+    write(socket, &out).await
+}
+
+/// `md5` + hex(md5(hex(md5(password + user)) + salt)).
+/// Source: PostgreSQL docs, protocol-flow.html, AuthenticationMD5Password
+fn md5_answer(user: &str, password: &str, salt: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let inner = hex(&Md5::digest([password.as_bytes(), user.as_bytes()].concat()));
+    format!("md5{}", hex(&Md5::digest([inner.as_bytes(), salt].concat())))
+}
+
+async fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
+}
+
+fn fields(body: &[u8]) -> io::Result<Fields> {
+    Fields::decode(body).map_err(io::Error::other)
+}
+
+fn unserved(what: &str) -> DialError {
+    DialError::Authentication(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_md5_answer_is_the_servers() {
+        // md5(md5("secret" + "app") in hex + salt), computed with another implementation.
+        assert_eq!(
+            md5_answer("app", "secret", &[1, 2, 3, 4]),
+            "md5911f527656472583a006e7727877b33e"
+        );
+    }
+}
