@@ -5,6 +5,7 @@
 //! through a channel, so that no wire thread touches SQLite or fsync.
 
 mod core;
+mod crash;
 mod expiry;
 mod record;
 mod thread;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use self::core::Core;
+pub use self::crash::crash_point;
+#[cfg(feature = "faults")]
+pub use self::crash::{Crashed, crash_after};
 pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
@@ -44,18 +48,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// A place between two steps at which a test ends the process: the one that `COUNTERSIGN_CRASH_AT` names.
-#[cfg(feature = "faults")]
-pub fn crash_point(name: &str) {
-    if std::env::var("COUNTERSIGN_CRASH_AT").is_ok_and(|at| at == name) {
-        std::process::abort();
-    }
-}
-
-/// A place between two steps at which a test ends the process; nothing without the feature `faults`.
-#[cfg(not(feature = "faults"))]
-pub const fn crash_point(_name: &str) {}
 
 /// Now, on both clocks. `boot` counts since the machine started and goes on while it sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,14 @@
+//! The desk under simulated time, by seed, and under real threads; each promise it keeps, and each fault of its store.
+
+#[path = "desk/faults.rs"]
+mod faults;
+#[path = "desk/promises.rs"]
+mod promises;
+#[path = "desk/race.rs"]
+mod race;
+#[path = "desk/restart.rs"]
+mod restart;
+#[path = "desk/simulation.rs"]
+mod simulation;
+#[path = "desk/world.rs"]
+mod world;

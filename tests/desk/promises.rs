@@ -1,0 +1,540 @@
+//! What the desk promises, a test each.
+
+use std::time::Duration;
+
+use countersign::desk::{
+    AskError, Asked, DecideError, Decision, Detach, NotStarted, RunOutcome, Settings, Transaction, Wake,
+};
+use countersign::hold::{State, StateKind};
+use countersign::identity::directory::WhyNot;
+use countersign::store::sqlite::{Limits, Store};
+
+use crate::world::{MINUTE, World, person, principal, store_path, word};
+
+fn why_not(refused: Result<countersign::hold::HeldRequest, DecideError>) -> WhyNot {
+    match refused.expect_err("a refusal") {
+        DecideError::NotPermitted(why) => why,
+        other => panic!("refused for another reason: {other}"),
+    }
+}
+
+#[test]
+fn an_approved_statement_runs_once_and_its_outcome_is_kept() {
+    let mut world = World::new();
+    let (ask, mut parked) = world.park("bot-a", 1);
+    world.approve(parked.request, "dora").expect("an approval");
+    let told = parked.woken.try_recv().expect("a word");
+    assert_eq!(
+        told,
+        Wake::Approved {
+            by: vec!["dora".to_owned()],
+            reason: "because".to_owned()
+        }
+    );
+    let permit = world.start_run(parked.request, &ask).expect("a permit");
+    assert_eq!(permit.attempt(), ask.attempt);
+    let again = world
+        .start_run(parked.request, &ask)
+        .expect_err("no second permit");
+    assert_eq!(again, NotStarted::NotApproved(StateKind::Running));
+    let now = world.now;
+    let outcome = RunOutcome::Finished {
+        rows: Some(0),
+        tag: "DROP TABLE".to_owned(),
+    };
+    let state = world.core().finish(parked.request, outcome, now).expect("kept");
+    assert_eq!(
+        state,
+        State::Finished {
+            rows: Some(0),
+            tag: "DROP TABLE".to_owned()
+        }
+    );
+}
+
+#[test]
+fn a_denied_statement_gets_the_reason_and_no_permit() {
+    let mut world = World::new();
+    let (ask, mut parked) = world.park("bot-a", 1);
+    world
+        .decide(parked.request, "dora", Decision::Deny)
+        .expect("a denial");
+    let told = parked.woken.try_recv().expect("a word");
+    assert_eq!(
+        told,
+        Wake::Denied {
+            by: "dora".to_owned(),
+            reason: "because".to_owned()
+        }
+    );
+    let refused = world.start_run(parked.request, &ask).expect_err("no permit");
+    assert_eq!(refused, NotStarted::NotApproved(StateKind::Denied));
+}
+
+#[test]
+fn a_denial_without_a_reason_decides_nothing() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let mut silent = word("dora", Decision::Deny);
+    silent.reason = "  ".to_owned();
+    let now = world.now;
+    assert_eq!(
+        world.core().decide(parked.request, &silent, now),
+        Err(DecideError::ReasonMissing)
+    );
+    assert_eq!(world.state(parked.request), StateKind::Pending);
+}
+
+#[test]
+fn the_loser_of_two_decisions_is_told_who_decided() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    world.approve(parked.request, "dora").expect("an approval");
+    let refused = world
+        .decide(parked.request, "dave", Decision::Deny)
+        .expect_err("too late");
+    let expected = DecideError::AlreadyDecided {
+        by: Some(person("dora")),
+        state: StateKind::Approved,
+    };
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn a_decision_on_another_digest_or_version_decides_nothing() {
+    let mut world = World::new();
+    let (ask, parked) = world.park("bot-a", 1);
+    let mut stale = word("dora", Decision::Approve);
+    stale.digest = Some(crate::world::digest("bot-a", 2));
+    let now = world.now;
+    let expected = Err(DecideError::Stale {
+        digest: ask.digest,
+        version: 1,
+    });
+    assert_eq!(world.core().decide(parked.request, &stale, now), expected);
+    stale.digest = Some(ask.digest);
+    stale.version = Some(7);
+    assert_eq!(world.core().decide(parked.request, &stale, now), expected);
+    stale.version = Some(1);
+    assert!(world.core().decide(parked.request, &stale, now).is_ok());
+}
+
+#[test]
+fn the_same_decision_under_the_same_key_gives_the_same_answer() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let mut keyed = word("dora", Decision::Approve);
+    keyed.idempotency = Some("key".to_owned());
+    let now = world.now;
+    let first = world
+        .core()
+        .decide(parked.request, &keyed, now)
+        .expect("an approval");
+    let second = world
+        .core()
+        .decide(parked.request, &keyed, now)
+        .expect("the same approval");
+    assert_eq!(first, second);
+}
+
+#[test]
+fn promise_4_the_owner_does_not_decide_administrator_or_not() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    assert_eq!(
+        why_not(world.approve(parked.request, "olga")),
+        WhyNot::OwnsTheAgent(person("olga"))
+    );
+    let denied = world.decide(parked.request, "olga", Decision::Deny);
+    assert_eq!(why_not(denied), WhyNot::OwnsTheAgent(person("olga")));
+}
+
+#[test]
+fn promise_4_whoever_created_the_credential_does_not_decide() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    assert_eq!(
+        why_not(world.approve(parked.request, "carl")),
+        WhyNot::HasSeenTheSecret(person("carl"))
+    );
+}
+
+#[test]
+fn promise_4_whoever_rotates_while_it_waits_does_not_decide() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let now = world.now.wall;
+    world
+        .core()
+        .store()
+        .agent_rotate(&principal("bot-a"), &person("dora"), now)
+        .expect("a new secret");
+    assert_eq!(
+        why_not(world.approve(parked.request, "dora")),
+        WhyNot::HasSeenTheSecret(person("dora"))
+    );
+}
+
+#[test]
+fn promise_4_whom_the_agent_acts_for_does_not_decide() {
+    let mut world = World::new();
+    let (_, of_anna) = world.park("bot-a", 1);
+    assert_eq!(
+        why_not(world.approve(of_anna.request, "anna")),
+        WhyNot::IsActedFor(person("anna"))
+    );
+    let (_, other) = world.park("bot-b", 1);
+    assert!(world.approve(other.request, "anna").is_ok());
+}
+
+#[test]
+fn promise_4_an_auditor_or_a_stranger_does_not_decide() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    assert_eq!(
+        why_not(world.approve(parked.request, "alan")),
+        WhyNot::NotAnApprover(person("alan"))
+    );
+    assert_eq!(
+        why_not(world.approve(parked.request, "nobody")),
+        WhyNot::Inactive(person("nobody"))
+    );
+    let now = world.now.wall;
+    let store = world.core().store();
+    store
+        .person_set_active(&person("dora"), false, &person("root"), now)
+        .expect("deactivated");
+    assert_eq!(
+        why_not(world.approve(parked.request, "dora")),
+        WhyNot::Inactive(person("dora"))
+    );
+}
+
+#[test]
+fn promise_4_only_the_groups_of_the_rule_decide() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    ask.verdict.approvers = vec!["security".to_owned()];
+    let parked = world.expect_parked(&ask);
+    let expected = WhyNot::NotInAGroup(person("dora"), vec!["security".to_owned()]);
+    assert_eq!(why_not(world.approve(parked.request, "dora")), expected);
+    assert!(world.approve(parked.request, "dave").is_ok());
+}
+
+#[test]
+fn promise_4_people_are_counted_not_groups() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    ask.verdict.approvers = vec!["dba".to_owned(), "security".to_owned()];
+    ask.verdict.approvals_needed = 2;
+    let mut parked = world.expect_parked(&ask);
+    let held = world.approve(parked.request, "dave").expect("the first approval");
+    assert_eq!(held.state, State::Pending);
+    assert!(parked.woken.try_recv().is_err(), "woken by half an approval");
+    assert_eq!(
+        why_not(world.approve(parked.request, "dave")),
+        WhyNot::HasApproved(person("dave"))
+    );
+    let held = world
+        .approve(parked.request, "dora")
+        .expect("the second approval");
+    let by = vec![person("dave"), person("dora")];
+    assert_eq!(
+        held.state,
+        State::Approved {
+            by,
+            reason: "because".to_owned()
+        }
+    );
+}
+
+#[test]
+fn promise_5_what_changed_since_the_approval_is_stale() {
+    type Change = fn(&mut countersign::desk::Ask);
+    let changes: [Change; 3] = [
+        |ask| ask.digest = crate::world::digest("bot-a", 9),
+        |ask| ask.names = "names-2".to_owned(),
+        |ask| ask.rules = [2; 32],
+    ];
+    for change in changes {
+        let mut world = World::new();
+        let (mut ask, parked) = world.park("bot-a", 1);
+        world.approve(parked.request, "dora").expect("an approval");
+        change(&mut ask);
+        let refused = world.start_run(parked.request, &ask).expect_err("no permit");
+        assert!(matches!(refused, NotStarted::Stale { .. }), "{refused}");
+        assert_eq!(world.state(parked.request), StateKind::Stale);
+    }
+}
+
+#[test]
+fn promise_6_a_detached_request_waits_for_the_same_bytes_of_the_same_principal() {
+    let mut world = World::new();
+    let (ask, parked) = world.park("bot-a", 1);
+    let now = world.now;
+    assert_eq!(
+        world.core().detach(parked.request, Detach::ClientLeft, now),
+        Ok(State::Detached)
+    );
+    let mut of_another = world.sending("bot-b", 1);
+    of_another.digest = ask.digest;
+    assert_ne!(world.expect_parked(&of_another).request, parked.request);
+    world.pass(MINUTE);
+    let again = world.sending("bot-a", 1);
+    let reattached = world.expect_parked(&again);
+    assert!(reattached.reattached);
+    assert_eq!(
+        (reattached.request, reattached.wait),
+        (parked.request, 15 * MINUTE)
+    );
+    assert_eq!(world.show(parked.request).attempt, again.attempt);
+}
+
+#[test]
+fn promise_6_the_same_bytes_beside_a_waiting_client_are_a_request_of_their_own() {
+    let mut world = World::new();
+    let (_, first) = world.park("bot-a", 1);
+    let (_, second) = world.park("bot-a", 1);
+    assert_ne!(first.request, second.request);
+    assert!(!second.reattached);
+}
+
+#[test]
+fn promise_6_an_approval_without_a_client_runs_the_same_bytes_once() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let now = world.now;
+    world
+        .core()
+        .detach(parked.request, Detach::WaitOver, now)
+        .expect("detached");
+    let held = world.approve(parked.request, "dora").expect("an approval");
+    assert_eq!(
+        held.state,
+        State::Grant {
+            until: now.wall.after(30 * MINUTE)
+        }
+    );
+    let mut of_another = world.sending("bot-b", 1);
+    of_another.digest = held.digest;
+    assert_ne!(world.expect_parked(&of_another).request, parked.request);
+    let again = world.sending("bot-a", 1);
+    let Ok(Asked::Granted(permit, request)) = world.ask(&again) else {
+        panic!("the grant is not redeemed")
+    };
+    assert_eq!((permit.attempt(), request), (again.attempt, parked.request));
+    let third = world.sending("bot-a", 1);
+    assert_ne!(world.expect_parked(&third).request, parked.request);
+    let failed = RunOutcome::Failed {
+        sqlstate: "42P01".to_owned(),
+        message: "no such table".to_owned(),
+    };
+    assert_eq!(
+        world
+            .core()
+            .finish(parked.request, failed, now)
+            .map(|state| state.kind()),
+        Ok(StateKind::Redeemed)
+    );
+}
+
+#[test]
+fn a_grant_lapses_when_names_rules_or_time_have_changed() {
+    type Change = fn(&mut World, &mut countersign::desk::Ask);
+    let changes: [Change; 3] = [
+        |_, ask| ask.names = "names-2".to_owned(),
+        |_, ask| ask.rules = [2; 32],
+        |world, _| world.pass(30 * MINUTE),
+    ];
+    for change in changes {
+        let mut world = World::new();
+        let (_, parked) = world.park("bot-a", 1);
+        let now = world.now;
+        world
+            .core()
+            .detach(parked.request, Detach::ClientLeft, now)
+            .expect("detached");
+        world.approve(parked.request, "dora").expect("an approval");
+        let mut again = world.sending("bot-a", 1);
+        change(&mut world, &mut again);
+        assert_ne!(world.expect_parked(&again).request, parked.request);
+        assert_eq!(world.state(parked.request), StateKind::Lapsed);
+    }
+}
+
+#[test]
+fn an_approval_whose_client_leaves_before_the_start_becomes_a_grant() {
+    let mut world = World::new();
+    let (ask, parked) = world.park("bot-a", 1);
+    world.approve(parked.request, "dora").expect("an approval");
+    let now = world.now;
+    let state = world
+        .core()
+        .detach(parked.request, Detach::ClientLeft, now)
+        .expect("detached");
+    assert_eq!(state.kind(), StateKind::Grant);
+    let refused = world
+        .start_run(parked.request, &ask)
+        .expect_err("its client has left");
+    assert_eq!(refused, NotStarted::NotApproved(StateKind::Grant));
+}
+
+#[test]
+fn a_request_of_a_transaction_that_has_written_never_becomes_a_grant() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    ask.transaction = Transaction::Open {
+        wrote: true,
+        opened_at: world.now.wall,
+    };
+    let left_first = world.expect_parked(&ask);
+    let now = world.now;
+    world
+        .core()
+        .detach(left_first.request, Detach::WaitOver, now)
+        .expect("detached");
+    assert_eq!(
+        world.approve(left_first.request, "dora"),
+        Err(DecideError::NobodyWaits)
+    );
+    assert_eq!(world.state(left_first.request), StateKind::Detached);
+    ask.digest = crate::world::digest("bot-a", 2);
+    let approved_first = world.expect_parked(&ask);
+    world
+        .approve(approved_first.request, "dora")
+        .expect("an approval");
+    let state = world
+        .core()
+        .detach(approved_first.request, Detach::ClientLeft, now)
+        .expect("detached");
+    assert_eq!(state.kind(), StateKind::Withdrawn);
+}
+
+#[test]
+fn a_session_that_vanishes_without_a_word_has_left() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let request = parked.request;
+    drop(parked);
+    world.tick();
+    assert_eq!(world.state(request), StateKind::Detached);
+    let (_, parked) = world.park("bot-a", 2);
+    let request = parked.request;
+    world.approve(request, "dora").expect("an approval");
+    world.pass(MINUTE);
+    world.tick();
+    assert_eq!(world.state(request), StateKind::Grant);
+}
+
+#[test]
+fn a_cancelled_statement_is_withdrawn_even_when_it_was_approved() {
+    let mut world = World::new();
+    let (ask, parked) = world.park("bot-a", 1);
+    world.approve(parked.request, "dora").expect("an approval");
+    let now = world.now;
+    let state = world
+        .core()
+        .withdraw(parked.request, "cancelled by its client", now)
+        .expect("withdrawn");
+    assert_eq!(
+        state,
+        State::Withdrawn {
+            why: "cancelled by its client".to_owned()
+        }
+    );
+    assert!(world.start_run(parked.request, &ask).is_err());
+}
+
+#[test]
+fn the_earlier_of_two_clocks_ends_a_request() {
+    for (wall, boot) in [(30 * MINUTE, Duration::ZERO), (Duration::ZERO, 30 * MINUTE)] {
+        let mut world = World::new();
+        let (_, mut parked) = world.park("bot-a", 1);
+        world.now.wall = world.now.wall.after(wall);
+        world.now.boot += boot;
+        let refused = world.approve(parked.request, "dora").expect_err("too late");
+        assert_eq!(
+            refused,
+            DecideError::AlreadyDecided {
+                by: None,
+                state: StateKind::Expired
+            }
+        );
+        world.tick();
+        assert_eq!(parked.woken.try_recv(), Ok(Wake::Expired));
+    }
+}
+
+#[test]
+fn promise_10_a_principal_has_so_many_undecided_requests_and_no_more() {
+    let settings = Settings {
+        held_per_principal_max: 3,
+        ..Settings::default()
+    };
+    let mut world = World::with(settings, Limits::default());
+    let parked: Vec<_> = (0..3).map(|what| world.park("bot-a", what).1).collect();
+    let fourth = world.sending("bot-a", 4);
+    assert_eq!(
+        world.ask(&fourth).expect_err("too many"),
+        AskError::TooMany { limit: 3 }
+    );
+    let (_, _of_another) = world.park("bot-b", 4);
+    world
+        .decide(parked[0].request, "dora", Decision::Deny)
+        .expect("a denial");
+    let (_, _one_more) = world.park("bot-a", 4);
+}
+
+#[test]
+fn a_revoked_credential_ends_what_it_has_waiting() {
+    let mut world = World::new();
+    let (_, mut waiting) = world.park("bot-a", 1);
+    let (approved_ask, approved) = world.park("bot-a", 2);
+    world.approve(approved.request, "dora").expect("an approval");
+    let (_, granted) = world.park("bot-a", 3);
+    let now = world.now;
+    world
+        .core()
+        .detach(granted.request, Detach::ClientLeft, now)
+        .expect("detached");
+    world.approve(granted.request, "dora").expect("an approval");
+    // Another process does it, as the command line would.
+    let mut beside = Store::open(&store_path(world.dir.path())).expect("a store");
+    beside
+        .agent_revoke(&principal("bot-a"), &person("root"), now.wall)
+        .expect("revoked");
+    let refused = world
+        .start_run(approved.request, &approved_ask)
+        .expect_err("no permit");
+    assert_eq!(refused, NotStarted::CredentialEnded);
+    world.tick();
+    assert_eq!(world.state(waiting.request), StateKind::Withdrawn);
+    assert_eq!(world.state(granted.request), StateKind::Lapsed);
+    assert!(matches!(waiting.woken.try_recv(), Ok(Wake::Withdrawn { .. })));
+    assert_eq!(
+        world.ended.try_recv().map(|ended| ended.principal),
+        Ok(principal("bot-a"))
+    );
+    let again = world.sending("bot-a", 3);
+    assert_eq!(world.ask(&again).expect_err("refused"), AskError::CredentialEnded);
+}
+
+#[test]
+fn every_move_is_announced_once() {
+    let mut world = World::new();
+    let (ask, parked) = world.park("bot-a", 1);
+    world.approve(parked.request, "dora").expect("an approval");
+    let _permit = world.start_run(parked.request, &ask).expect("a permit");
+    let mut told = Vec::new();
+    while let Ok(event) = world.events.try_recv() {
+        told.push((event.state, event.version));
+    }
+    assert_eq!(
+        told,
+        [
+            (StateKind::Pending, 1),
+            (StateKind::Approved, 2),
+            (StateKind::Running, 3)
+        ]
+    );
+}
