@@ -183,6 +183,8 @@ impl World {
     /// The principal sends statement number `what`.
     pub fn sending(&mut self, who: &str, what: u8) -> Ask {
         self.attempts += 1;
+        let mut verdict = Verdict::held_because("a test");
+        verdict.approvers = vec!["approver".to_owned()];
         let session = SessionId(self.attempts);
         Ask {
             peer: Arc::new(Peer {
@@ -204,7 +206,7 @@ impl World {
                 depends_on_names: false,
                 fingerprint: [what; 32],
             }),
-            verdict: Verdict::held_because("a test"),
+            verdict,
             parameters: Vec::new(),
             transaction: Transaction::Idle,
             claimed: BTreeMap::from([("application_name".to_owned(), "test".to_owned())]),
