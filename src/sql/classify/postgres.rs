@@ -19,7 +19,7 @@ use pg_raw_parse::nodes::RawStmt;
 use pg_raw_parse::{Node, ParseResult};
 
 use self::setting::Followed;
-use crate::sql::action::{Action, Breadth, CancelTarget, Class, Effect, FunctionName, TableName};
+use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
 use crate::sql::lex::postgres::Token;
 use crate::sql::statement::{PathTrust, PreparedNames};
 
@@ -51,7 +51,11 @@ pub fn classify(tree: &ParseResult, context: Context<'_>) -> Classified {
         depends_on_names: false,
         followed: Followed::default(),
     };
-    let actions = tree.iter().map(|raw| message.statement(raw)).collect();
+    let mut actions: Vec<Action> = tree.iter().map(|raw| message.statement(raw)).collect();
+    if let [_, _, ..] = actions[..] {
+        // Carried out by the proxy only where nothing else is asked for.
+        actions.iter_mut().for_each(|action| action.cancels = None);
+    }
     Classified {
         actions,
         depends_on_names: message.depends_on_names,
@@ -98,7 +102,8 @@ impl Message<'_> {
         let span = self.span(raw);
         let mut walk = Walk::new(self, span.clone());
         walk.statement(raw.stmt());
-        let (action, path) = walk.finish();
+        let (mut action, path) = walk.finish();
+        action.cancels = expression::cancel_target(raw.stmt());
         if let Some((path, why)) = path {
             self.path = path;
             self.path_change = Some(why);
@@ -178,10 +183,11 @@ struct Walk<'t, 'm> {
     defining: bool,
     /// Inside the values of an INSERT, where nextval is part of a bounded write.
     inserting: bool,
+    /// The setting that the query at hand picks from pg_settings by a literal name.
+    setting_row: Option<String>,
     depth: usize,
     path: Option<(PathTrust, &'static str)>,
     copies_in: bool,
-    cancels: Option<CancelTarget>,
     commits: bool,
 }
 
@@ -207,15 +213,25 @@ impl<'t, 'm> Walk<'t, 'm> {
             unlisted: false,
             defining: false,
             inserting: false,
+            setting_row: None,
             depth: 0,
             path: None,
             copies_in: false,
-            cancels: None,
             commits: false,
         }
     }
 
     fn finish(mut self) -> (Action, Option<(PathTrust, &'static str)>) {
+        if self.rows.iter().any(|row| self.columns.contains(row)) {
+            self.columns.insert("*".to_owned());
+        }
+        let credentials: Vec<&str> = expression::credentials(&self.tables, &self.columns).collect();
+        for relation in credentials {
+            self.raise(Class::Admin, format!("reads credentials from `{relation}`"));
+        }
+        if self.reasons.is_empty() {
+            self.reasons.extend(usual_reason(self.class, self.verb));
+        }
         // A read of nothing but the session's own things; with a table in it, it stays a read of that table.
         if self.session && self.class == Class::Read && self.tables.is_empty() {
             self.class = Class::Session;
@@ -233,9 +249,6 @@ impl<'t, 'm> Walk<'t, 'm> {
             | Class::Admin
             | Class::Unknown => Breadth::Unbounded,
         };
-        if self.rows.iter().any(|row| self.columns.contains(row)) {
-            self.columns.insert("*".to_owned());
-        }
         let action = Action {
             class: self.class,
             breadth,
@@ -249,7 +262,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             secrets: Vec::new(),
             parse_is_safe: !self.unlisted,
             copies_in: self.copies_in,
-            cancels: self.cancels,
+            cancels: None,
             commits: self.commits,
         };
         (action, self.path)
@@ -324,7 +337,9 @@ impl<'t, 'm> Walk<'t, 'm> {
     /// A nested query or statement below the one that gives the verb.
     fn nested(&mut self, node: Node<'_>) {
         let verb = self.verb;
+        let setting_row = self.setting_row.take();
         self.statement(node);
+        self.setting_row = setting_row;
         self.verb = verb;
     }
 
@@ -333,7 +348,6 @@ impl<'t, 'm> Walk<'t, 'm> {
             Node::SelectStmt(select) => {
                 self.is(Class::Read, "select");
                 self.select(select);
-                self.cancel(select);
             }
             Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
                 self.manipulation(node);
@@ -360,6 +374,19 @@ impl<'t, 'm> Walk<'t, 'm> {
             | Node::VacuumStmt(_) => self.utility(node),
             _ => self.definition(node),
         }
+    }
+}
+
+/// What a class means, where nothing more is to be said.
+fn usual_reason(class: Class, verb: &str) -> Option<String> {
+    match class {
+        Class::Transaction | Class::Session | Class::Read | Class::Write => None,
+        Class::Ddl => Some(format!("{verb} changes the schema")),
+        Class::Export => Some(format!("{verb} takes data out of the database")),
+        Class::Procedural => Some(format!("{verb} runs code")),
+        Class::Grant => Some(format!("{verb} changes roles or privileges")),
+        Class::Admin => Some(format!("{verb} changes how the server works")),
+        Class::Unknown => Some(format!("{verb} is not understood")),
     }
 }
 

@@ -10,6 +10,8 @@ pub const NESTING_MAX: usize = 200;
 pub const RUN_TOKENS_MAX: usize = 8_000;
 /// UNION, INTERSECT and EXCEPT in one text: a chain that commas do not cut.
 pub const SET_OPERATIONS_MAX: usize = 500;
+/// Joins in one text: sqlparser nests those whose ON comes late without counting.
+pub const JOINS_MAX: usize = 300;
 /// Starts of block comments: nested ones cost quadratic time in the server's scanner and in libpg_query.
 pub const COMMENT_STARTS_MAX: usize = 400;
 /// Statements in one text.
@@ -56,6 +58,8 @@ pub enum Refused {
     TooLong,
     #[error("has more than {SET_OPERATIONS_MAX} UNION, INTERSECT or EXCEPT")]
     TooManySetOperations,
+    #[error("has more than {JOINS_MAX} joins")]
+    TooManyJoins,
     #[error("has more than {COMMENT_STARTS_MAX} comments")]
     TooManyComments,
     #[error("has more than {STATEMENTS_MAX} statements")]
@@ -354,7 +358,8 @@ impl Scanner<'_> {
 /// Checks what readers behind this one would recurse over, and counts statements.
 fn limits(text: &str, scan: &mut Scan) -> Result<(), Refused> {
     let mut levels: Vec<usize> = Vec::new();
-    let (mut run, mut cases, mut set_operations, mut empty) = (0usize, 0usize, 0usize, true);
+    let (mut run, mut cases, mut set_operations, mut joins, mut empty) =
+        (0usize, 0usize, 0usize, 0usize, true);
     for token in &scan.tokens {
         run += 1;
         match token.kind {
@@ -366,13 +371,14 @@ fn limits(text: &str, scan: &mut Scan) -> Result<(), Refused> {
             Kind::Comma => run = 0,
             Kind::Semicolon => {
                 if levels.is_empty() {
-                    (run, cases, set_operations, empty) = (0, 0, 0, true);
+                    (run, cases, set_operations, joins, empty) = (0, 0, 0, 0, true);
                 }
             }
             Kind::Word => {
                 let word = token.text(text);
                 cases += usize::from(word.eq_ignore_ascii_case("case"));
                 cases = cases.saturating_sub(usize::from(word.eq_ignore_ascii_case("end")));
+                joins += usize::from(word.eq_ignore_ascii_case("join"));
                 let combines = ["union", "intersect", "except"];
                 set_operations += usize::from(combines.iter().any(|known| word.eq_ignore_ascii_case(known)));
             }
@@ -390,6 +396,9 @@ fn limits(text: &str, scan: &mut Scan) -> Result<(), Refused> {
         }
         if set_operations > SET_OPERATIONS_MAX {
             return Err(Refused::TooManySetOperations);
+        }
+        if joins > JOINS_MAX {
+            return Err(Refused::TooManyJoins);
         }
         if scan.statements > STATEMENTS_MAX {
             return Err(Refused::TooManyStatements);
@@ -495,6 +504,12 @@ mod tests {
         assert_eq!(
             scan(&many(STATEMENTS_MAX + 1), true).refused,
             Some(Refused::TooManyStatements)
+        );
+        let joins = |count: usize| format!("SELECT 1 FROM t{}", " JOIN t ON true".repeat(count));
+        assert_eq!(scan(&joins(JOINS_MAX), true).refused, None);
+        assert_eq!(
+            scan(&joins(JOINS_MAX + 1), true).refused,
+            Some(Refused::TooManyJoins)
         );
         let unions = |count: usize| format!("SELECT 1{}", " UNION SELECT 1".repeat(count));
         assert_eq!(scan(&unions(SET_OPERATIONS_MAX), true).refused, None);

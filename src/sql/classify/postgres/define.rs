@@ -18,6 +18,23 @@ impl Walk<'_, '_> {
             Node::CreateStmt(create) => self.create_table(create),
             Node::AlterTableStmt(alter) => self.alter_table(alter),
             Node::IndexStmt(index) => self.create_index(index),
+            Node::CreateSchemaStmt(create) => {
+                self.is(Class::Ddl, "create schema");
+                if create.authrole().is_some() {
+                    self.raise(Class::Grant, "gives a schema to an owner");
+                }
+                for element in create.schema_elts() {
+                    self.nested(element);
+                }
+            }
+            Node::AlterDomainStmt(alter) => {
+                self.is(Class::Ddl, "alter domain");
+                // A check is run over the values that are there.
+                match alter.def() {
+                    Node::Constraint(constraint) => self.expression(constraint.raw_expr()),
+                    default => self.stored(default),
+                }
+            }
             Node::ViewStmt(view) => {
                 self.is(Class::Ddl, "create view");
                 self.target(view.view());
@@ -100,9 +117,7 @@ impl Walk<'_, '_> {
     /// Statements that are told by their kind alone.
     fn plain_definition(&mut self, node: Node<'_>) {
         let (class, verb) = match node {
-            Node::CreateSchemaStmt(_) => (Class::Ddl, "create schema"),
             Node::AlterCollationStmt(_) => (Class::Ddl, "alter collation"),
-            Node::AlterDomainStmt(_) => (Class::Ddl, "alter domain"),
             Node::DefineStmt(_) => (Class::Ddl, "create object"),
             Node::CreateDomainStmt(_) => (Class::Ddl, "create domain"),
             Node::CompositeTypeStmt(_) | Node::CreateEnumStmt(_) | Node::CreateRangeStmt(_) => {

@@ -1,6 +1,8 @@
 //! Queries and expressions: every node is walked, every function, operator and type is looked up.
 //! Never takes an unqualified name for granted. Read `manipulate.rs` next.
 
+use std::collections::BTreeSet;
+
 use pg_raw_parse::list::{CastNodeList, NodeList};
 use pg_raw_parse::nodes;
 use pg_raw_parse::raw::{A_Expr_Kind, LockClauseStrength, SubLinkType};
@@ -12,21 +14,24 @@ use crate::sql::action::{CancelTarget, Class, FunctionName, TableName};
 use crate::sql::classify::lists::{self, Known};
 
 /// Relations of the system that hold credentials, other people's data, or the server's files.
-const SENSITIVE: [&str; 14] = [
+const SENSITIVE: [&str; 7] = [
     "_pg_user_mappings",
-    "pg_authid",
     "pg_file_settings",
     "pg_hba_file_rules",
     "pg_ident_file_mappings",
     "pg_largeobject",
-    "pg_shadow",
     "pg_statistic",
     "pg_statistic_ext_data",
-    "pg_stats_ext_exprs",
-    "pg_subscription",
-    "pg_user_mapping",
-    "pg_user_mappings",
-    "user_mapping_options",
+];
+
+/// Columns of system relations that hold credentials; the other columns are anybody's to read.
+const SENSITIVE_COLUMNS: [(&str, &str); 6] = [
+    ("pg_authid", "rolpassword"),
+    ("pg_shadow", "passwd"),
+    ("pg_subscription", "subconninfo"),
+    ("pg_user_mapping", "umoptions"),
+    ("pg_user_mappings", "umoptions"),
+    ("user_mapping_options", "option_value"),
 ];
 
 impl Walk<'_, '_> {
@@ -35,6 +40,7 @@ impl Walk<'_, '_> {
             return;
         }
         let inserting = std::mem::take(&mut self.inserting);
+        let setting_row = std::mem::replace(&mut self.setting_row, setting_row(select));
         let in_sight = self.ctes.len();
         self.with(select.with_clause());
         if let Some(into) = select.into_clause() {
@@ -60,38 +66,9 @@ impl Walk<'_, '_> {
         self.expression(select.limit_offset());
         self.expression(select.limit_count());
         self.locking(select);
+        self.setting_row = setting_row;
         self.ctes.truncate(in_sight);
         self.depth -= 1;
-    }
-
-    /// A lone `SELECT pg_cancel_backend(…)`, which the proxy can carry out itself.
-    pub(super) fn cancel(&mut self, select: &nodes::SelectStmt) {
-        let lone = select.from_clause().is_empty()
-            && select.target_list().len() == 1
-            && matches!(select.where_clause(), Node::None)
-            && select.larg().is_none()
-            && select.with_clause().is_none()
-            && select.into_clause().is_none();
-        let Some(Node::FuncCall(call)) = select.target_list().first().map(nodes::ResTarget::val) else {
-            return;
-        };
-        let named = qualified(call.funcname());
-        if !lone
-            || !matches!(named, Some((None | Some("pg_catalog"), "pg_cancel_backend")))
-            || call.args().len() != 1
-        {
-            return;
-        }
-        self.cancels = match call.args().first() {
-            Some(Node::A_Const(constant)) => match constant.val() {
-                Some(ConstValue::Integer(pid)) => Some(CancelTarget::Pid(pid)),
-                _ => None,
-            },
-            Some(Node::ParamRef(parameter)) => {
-                u16::try_from(parameter.number).ok().map(CancelTarget::Parameter)
-            }
-            _ => None,
-        };
     }
 
     /// Common table expressions: without RECURSIVE each one sees those before it, with it all of them.
@@ -381,23 +358,25 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// `set_config` with a literal name is the SET of that name.
+    /// `set_config` with a literal name is the SET of that name. So is one over the single row of pg_settings that has
+    /// a literal name, which is how pg_dump sets what an older server may not know.
     fn set_config(&mut self, call: &nodes::FuncCall) {
-        let Some(name) = call.args().first().and_then(literal) else {
+        let name = match call.args().first() {
+            Some(Node::ColumnRef(column)) if is_column_name(column) => self.setting_row.clone(),
+            Some(name) => literal(name),
+            None => None,
+        };
+        let Some(name) = name else {
             return self.raise(
                 Class::Admin,
                 "calls `set_config` with a name that is not a literal",
             );
         };
-        self.set_config_of(&name, call);
-    }
-
-    pub(super) fn set_config_of(&mut self, name: &str, call: &nodes::FuncCall) {
         let value = match call.args().get(1).map(|value| literal(value)) {
             Some(Some(text)) => Value::Raw(text),
             Some(None) | None => Value::Computed,
         };
-        let change = setting::change(name, &value);
+        let change = setting::change(&name, &value);
         if change.class == Class::Session {
             self.session = true;
         } else if let Some(reason) = change.reason {
@@ -572,6 +551,61 @@ fn is_sensitive(schema: Option<&str>, name: &str) -> bool {
     }
 }
 
+/// Reads of a credential by the columns that a statement names; a star, a whole row or renamed columns name them all.
+pub(super) fn credentials<'a>(
+    tables: &'a BTreeSet<TableName>,
+    columns: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'static str> + 'a {
+    SENSITIVE_COLUMNS.iter().filter_map(|(relation, column)| {
+        let named = tables
+            .iter()
+            .any(|table| table.name == *relation && is_system_schema(table.schema.as_deref()));
+        (named && (columns.contains("*") || columns.contains(*column))).then_some(*relation)
+    })
+}
+
+fn is_system_schema(schema: Option<&str>) -> bool {
+    matches!(schema, None | Some("pg_catalog" | "information_schema"))
+}
+
+/// The target of a lone `SELECT pg_cancel_backend(…)`, which the proxy can carry out itself.
+pub(super) fn cancel_target(statement: Node<'_>) -> Option<CancelTarget> {
+    let Node::SelectStmt(select) = statement else {
+        return None;
+    };
+    let lone = select.from_clause().is_empty()
+        && select.target_list().len() == 1
+        && select.distinct_clause().is_empty()
+        && select.group_clause().is_empty()
+        && select.sort_clause().is_empty()
+        && select.locking_clause().is_empty()
+        && matches!(select.where_clause(), Node::None)
+        && matches!(select.having_clause(), Node::None)
+        && matches!(select.limit_count(), Node::None)
+        && matches!(select.limit_offset(), Node::None)
+        && select.larg().is_none()
+        && select.with_clause().is_none()
+        && select.into_clause().is_none();
+    let Some(Node::FuncCall(call)) = select.target_list().first().map(nodes::ResTarget::val) else {
+        return None;
+    };
+    let named = qualified(call.funcname());
+    let plain = call.over().is_none() && matches!(call.agg_filter(), Node::None) && !call.agg_distinct;
+    let cancels =
+        matches!(named, Some((None | Some("pg_catalog"), "pg_cancel_backend"))) && call.args().len() == 1;
+    if !(lone && plain && cancels) {
+        return None;
+    }
+    match call.args().first() {
+        Some(Node::A_Const(constant)) => match constant.val() {
+            Some(ConstValue::Integer(pid)) => Some(CancelTarget::Pid(pid)),
+            _ => None,
+        },
+        Some(Node::ParamRef(parameter)) => u16::try_from(parameter.number).ok().map(CancelTarget::Parameter),
+        _ => None,
+    }
+}
+
 /// Whether a relation is the server's own.
 pub(super) fn is_system(schema: Option<&str>, name: &str) -> bool {
     match schema {
@@ -595,6 +629,33 @@ pub(super) fn qualified(parts: &NodeList) -> Option<(Option<&str>, &str)> {
         3 => Some((Some(part(1)?), part(2)?)),
         _ => None,
     }
+}
+
+/// The setting that `FROM pg_settings WHERE name = '…'` picks, if that is all there is.
+fn setting_row(select: &nodes::SelectStmt) -> Option<String> {
+    let (1, Some(Node::RangeVar(relation))) = (select.from_clause().len(), select.from_clause().first())
+    else {
+        return None;
+    };
+    let settings = relation.relname() == Some("pg_settings")
+        && matches!(relation.schemaname(), None | Some("pg_catalog"));
+    let Node::A_Expr(test) = select.where_clause() else {
+        return None;
+    };
+    let equality = test.kind == A_Expr_Kind::AEXPR_OP && matches!(qualified(test.name()), Some((None, "=")));
+    match (test.lexpr(), test.rexpr()) {
+        (Node::ColumnRef(column), constant @ Node::A_Const(_))
+            if settings && equality && is_column_name(column) =>
+        {
+            literal(constant)
+        }
+        _ => None,
+    }
+}
+
+/// The bare column `name`.
+fn is_column_name(column: &nodes::ColumnRef) -> bool {
+    column.fields().len() == 1 && matches!(column.fields().first().and_then(Node::as_str), Some("name"))
 }
 
 /// The parts of a type's name.

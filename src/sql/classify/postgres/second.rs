@@ -14,7 +14,7 @@ pub fn objection(statements: &[Statement], actions: &[Action]) -> Option<String>
     }
     let pairs = statements.iter().zip(actions);
     pairs
-        .filter(|(_, action)| action.class == Class::Read)
+        .filter(|(_, action)| action.class <= Class::Read)
         .find_map(|(statement, action)| {
             let mut reading = Reading {
                 action,
@@ -36,10 +36,12 @@ impl Visitor for Reading<'_> {
     type Break = String;
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {
-        if only_reads(statement) {
+        if only_reads(statement) || (self.action.class < Class::Read && only_the_session(statement)) {
             return ControlFlow::Continue(());
         }
-        ControlFlow::Break("one reader sees a read where the other sees something else".to_owned())
+        ControlFlow::Break(
+            "one reader sees a harmless statement where the other sees something else".to_owned(),
+        )
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
@@ -104,6 +106,24 @@ fn only_reads(statement: &Statement) -> bool {
             | Statement::ShowDatabases { .. }
             | Statement::ShowSchemas { .. }
             | Statement::ShowCollation { .. }
+    )
+}
+
+/// What only a session's own settings, names and transactions are touched by.
+fn only_the_session(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Set(_)
+            | Statement::Reset(_)
+            | Statement::StartTransaction { .. }
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Savepoint { .. }
+            | Statement::ReleaseSavepoint { .. }
+            | Statement::Discard { .. }
+            | Statement::Deallocate { .. }
+            | Statement::LISTEN { .. }
+            | Statement::UNLISTEN { .. }
     )
 }
 
