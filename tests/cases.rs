@@ -1,0 +1,265 @@
+//! Behaviour as data: every file under `tests/cases/` is checked by the function of its kind.
+//!
+//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement};
+use countersign::sql::judge_postgres;
+use countersign::sql::parse::PARSER_STACK_BYTES;
+use countersign::sql::statement::{Encoding, LexingState, PathTrust};
+
+/// Title, then key and rest of each line.
+struct Case {
+    place: String,
+    lines: Vec<(String, String)>,
+}
+
+impl Case {
+    fn all<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a str> {
+        let key = key.to_owned();
+        self.lines
+            .iter()
+            .filter(move |(known, _)| *known == key)
+            .map(|(_, rest)| rest.as_str())
+    }
+
+    fn one(&self, key: &str) -> Option<&str> {
+        self.all(key).next()
+    }
+}
+
+fn cases(kind: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases")
+        .join(kind);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder of cases")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    files.iter().flat_map(|file| read(file)).collect()
+}
+
+fn read(file: &Path) -> Vec<Case> {
+    let text = std::fs::read_to_string(file).expect("a case file");
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let mut cases: Vec<Case> = Vec::new();
+    for line in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+    {
+        match line.strip_prefix("  ") {
+            Some(line) => {
+                let (key, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+                let case = cases.last_mut().expect("a title above");
+                case.lines.push((key.to_owned(), rest.trim_start().to_owned()));
+            }
+            None => cases.push(Case {
+                place: format!("{name}: {line}"),
+                lines: Vec::new(),
+            }),
+        }
+    }
+    cases
+}
+
+/// `\n`, `\t`, `\xHH` and `\u{…}` as Rust spells them, and `\\`.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend(&rest.as_bytes()[..at]);
+        rest = &rest[at + 1..];
+        let (taken, piece): (usize, Vec<u8>) = match rest.as_bytes().first() {
+            Some(b'n') => (1, vec![b'\n']),
+            Some(b't') => (1, vec![b'\t']),
+            Some(b'r') => (1, vec![b'\r']),
+            Some(b'x') => (3, vec![u8::from_str_radix(&rest[1..3], 16).expect("two digits")]),
+            Some(b'u') => {
+                let end = rest.find('}').expect("a brace");
+                let code = u32::from_str_radix(&rest[2..end], 16).expect("digits");
+                (
+                    end + 1,
+                    char::from_u32(code)
+                        .expect("a character")
+                        .to_string()
+                        .into_bytes(),
+                )
+            }
+            Some(b'\\') => (1, vec![b'\\']),
+            _ => panic!("unknown escape in `{text}`"),
+        };
+        bytes.extend(piece);
+        rest = &rest[taken..];
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+/// Keys: `path shadowing`, `strings escaping`, `encoding sql_ascii|other`, `prepared NAME = SQL`; `sql` or `bytes` (with
+/// escapes); then `action CLASS TABLES|- rows=all|bounded` for every statement, and where they matter `verb`,
+/// `functions`, `columns`, `why` (a piece of a reason), `effect`, `secret`, `parse unsafe`, `cancels`, `copies_in`,
+/// `commits`.
+fn check_classify(case: &Case) {
+    let lexing = LexingState {
+        standard_conforming_strings: case.one("strings") != Some("escaping"),
+        encoding: match case.one("encoding") {
+            None => Encoding::Utf8,
+            Some("sql_ascii") => Encoding::SqlAscii,
+            Some(_) => Encoding::Other,
+        },
+        path: match case.one("path") {
+            Some("shadowing") => PathTrust::Shadowing,
+            _ => PathTrust::Safe,
+        },
+    };
+    let mut names: HashMap<String, Arc<Action>> = HashMap::new();
+    for prepared in case.all("prepared") {
+        let (name, sql) = prepared.split_once(" = ").expect("NAME = SQL");
+        let judged = judge_postgres(sql.as_bytes(), lexing, &());
+        names.insert(name.to_owned(), Arc::new(judged.actions[0].clone()));
+    }
+    let bytes = match case.one("bytes") {
+        Some(escaped) => unescape(escaped),
+        None => case.all("sql").collect::<Vec<_>>().join("\n").into_bytes(),
+    };
+    let judgement = judge_postgres(&bytes, lexing, &names);
+    let place = &case.place;
+    let actions: Vec<String> = judgement.actions.iter().map(shown).collect();
+    assert_eq!(
+        actions,
+        case.all("action").collect::<Vec<_>>(),
+        "{place}: {:?}",
+        reasons(&judgement)
+    );
+    let all = |pick: fn(&Action) -> Vec<String>| judgement.actions.iter().flat_map(pick).collect::<Vec<_>>();
+    if let Some(verb) = case.one("verb") {
+        assert_eq!(judgement.actions[0].verb, verb, "{place}");
+    }
+    if let Some(functions) = case.one("functions") {
+        let found = all(|action| action.functions.iter().map(ToString::to_string).collect());
+        assert_eq!(found.join(" "), functions, "{place}");
+    }
+    if let Some(columns) = case.one("columns") {
+        assert_eq!(
+            all(|action| action.columns.iter().cloned().collect()).join(" "),
+            columns,
+            "{place}"
+        );
+    }
+    for why in case.all("why") {
+        let reasons = reasons(&judgement);
+        assert!(
+            reasons.iter().any(|reason| reason.contains(why)),
+            "{place}: `{why}` not in {reasons:?}"
+        );
+    }
+    let effects = all(|action| action.effects.iter().map(effect).collect());
+    let wanted: Vec<&str> = case.all("effect").collect();
+    if !wanted.is_empty() {
+        assert_eq!(effects, wanted, "{place}");
+    }
+    let secrets: Vec<&str> = judgement
+        .actions
+        .iter()
+        .flat_map(|action| action.secrets.iter())
+        .map(|range| std::str::from_utf8(&bytes[range.clone()]).expect("text"))
+        .collect();
+    let wanted: Vec<String> = case
+        .all("secret")
+        .map(|secret| secret.replace("\\n", "\n"))
+        .collect();
+    assert_eq!(secrets, wanted, "{place}");
+    if let Some(parse) = case.one("parse") {
+        let safe = judgement.actions.iter().all(|action| action.parse_is_safe);
+        assert_eq!(if safe { "safe" } else { "unsafe" }, parse, "{place}");
+    }
+    let cancels = judgement
+        .actions
+        .iter()
+        .find_map(|action| action.cancels.as_ref())
+        .map(|target| match target {
+            CancelTarget::Pid(pid) => pid.to_string(),
+            CancelTarget::Parameter(number) => format!("${number}"),
+        });
+    assert_eq!(cancels.as_deref(), case.one("cancels"), "{place}");
+    let copies_in = judgement.actions.iter().any(|action| action.copies_in);
+    assert_eq!(copies_in, case.one("copies_in").is_some(), "{place}");
+    if case.one("commits").is_some() {
+        assert!(judgement.actions.iter().any(|action| action.commits), "{place}");
+    }
+    assert_eq!(
+        judgement,
+        judge_postgres(&bytes, lexing, &names),
+        "{place}: judged twice, told twice"
+    );
+}
+
+fn shown(action: &Action) -> String {
+    let tables: Vec<String> = action.tables.iter().map(ToString::to_string).collect();
+    let tables = if tables.is_empty() {
+        "-".to_owned()
+    } else {
+        tables.join(",")
+    };
+    let rows = match action.breadth {
+        Breadth::Bounded => "bounded",
+        Breadth::Unbounded => "all",
+    };
+    match action.class {
+        Class::Write => format!("{} {tables} rows={rows}", action.class),
+        _ => format!("{} {tables}", action.class),
+    }
+}
+
+fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::BeginsTransaction => "begins".to_owned(),
+        Effect::EndsTransaction { commits: true } => "commits".to_owned(),
+        Effect::EndsTransaction { commits: false } => "rolls back".to_owned(),
+        Effect::RollsBackToSavepoint => "rolls back to savepoint".to_owned(),
+        Effect::ChangesMeaning => "changes meaning".to_owned(),
+        Effect::Prepares { name, inner } => format!("prepares {name} {}", inner.class),
+        Effect::Deallocates { name: Some(name) } => format!("deallocates {name}"),
+        Effect::Deallocates { name: None } => "deallocates all".to_owned(),
+        Effect::DiscardsAll => "discards all".to_owned(),
+        Effect::ProxySetting { name, value } => format!("proxy {name} {value}"),
+    }
+}
+
+fn reasons(judgement: &Judgement) -> Vec<String> {
+    judgement
+        .actions
+        .iter()
+        .flat_map(|action| action.reasons.clone())
+        .collect()
+}
+
+/// Readers are recursive; they are tested on the stack that they are promised.
+fn on_a_large_stack(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new()
+        .stack_size(PARSER_STACK_BYTES)
+        .spawn(work);
+    if let Err(panic) = thread.expect("a thread").join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn statements_are_what_their_cases_say() {
+    on_a_large_stack(|| {
+        let cases = cases("classify");
+        assert!(cases.len() > 100, "cases are missing");
+        // Every wrong case is told, not only the first.
+        let wrong = cases
+            .iter()
+            .filter(|case| std::panic::catch_unwind(|| check_classify(case)).is_err());
+        assert_eq!(wrong.count(), 0, "cases are wrong");
+    });
+}

@@ -1,0 +1,179 @@
+//! The corpus of statements that get past statement firewalls, and of what real clients send, under the default rules.
+//! Formats: tests/corpus/README.md.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+fn corpus(name: &str) -> Vec<Value> {
+    let path = format!("{}/tests/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the corpus");
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a case"))
+        .filter(|case| case["dialect"] == "postgres")
+        .collect()
+}
+
+/// Judges in one run of the program, as a person would.
+fn judge(rules: &str, cases: &[Value]) -> Vec<Value> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["judge", "--rules", rules, "--jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut stdin = child.stdin.take().expect("its input");
+    let lines: String = cases.iter().map(|case| format!("{case}\n")).collect();
+    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = child.wait_with_output().expect("its output");
+    writer.join().expect("a writer").expect("all lines written");
+    assert!(output.status.success(), "judge failed");
+    let answers: Vec<Value> = String::from_utf8(output.stdout)
+        .expect("text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an answer"))
+        .collect();
+    assert_eq!(answers.len(), cases.len(), "one answer a line");
+    answers
+}
+
+fn is_plain(case: &Value) -> bool {
+    case.get("steps").is_none() && case.get("needs").is_none()
+}
+
+fn told<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<String> {
+    pairs
+        .map(|(case, answer)| format!("{} {}: {}", case["id"], case["sql"], answer["reasons"]))
+        .collect()
+}
+
+#[test]
+fn nothing_that_must_be_held_is_allowed() {
+    let cases: Vec<Value> = corpus("statements.jsonl")
+        .into_iter()
+        .filter(|case| is_plain(case) && (case["expect"] == "hold" || case["expect"] == "deny"))
+        .collect();
+    assert!(cases.len() > 250);
+    for rules in ["default", "strict"] {
+        let answers = judge(rules, &cases);
+        let allowed = told(
+            cases
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer["verdict"] == "allow"),
+        );
+        assert!(allowed.is_empty(), "{rules}: {allowed:#?}");
+    }
+}
+
+#[test]
+fn everything_that_must_pass_is_allowed() {
+    let cases: Vec<Value> = corpus("statements.jsonl")
+        .into_iter()
+        .filter(|case| is_plain(case) && case["expect"] == "pass")
+        .collect();
+    assert!(cases.len() > 120);
+    let answers = judge("default", &cases);
+    let before = "a statement of the session before it is held";
+    let held = told(cases.iter().zip(&answers).filter(|(_, answer)| {
+        // A read after a nextval: the nextval is what is held.
+        answer["verdict"] != "allow" && answer["reasons"] != serde_json::json!([before])
+    }));
+    assert!(held.is_empty(), "{held:#?}");
+}
+
+#[test]
+fn no_write_is_treated_as_a_read() {
+    let cases: Vec<Value> = corpus("statements.jsonl")
+        .into_iter()
+        .filter(|case| is_plain(case) && case["expect"] == "write-policy")
+        .collect();
+    assert!(cases.len() > 25);
+    let answers = judge("strict", &cases);
+    let allowed = told(
+        cases
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| answer["verdict"] == "allow"),
+    );
+    assert!(allowed.is_empty(), "{allowed:#?}");
+}
+
+/// What people may find held although a client calls it a read: asleep, credentials, other sessions, guards, row locks,
+/// functions of their own, names prepared elsewhere. All of these are held on purpose.
+const ON_PURPOSE: [&str; 9] = [
+    "keeps a connection busy",
+    "assigns a transaction id",
+    "sends a notification",
+    "turns the guard",
+    "reads credentials",
+    "locks the rows",
+    "which is not known here",
+    "calls `order_total`",
+    "IDENTIFY_SYSTEM",
+];
+
+#[test]
+fn what_clients_send_by_themselves_is_not_held() {
+    let harmless = ["read", "session", "transaction"];
+    let cases: Vec<Value> = corpus("clients.jsonl")
+        .into_iter()
+        .filter(|case| harmless.iter().any(|label| case["label"] == *label))
+        .collect();
+    let answers = judge("default", &cases);
+    let held: Vec<String> = cases
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer["verdict"] != "allow")
+        .map(|(case, answer)| format!("{} {}: {}", case["client"], case["sql"], answer["reasons"]))
+        .collect();
+    let needless: Vec<&String> = held
+        .iter()
+        .filter(|line| !ON_PURPOSE.iter().any(|reason| line.contains(reason)))
+        .collect();
+    println!(
+        "held {} of {}, {} of them without a purpose",
+        held.len(),
+        cases.len(),
+        needless.len()
+    );
+    assert!(needless.is_empty(), "{needless:#?}");
+    assert!(
+        held.len() * 1_000 < cases.len() * 25,
+        "more than 2.5 % held: {held:#?}"
+    );
+}
+
+#[test]
+fn a_line_that_is_not_valid_is_told_and_exits_1() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["judge", "--jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let input = b"{\"id\":7,\"sql\":\"SELECT 1\"}\nnonsense\n{\"id\":\"x\"}\n{\"id\":\"y\",\"sql\":\"DROP TABLE a\",\"dialect\":\"mysql\"}\n";
+    child
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(input)
+        .expect("written");
+    let output = child.wait_with_output().expect("its output");
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<&str> = std::str::from_utf8(&output.stdout)
+        .expect("text")
+        .lines()
+        .collect();
+    let first = "{\"id\":7,\"verdict\":\"allow\",\"class\":\"read\",\"rule\":\"reads-and-session\",\"risk\":\"low\",\
+                 \"reasons\":[],\"tables\":[],\"functions\":[],\"bounded\":true}";
+    assert_eq!(lines[0], first);
+    assert!(lines[1].starts_with("{\"id\":null,\"error\":"), "{}", lines[1]);
+    assert_eq!(lines[2], "{\"id\":\"x\",\"error\":\"`sql` is missing\"}");
+    assert!(
+        lines[3].contains("\"verdict\":\"hold\"") && lines[3].contains("MySQL is not served"),
+        "{}",
+        lines[3]
+    );
+}
