@@ -1,0 +1,1226 @@
+//! The API and the command line as its client: each route allowed, forbidden and malformed, on a real desk with a
+//! store and a journal of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use countersign::api::{self, Api, Certificate, Rooms};
+use countersign::clock::Timestamp;
+use countersign::desk::{Ask, Asked, Desk, Parked, Transaction, Wake};
+use countersign::hold::{DigestBuilder, Parameter, ParameterFormat};
+use countersign::identity::directory::{NewAgent, NewPerson, NewToken, Role, Scope};
+use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::journal::{self, Journal};
+use countersign::policy::Verdict;
+use countersign::sql::action::{Action, Breadth, Class, Judgement, TableName};
+use countersign::store::sqlite::Store;
+use countersign::telemetry::Metrics;
+use futures_util::StreamExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// A desk with an API on a free port, two agents, and a person for every role.
+struct House {
+    url: String,
+    http: reqwest::Client,
+    desk: Desk,
+    api: Api,
+    tokens: BTreeMap<&'static str, String>,
+    agent_secret: String,
+    folder: tempfile::TempDir,
+    attempts: AtomicU64,
+}
+
+fn person(name: &str) -> PersonName {
+    PersonName::parse(name).expect("a name")
+}
+
+impl House {
+    async fn build() -> Self {
+        Self::build_with(None).await
+    }
+
+    async fn build_with(certificate: Option<Certificate>) -> Self {
+        // The only error is that it is installed already.
+        let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut store = Store::open(&folder.path().join("store.sqlite3")).expect("a store");
+        let now = Timestamp::now();
+        let root = person("root");
+        let people: [(&str, &[Role], &[&str]); 7] = [
+            ("alice", &[Role::Approver], &["dba"]),
+            ("bob", &[Role::Approver], &[]),
+            ("carol", &[Role::Auditor], &[]),
+            ("dave", &[Role::Admin], &[]),
+            ("olivia", &[Role::Approver], &[]),
+            ("rita", &[Role::Approver], &[]),
+            ("frank", &[Role::Approver], &[]),
+        ];
+        let mut tokens = BTreeMap::new();
+        for (name, roles, groups) in people {
+            let new = NewPerson {
+                name: person(name),
+                roles: roles.to_vec(),
+                groups: groups.iter().map(ToString::to_string).collect(),
+            };
+            store.person_add(&new, &root, now).expect("added");
+            tokens.insert(name, token(&mut store, name, None));
+        }
+        let reading = [Scope::Read].into_iter().collect();
+        tokens.insert("alice, reading", token(&mut store, "alice", Some(reading)));
+        let new = NewAgent {
+            name: PrincipalName::parse("bot").expect("a name"),
+            owner: person("olivia"),
+            acts_for: Some(person("frank")),
+            databases: Vec::new(),
+            database_user: "app".to_owned(),
+            profile: Profile::Standard,
+            labels: BTreeMap::new(),
+            expires_at: None,
+        };
+        store.agent_add(&new, &root, now).expect("added");
+        let secret = store
+            .agent_rotate(&new.name, &person("rita"), now)
+            .expect("rotated");
+        let journal =
+            Journal::open(journal::Settings::in_dir(folder.path().join("journal"))).expect("a journal");
+        let desk =
+            Desk::start(store, journal.clone(), countersign::desk::Settings::default()).expect("a desk");
+        let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), None);
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let settings = api::Settings {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            certificate,
+        };
+        let api = api::start(&settings, rooms).expect("a free port");
+        Self {
+            url: format!("{scheme}://localhost:{}", api.local_addr.port()),
+            http: reqwest::Client::new(),
+            desk,
+            api,
+            tokens,
+            agent_secret: secret.reveal().to_owned(),
+            folder,
+            attempts: AtomicU64::new(1),
+        }
+    }
+
+    async fn call(&self, who: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(token) = self.tokens.get(who) {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        let text = response.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn get(&self, who: &str, path: &str) -> (StatusCode, Value) {
+        self.call(who, Method::GET, path, None).await
+    }
+
+    async fn decide(&self, who: &str, id: &str, body: Value) -> (StatusCode, Value) {
+        self.call(
+            who,
+            Method::POST,
+            &format!("/api/v1/requests/{id}/decision"),
+            Some(body),
+        )
+        .await
+    }
+
+    /// Parks a statement of `bot`, and gives it with its card.
+    async fn park(&self, text: &str) -> (Parked, Value) {
+        let asked = self.desk.ask(self.ask(text.as_bytes())).await.expect("taken");
+        let Asked::Parked(parked) = asked else {
+            panic!("no grant was there")
+        };
+        let (status, card) = self
+            .get("alice", &format!("/api/v1/requests/{}", parked.request))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{card}");
+        (parked, card)
+    }
+
+    fn ask(&self, text: &[u8]) -> Ask {
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let session = SessionId(7);
+        Ask {
+            peer: Arc::new(Peer {
+                principal: PrincipalName::parse("bot").expect("a name"),
+                owner: person("olivia"),
+                profile: Profile::Standard,
+                labels: BTreeMap::new(),
+                session,
+                source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                upstream: "main".to_owned(),
+                database: "shop".to_owned(),
+                database_user: "app".to_owned(),
+            }),
+            attempt: AttemptId { session, number },
+            digest: DigestBuilder::new("test")
+                .field("text", text)
+                .field("n", &number.to_be_bytes())
+                .finish(),
+            text: text.to_vec(),
+            judgement: Arc::new(drop_of_orders(text.len())),
+            verdict: Verdict::held_because("it drops a table"),
+            parameters: vec![Parameter {
+                index: 1,
+                type_oid: 25,
+                type_name: "text".to_owned(),
+                format: ParameterFormat::Text,
+                value: Some("x\u{202E}y".to_owned()),
+                hex: None,
+                bytes: 5,
+            }],
+            transaction: Transaction::Idle,
+            claimed: [("application_name".to_owned(), "psql".to_owned())].into(),
+            facts: [("search_path".to_owned(), "public".to_owned())].into(),
+            names: String::new(),
+            rules: [0; 32],
+            wait: Duration::from_secs(60),
+            expires: Duration::from_secs(600),
+            protocol: "simple",
+            copies_in: false,
+        }
+    }
+
+    /// Runs the binary as a person with a token; gives exit code, stdout and stderr.
+    async fn run(&self, who: &str, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command
+            .args(arguments)
+            .env("COUNTERSIGN_API_URL", &self.url)
+            .env_remove("COUNTERSIGN_TOKEN");
+        if let Some(token) = self.tokens.get(who) {
+            command.env("COUNTERSIGN_TOKEN", token);
+        }
+        let done = command
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await
+            .expect("the binary runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (
+            done.status.code().expect("no signal"),
+            text(done.stdout),
+            text(done.stderr),
+        )
+    }
+}
+
+fn token(store: &mut Store, name: &str, scopes: Option<countersign::identity::directory::Scopes>) -> String {
+    let new = NewToken {
+        person: person(name),
+        scopes,
+        expires_at: None,
+    };
+    let secret = store
+        .token_issue(&new, &person("root"), Timestamp::now())
+        .expect("issued");
+    secret.reveal().to_owned()
+}
+
+fn drop_of_orders(bytes: usize) -> Judgement {
+    let orders = TableName {
+        schema: Some("public".to_owned()),
+        name: "orders".to_owned(),
+    };
+    Judgement {
+        actions: vec![Action {
+            class: Class::Ddl,
+            breadth: Breadth::Unbounded,
+            verb: "drop table".to_owned(),
+            tables: BTreeSet::from([orders]),
+            columns: BTreeSet::new(),
+            functions: BTreeSet::new(),
+            reasons: vec!["it drops a table".to_owned()],
+            effects: Vec::new(),
+            span: 0..bytes,
+            secrets: Vec::new(),
+            parse_is_safe: false,
+            copies_in: false,
+            cancels: None,
+            commits: true,
+        }],
+        depends_on_names: false,
+        fingerprint: [7; 32],
+    }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text `{key}` in {value}"))
+}
+
+fn approval(card: &Value) -> Value {
+    json!({ "decision": "approve", "digest": card["digest"], "version": card["version"], "reason": "OPS-1" })
+}
+
+const ROUTES: [(&str, &str); 18] = [
+    ("get", "/api/v1/requests"),
+    ("get", "/api/v1/requests/{id}"),
+    ("post", "/api/v1/requests/{id}/decision"),
+    ("get", "/api/v1/events"),
+    ("get", "/api/v1/log"),
+    ("get", "/api/v1/log/tail"),
+    ("get", "/api/v1/log/{id}"),
+    ("get", "/api/v1/me"),
+    ("get", "/api/v1/users"),
+    ("post", "/api/v1/users"),
+    ("post", "/api/v1/users/{name}/tokens"),
+    ("get", "/api/v1/agents"),
+    ("post", "/api/v1/agents"),
+    ("post", "/api/v1/agents/{name}/rotate"),
+    ("delete", "/api/v1/agents/{name}"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/metrics"),
+];
+
+fn filled(path: &str) -> String {
+    path.replace("{id}", "7K3F9Q").replace("{name}", "bot")
+}
+
+fn method(word: &str) -> Method {
+    word.to_uppercase().parse().expect("a method")
+}
+
+#[tokio::test]
+async fn the_document_is_openapi_3_1_and_names_every_route() {
+    let house = House::build().await;
+    let (status, document) = house.get("", "/api/v1/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        text(&document, "openapi").starts_with("3.1."),
+        "{}",
+        document["openapi"]
+    );
+    let mut named: Vec<(String, String)> = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for method in methods.as_object().expect("methods").keys() {
+            named.push((method.clone(), path.clone()));
+        }
+    }
+    named.sort();
+    let mut expected: Vec<(String, String)> = ROUTES
+        .iter()
+        .map(|(method, path)| (method.to_string(), path.to_string()))
+        .collect();
+    expected.push(("get".to_owned(), "/api/v1/openapi.json".to_owned()));
+    expected.sort();
+    assert_eq!(named, expected);
+    let references = document.to_string();
+    for (start, _) in references.match_indices("#/components/schemas/") {
+        let name = references[start..]
+            .split('"')
+            .next()
+            .expect("a name")
+            .rsplit('/')
+            .next()
+            .expect("a name");
+        assert!(
+            document["components"]["schemas"].get(name).is_some(),
+            "{name} is named but not described"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_call_but_health_goes_without_a_token() {
+    let house = House::build().await;
+    for (word, path) in ROUTES {
+        let (status, answer) = house.call("", method(word), &filled(path), Some(json!({}))).await;
+        if path.starts_with("/api/") {
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{word} {path}: {answer}");
+            assert_eq!(text(&answer, "code"), "unauthenticated");
+        } else {
+            assert_eq!(status, StatusCode::OK, "{word} {path}: {answer}");
+        }
+    }
+    let response = house
+        .http
+        .get(format!("{}/api/v1/me", house.url))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(
+        response.headers()["www-authenticate"],
+        "Bearer realm=\"countersign\""
+    );
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn a_credential_that_submits_statements_opens_nothing() {
+    let mut house = House::build().await;
+    let secret = house.agent_secret.clone();
+    let forged = format!("cs_{}", "A".repeat(43));
+    house.tokens.insert("agent", secret);
+    house.tokens.insert("forged", forged);
+    house.tokens.insert(
+        "verifier",
+        "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy".to_owned(),
+    );
+    for who in ["agent", "forged", "verifier"] {
+        for (word, path) in ROUTES.iter().filter(|(_, path)| path.starts_with("/api/")) {
+            let (status, _) = house
+                .call(who, method(word), &filled(path), Some(json!({})))
+                .await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{who}: {word} {path}");
+        }
+    }
+    let basic = house
+        .http
+        .get(format!("{}/api/v1/me", house.url))
+        .basic_auth("bot", Some(&house.agent_secret));
+    assert_eq!(
+        basic.send().await.expect("an answer").status(),
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
+async fn every_route_wants_its_role() {
+    let house = House::build().await;
+    let forbidden = [
+        ("carol", "post", "/api/v1/requests/7K3F9Q/decision"),
+        ("alice, reading", "post", "/api/v1/requests/7K3F9Q/decision"),
+        ("alice", "get", "/api/v1/log"),
+        ("alice", "get", "/api/v1/log/tail"),
+        ("alice", "get", "/api/v1/log/0.1"),
+        ("alice", "get", "/api/v1/users"),
+        ("carol", "get", "/api/v1/users"),
+        ("carol", "get", "/api/v1/agents"),
+        ("alice", "post", "/api/v1/agents/bot/rotate"),
+        ("alice", "delete", "/api/v1/agents/bot"),
+    ];
+    for (who, word, path) in forbidden {
+        let body = (word == "post").then(|| json!({ "decision": "approve" }));
+        let (status, problem) = house.call(who, method(word), path, body).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{who}: {word} {path}: {problem}");
+        assert_eq!(text(&problem, "code"), "forbidden");
+        assert!(!text(&problem, "next_step").is_empty());
+    }
+    let bodies = [
+        ("/api/v1/users", json!({ "name": "eve", "roles": ["admin"] })),
+        ("/api/v1/users/alice/tokens", json!({})),
+        (
+            "/api/v1/agents",
+            json!({ "name": "x", "owner": "alice", "database_user": "app" }),
+        ),
+    ];
+    for (path, body) in bodies {
+        let (status, _) = house.call("alice", Method::POST, path, Some(body)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_card_shows_the_exact_statement_and_all_that_is_known_of_it() {
+    let house = House::build().await;
+    let statement = "DROP TABLE\tpublic.orders -- \u{202E}gone\n";
+    let (parked, card) = house.park(statement).await;
+    assert_eq!(text(&card, "id"), parked.request.to_string());
+    assert_eq!(text(&card, "state"), "pending");
+    assert_eq!(card["detached"], json!(false));
+    assert_eq!(text(&card, "text"), statement);
+    assert_eq!(text(&card["statements"][0], "text"), statement);
+    assert_eq!(card["statements"][0]["tables"], json!(["public.orders"]));
+    assert_eq!(card["statements"][0]["bounded"], json!(false));
+    assert_eq!(text(&card, "class"), "ddl");
+    assert_eq!(text(&card, "risk"), "high");
+    assert_eq!(text(&card, "principal"), "bot");
+    assert_eq!(text(&card, "database"), "shop");
+    assert_eq!(card["parameters"][0]["value"], json!("x\u{202E}y"));
+    assert_eq!(card["claimed"], json!({ "application_name": "psql" }));
+    assert_eq!(card["transaction"]["state"], json!("idle"));
+    assert_eq!(
+        card["impact"],
+        json!({ "tables": ["public.orders"], "estimated_rows": null })
+    );
+    assert_eq!(text(&card, "digest").len(), 64);
+    assert!(card["version"].is_u64() && Timestamp::parse(text(&card, "expires_at")).is_some());
+}
+
+#[tokio::test]
+async fn a_list_filters_and_comes_in_pages() {
+    let house = House::build().await;
+    let mut parked = Vec::new();
+    for number in 0..5 {
+        parked.push(house.park(&format!("DROP TABLE orders{number}")).await.0);
+    }
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut cursor = String::new();
+    loop {
+        let (status, page) = house
+            .get("carol", &format!("/api/v1/requests?limit=2{cursor}"))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let items = page["items"].as_array().expect("items");
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().map(|card| text(card, "id").to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    for (filter, count) in [
+        ("principal=bot", 5),
+        ("principal=other", 0),
+        ("class=ddl", 5),
+        ("class=read", 0),
+        ("database=shop", 5),
+        ("database=other", 0),
+        ("state=pending", 5),
+        ("state=approved,denied", 0),
+    ] {
+        let (_, page) = house.get("alice", &format!("/api/v1/requests?{filter}")).await;
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(count), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn pending_includes_what_nobody_waits_for_and_tells_it() {
+    let house = House::build().await;
+    let (parked, _) = house.park("DROP TABLE orders").await;
+    house
+        .desk
+        .detach(parked.request, countersign::desk::Detach::ClientLeft)
+        .await
+        .expect("detached");
+    for state in ["pending", "detached"] {
+        let (_, page) = house
+            .get("alice", &format!("/api/v1/requests?state={state}"))
+            .await;
+        assert_eq!(page["items"][0]["detached"], json!(true), "{state}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_with_a_next_step() {
+    let house = House::build().await;
+    let cases = [
+        (
+            "/api/v1/requests?principle=bot",
+            StatusCode::BAD_REQUEST,
+            "malformed",
+        ),
+        (
+            "/api/v1/requests?state=waiting",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/requests?class=drop",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/requests?limit=0",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/requests?limit=501",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/requests?limit=many",
+            StatusCode::BAD_REQUEST,
+            "malformed",
+        ),
+        (
+            "/api/v1/requests?cursor=nonsense",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        ("/api/v1/requests/7K3F9Q", StatusCode::NOT_FOUND, "not_found"),
+        ("/api/v1/requests/nonsense", StatusCode::NOT_FOUND, "not_found"),
+        (
+            "/api/v1/requests/7K3F9Q?wait=soon",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log?since=yesterday",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log?verdict=maybe",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log?session=abc",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log?order=random",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log?cursor=nonsense",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        ("/api/v1/log?verdikt=hold", StatusCode::BAD_REQUEST, "malformed"),
+        ("/api/v1/log/nonsense", StatusCode::NOT_FOUND, "not_found"),
+        ("/api/v1/log/0.999999", StatusCode::NOT_FOUND, "not_found"),
+        ("/api/v1/nothing", StatusCode::NOT_FOUND, "not_found"),
+    ];
+    for (path, expected, code) in cases {
+        let (status, problem) = house.get("dave", path).await;
+        assert_eq!(
+            (status, text(&problem, "code")),
+            (expected, code),
+            "{path}: {problem}"
+        );
+        assert_eq!(problem["status"], json!(expected.as_u16()));
+        assert!(text(&problem, "type").ends_with(code));
+        assert!(!text(&problem, "detail").is_empty() && !text(&problem, "next_step").is_empty());
+    }
+    let (status, problem) = house.call("dave", Method::PUT, "/api/v1/requests", None).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+    );
+}
+
+#[tokio::test]
+async fn an_approval_wakes_the_session_and_a_second_decision_learns_who_was_first() {
+    let house = House::build().await;
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    let (status, approved) = house.decide("alice", &id, approval(&card)).await;
+    assert_eq!(status, StatusCode::OK, "{approved}");
+    assert_eq!(text(&approved, "state"), "approved");
+    assert_eq!(approved["decisions"][0]["by"], json!("alice"));
+    assert_eq!(approved["decisions"][0]["channel"], json!("api"));
+    let woken = parked.woken.await.expect("woken");
+    assert_eq!(
+        woken,
+        Wake::Approved {
+            by: vec!["alice".to_owned()],
+            reason: "OPS-1".to_owned()
+        }
+    );
+    let denial = json!({ "decision": "deny", "reason": "too late" });
+    let (status, problem) = house.decide("bob", &id, denial).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::CONFLICT, "already_decided"),
+        "{problem}"
+    );
+    assert_eq!(problem["decided_by"], json!(["alice"]));
+    assert_eq!(text(&problem, "state"), "approved");
+}
+
+#[tokio::test]
+async fn a_denial_needs_a_reason_and_carries_it_to_the_agent() {
+    let house = House::build().await;
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    for body in [
+        json!({ "decision": "deny" }),
+        json!({ "decision": "deny", "reason": "  " }),
+    ] {
+        let (status, problem) = house.decide("bob", &id, body).await;
+        let expected = (StatusCode::UNPROCESSABLE_ENTITY, "reason_required");
+        assert_eq!((status, text(&problem, "code")), expected, "{problem}");
+    }
+    let (status, denied) = house
+        .decide(
+            "bob",
+            &id,
+            json!({ "decision": "deny", "reason": "billing reads it" }),
+        )
+        .await;
+    assert_eq!(
+        (status, text(&denied, "state")),
+        (StatusCode::OK, "denied"),
+        "{denied}"
+    );
+    let expected = Wake::Denied {
+        by: "bob".to_owned(),
+        reason: "billing reads it".to_owned(),
+    };
+    assert_eq!(parked.woken.await.expect("woken"), expected);
+}
+
+#[tokio::test]
+async fn an_approval_binds_to_what_was_shown() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    let other = "0".repeat(64);
+    let cases = [
+        (
+            json!({ "decision": "approve" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "digest_required",
+        ),
+        (
+            json!({ "decision": "approve", "digest": "abc" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            json!({ "decision": "approve", "digest": other }),
+            StatusCode::CONFLICT,
+            "stale",
+        ),
+        (
+            json!({ "decision": "approve", "digest": card["digest"], "version": 99 }),
+            StatusCode::CONFLICT,
+            "stale",
+        ),
+        (
+            json!({ "decision": "approve", "digest": card["digest"], "scope": "session" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            json!({ "decision": "maybe" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            json!({ "decision": "approve", "minutes": 10 }),
+            StatusCode::BAD_REQUEST,
+            "malformed",
+        ),
+        (json!({}), StatusCode::BAD_REQUEST, "malformed"),
+        (
+            json!({ "decision": "deny", "reason": "a\u{1b}[2J" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            json!({ "decision": "deny", "reason": "x".repeat(70_000) }),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+        ),
+    ];
+    for (body, expected, code) in cases {
+        let shown = body.to_string().chars().take(90).collect::<String>();
+        let (status, problem) = house.decide("alice", &id, body).await;
+        assert_eq!(
+            (status, text(&problem, "code")),
+            (expected, code),
+            "{shown}: {problem}"
+        );
+    }
+    let (_, card) = house.get("alice", &format!("/api/v1/requests/{id}")).await;
+    assert_eq!(text(&card, "state"), "pending");
+}
+
+#[tokio::test]
+async fn nobody_decides_on_their_own_work_over_the_api() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    for who in ["olivia", "rita", "frank"] {
+        for body in [approval(&card), json!({ "decision": "deny", "reason": "no" })] {
+            let (status, problem) = house.decide(who, &id, body).await;
+            assert_eq!(
+                (status, text(&problem, "code")),
+                (StatusCode::FORBIDDEN, "not_permitted"),
+                "{who}"
+            );
+        }
+    }
+    let (status, _) = house
+        .call("dave", Method::POST, "/api/v1/agents/bot/rotate", None)
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let (status, problem) = house.decide("dave", text(&card, "id"), approval(&card)).await;
+    assert_eq!(
+        status,
+        StatusCode::FORBIDDEN,
+        "an administrator who rotated has seen the secret: {problem}"
+    );
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_gives_the_same_answer() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let url = format!("{}/api/v1/requests/{}/decision", house.url, text(&card, "id"));
+    for (key, expected) in [("k1", 200), ("k1", 200), ("k2", 409)] {
+        let call = house
+            .http
+            .post(&url)
+            .bearer_auth(&house.tokens["alice"])
+            .json(&approval(&card));
+        let answer = call
+            .header("idempotency-key", key)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_poll_answers_at_the_decision_or_at_its_end() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    let (status, waited) = house
+        .get("alice", &format!("/api/v1/requests/{id}?wait=1s"))
+        .await;
+    assert_eq!((status, text(&waited, "state")), (StatusCode::OK, "pending"));
+    let path = format!("/api/v1/requests/{id}?wait=30s");
+    let waiting = house.get("alice", &path);
+    let deciding = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        house
+            .decide("bob", &id, json!({ "decision": "deny", "reason": "no" }))
+            .await
+    };
+    let started = std::time::Instant::now();
+    let ((_, waited), _) = tokio::join!(waiting, deciding);
+    assert_eq!(text(&waited, "state"), "denied");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Reads events until `wanted` data lines have come; gives ids and data.
+async fn read_events(response: reqwest::Response, wanted: usize) -> Vec<(String, Value)> {
+    let mut chunks = response.bytes_stream();
+    let mut text = String::new();
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while text.matches("data:").count() < wanted || !text.ends_with("\n\n") {
+        let chunk = tokio::time::timeout_at(end, chunks.next())
+            .await
+            .expect("an event in time");
+        text.push_str(std::str::from_utf8(&chunk.expect("open").expect("read")).expect("UTF-8"));
+    }
+    let field = |event: &str, name: &str| {
+        let line = event
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_default().to_owned()
+    };
+    let events = text.split("\n\n").filter(|event| event.contains("data:"));
+    events
+        .map(|event| {
+            (
+                field(event, "id"),
+                serde_json::from_str(&field(event, "data")).expect("JSON"),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn events_are_told_and_can_be_resumed() {
+    let house = House::build().await;
+    let url = format!("{}/api/v1/events", house.url);
+    let listen = |last: Option<String>| {
+        let call = house.http.get(&url).bearer_auth(&house.tokens["carol"]);
+        last.iter()
+            .fold(call, |call, last| call.header("last-event-id", last))
+            .send()
+    };
+    let response = listen(None).await.expect("a stream");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    house.decide("alice", &id, approval(&card)).await;
+    let told = read_events(response, 2).await;
+    assert_eq!(
+        (text(&told[0].1, "request"), text(&told[0].1, "state")),
+        (id.as_str(), "pending")
+    );
+    assert_eq!(text(&told[1].1, "state"), "approved");
+    let resumed = read_events(listen(Some(told[0].0.clone())).await.expect("a stream"), 1).await;
+    assert_eq!(resumed[0], told[1]);
+    let unknown = read_events(listen(Some("00000000-5".to_owned())).await.expect("a stream"), 1).await;
+    assert_eq!(
+        unknown[0].1,
+        json!({}),
+        "whoever missed too much is told to list again"
+    );
+}
+
+#[tokio::test]
+async fn the_log_is_found_by_its_terms_and_each_look_is_recorded() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    house.decide("alice", &id, approval(&card)).await;
+    for filter in [
+        "principal=bot",
+        "class=ddl",
+        "verdict=hold",
+        "table=orders",
+        "table=public.orders",
+    ] {
+        let (status, page) = house.get("carol", &format!("/api/v1/log?{filter}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let items = page["items"].as_array().expect("items");
+        let attempt = items.iter().find(|record| record["kind"] == "attempt");
+        let attempt = attempt.unwrap_or_else(|| panic!("no attempt for {filter}: {page}"));
+        assert_eq!(text(attempt, "text"), "DROP TABLE orders");
+        let (_, shown) = house
+            .get("carol", &format!("/api/v1/log/{}", text(attempt, "id")))
+            .await;
+        assert_eq!(&shown["text"], &attempt["text"]);
+    }
+    let (_, page) = house
+        .get(
+            "carol",
+            &format!("/api/v1/log?approver=alice&request={id}&since=1h"),
+        )
+        .await;
+    assert_eq!(page["items"][0]["decision"], json!("approve"), "{page}");
+    let (_, page) = house.get("carol", "/api/v1/log?limit=200").await;
+    let looks: Vec<&Value> = page["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter(|record| record["kind"] == "log_query")
+        .collect();
+    assert!(
+        looks.len() >= 11,
+        "five queries, five looks at one record, and the last query: {page}"
+    );
+    assert!(looks.iter().all(|look| look["by"] == "carol"));
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_can_be_followed() {
+    let house = House::build().await;
+    let call = house.http.get(format!("{}/api/v1/log/tail?class=ddl", house.url));
+    let response = call
+        .bearer_auth(&house.tokens["carol"])
+        .send()
+        .await
+        .expect("a stream");
+    let (_parked, _) = house.park("DROP TABLE orders").await;
+    let told = read_events(response, 1).await;
+    assert_eq!(text(&told[0].1, "text"), "DROP TABLE orders");
+}
+
+#[tokio::test]
+async fn people_are_added_and_sign_in_with_their_token() {
+    let mut house = House::build().await;
+    let (_, me) = house.get("dave", "/api/v1/me").await;
+    assert_eq!((text(&me, "name"), &me["roles"]), ("dave", &json!(["admin"])));
+    assert_eq!(me["scopes"], json!(["read", "decide", "log", "manage"]));
+    let eve = json!({ "name": "eve", "roles": ["auditor"], "groups": ["audit"] });
+    let (status, added) = house
+        .call("dave", Method::POST, "/api/v1/users", Some(eve.clone()))
+        .await;
+    assert_eq!(
+        (status, &added["groups"]),
+        (StatusCode::CREATED, &json!(["audit"])),
+        "{added}"
+    );
+    let (status, problem) = house.call("dave", Method::POST, "/api/v1/users", Some(eve)).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::CONFLICT, "conflict")
+    );
+    for (path, body, expected) in [
+        (
+            "/api/v1/users",
+            json!({ "name": "No Name", "roles": ["admin"] }),
+            422,
+        ),
+        ("/api/v1/users", json!({ "name": "x", "roles": ["king"] }), 422),
+        ("/api/v1/users", json!({ "name": "x", "roles": [] }), 422),
+        ("/api/v1/users", json!({ "name": "x" }), 400),
+        ("/api/v1/users/nobody/tokens", json!({}), 404),
+        ("/api/v1/users/eve/tokens", json!({ "scopes": ["all"] }), 422),
+        ("/api/v1/users/eve/tokens", json!({ "expires_in": "soon" }), 422),
+    ] {
+        let (status, problem) = house.call("dave", Method::POST, path, Some(body.clone())).await;
+        assert_eq!(status.as_u16(), expected, "{path} {body}: {problem}");
+    }
+    let body = json!({ "expires_in": "12h" });
+    let (status, made) = house
+        .call("dave", Method::POST, "/api/v1/users/eve/tokens", Some(body))
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    house.tokens.insert("eve", text(&made, "token").to_owned());
+    assert_eq!(house.get("eve", "/api/v1/log").await.0, StatusCode::OK);
+    let (_, people) = house.get("dave", "/api/v1/users").await;
+    assert!(
+        people["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .any(|person| person["name"] == "eve")
+    );
+}
+
+#[tokio::test]
+async fn agents_are_added_rotated_and_revoked_and_the_secret_is_shown_once() {
+    let house = House::build().await;
+    let body = json!({ "name": "bot-2", "owner": "olivia", "database_user": "app", "profile": "mcp", "databases": ["shop"] });
+    let (status, added) = house
+        .call("dave", Method::POST, "/api/v1/agents", Some(body.clone()))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{added}");
+    assert_eq!(
+        (text(&added, "profile"), &added["secret_seen_by"]),
+        ("mcp", &json!(["dave"]))
+    );
+    assert!(text(&added, "secret").len() > 20);
+    assert_eq!(
+        house
+            .call("dave", Method::POST, "/api/v1/agents", Some(body))
+            .await
+            .0,
+        StatusCode::CONFLICT
+    );
+    for (body, expected) in [
+        (
+            json!({ "name": "UPPER", "owner": "olivia", "database_user": "app" }),
+            422,
+        ),
+        (
+            json!({ "name": "x", "owner": "olivia", "database_user": "" }),
+            422,
+        ),
+        (
+            json!({ "name": "x", "owner": "olivia", "database_user": "app", "profile": "fast" }),
+            422,
+        ),
+        (json!({ "name": "x", "owner": "olivia" }), 400),
+    ] {
+        let (status, _) = house
+            .call("dave", Method::POST, "/api/v1/agents", Some(body.clone()))
+            .await;
+        assert_eq!(status.as_u16(), expected, "{body}");
+    }
+    let (_, rotated) = house
+        .call("dave", Method::POST, "/api/v1/agents/bot-2/rotate", None)
+        .await;
+    assert_ne!(rotated["secret"], added["secret"]);
+    let (_, list) = house.get("dave", "/api/v1/agents").await;
+    assert!(!list.to_string().contains(text(&rotated, "secret")));
+    let (status, revoked) = house
+        .call("dave", Method::DELETE, "/api/v1/agents/bot-2", None)
+        .await;
+    assert_eq!((status, &revoked["revoked"]), (StatusCode::OK, &json!(true)));
+    let (status, _) = house
+        .call("dave", Method::POST, "/api/v1/agents/bot-2/rotate", None)
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(
+        house
+            .call("dave", Method::DELETE, "/api/v1/agents/none", None)
+            .await
+            .0,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn health_and_metrics_tell_the_state_without_a_token() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    house.decide("alice", text(&card, "id"), approval(&card)).await;
+    let (status, ready) = house.get("", "/readyz").await;
+    assert_eq!(
+        (status, &ready["checks"]),
+        (StatusCode::OK, &json!({ "journal": "ok", "store": "ok" }))
+    );
+    let response = house
+        .http
+        .get(format!("{}/metrics", house.url))
+        .send()
+        .await
+        .expect("an answer");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "no-store"),
+        ("x-frame-options", "DENY"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        assert_eq!(response.headers()[name], value);
+    }
+    assert!(response.headers().get("access-control-allow-origin").is_none());
+    let metrics = response.text().await.expect("a body");
+    assert!(
+        metrics.contains("countersign_decisions_total{decision=\"approve\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("countersign_held 0") && !metrics.contains("orders"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn the_api_speaks_tls_when_it_has_a_certificate() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let pair = Certificate {
+        cert_file: folder.path().join("crt"),
+        key_file: folder.path().join("key"),
+    };
+    std::fs::write(&pair.cert_file, made.cert.pem()).expect("written");
+    std::fs::write(&pair.key_file, made.signing_key.serialize_pem()).expect("written");
+    let mut house = House::build_with(Some(pair)).await;
+    let trusted = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).expect("PEM");
+    house.http = reqwest::Client::builder()
+        .tls_certs_only([trusted])
+        .build()
+        .expect("a client");
+    assert_eq!(house.get("dave", "/api/v1/me").await.0, StatusCode::OK);
+    house.api.reload_certificate().expect("the same files");
+    let plain = reqwest::Client::new()
+        .get(house.url.replace("https", "http"))
+        .send()
+        .await;
+    assert!(plain.is_err() || plain.is_ok_and(|answer| !answer.status().is_success()));
+}
+
+#[tokio::test]
+async fn the_command_line_ends_with_the_code_that_its_help_promises() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE \u{202E}orders").await;
+    let (id, digest) = (text(&card, "id").to_owned(), text(&card, "digest").to_owned());
+    let (code, listed, _) = house.run("alice", &["pending"]).await;
+    assert_eq!(code, 0);
+    assert!(
+        listed.contains(&id) && listed.contains("⟦U+202E⟧") && !listed.contains('\u{202E}'),
+        "{listed}"
+    );
+    let (_, shown, _) = house.run("alice", &["show", &id]).await;
+    let order = [
+        "HIGH  DDL  main/shop  PENDING",
+        "DROP TABLE ⟦U+202E⟧orders",
+        "digest",
+        "parameters",
+        "impact",
+        "who",
+    ];
+    let places: Vec<Option<usize>> = order.iter().map(|part| shown.find(part)).collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{places:?} in {shown}"
+    );
+    let (_, json, _) = house.run("alice", &["show", &id, "--json"]).await;
+    assert_eq!(
+        text(&serde_json::from_str(&json).expect("JSON"), "digest"),
+        digest
+    );
+    let lower = id.to_lowercase();
+    for (who, arguments, expected) in [
+        ("", vec!["pending"], 4),
+        ("alice", vec!["show", "7K3F9Q"], 1),
+        ("alice", vec!["show", "nonsense"], 2),
+        ("alice", vec!["approve", &id], 2),
+        ("alice", vec!["deny", &id], 2),
+        ("carol", vec!["approve", &id, "--digest", &digest], 5),
+        ("olivia", vec!["approve", &id, "--digest", &digest], 5),
+        ("alice", vec!["wait", &id, "--timeout", "0"], 12),
+        (
+            "alice",
+            vec!["approve", &lower, "--digest", &digest, "--reason", "OPS-1"],
+            0,
+        ),
+        ("bob", vec!["approve", &id, "--digest", &digest], 6),
+        ("alice", vec!["wait", &id], 0),
+        ("alice", vec!["log", "query"], 5),
+        ("carol", vec!["log", "query", "--class", "ddl"], 0),
+        ("carol", vec!["user", "list"], 5),
+        ("dave", vec!["agent", "list", "--json"], 0),
+        ("dave", vec!["version"], 0),
+    ] {
+        let (code, _, messages) = house.run(who, &arguments).await;
+        assert_eq!(code, expected, "{arguments:?}: {messages}");
+        assert!(
+            code == 0 || code == 12 || messages.contains("error: "),
+            "{arguments:?}: {messages}"
+        );
+    }
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id");
+    assert_eq!(house.run("bob", &["deny", id, "--reason", "no"]).await.0, 0);
+    assert_eq!(house.run("bob", &["wait", id]).await.0, 10);
+}
+
+#[tokio::test]
+async fn without_a_terminal_approve_says_how_to_name_the_digest() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let (code, _, messages) = house.run("alice", &["approve", text(&card, "id")]).await;
+    assert_eq!(code, 2);
+    assert!(
+        messages.contains("hint: ") && messages.contains("--digest"),
+        "{messages}"
+    );
+}
+
+#[tokio::test]
+async fn people_and_agents_of_a_running_desk_are_managed_beside_it_without_a_token() {
+    let mut house = House::build().await;
+    let folder = house.folder.path().to_str().expect("UTF-8").to_owned();
+    let (code, _, messages) = house
+        .run(
+            "",
+            &["user", "add", "erin", "--role", "approver", "--data-dir", &folder],
+        )
+        .await;
+    assert_eq!(code, 0, "{messages}");
+    let (code, token, _) = house
+        .run("", &["user", "token", "erin", "--data-dir", &folder])
+        .await;
+    assert_eq!(code, 0);
+    house.tokens.insert("erin", token.trim().to_owned());
+    assert_eq!(
+        house.get("erin", "/api/v1/requests").await.0,
+        StatusCode::OK,
+        "it takes effect at once"
+    );
+    let add = [
+        "agent",
+        "add",
+        "bot-3",
+        "--owner",
+        "olivia",
+        "--database-user",
+        "app",
+        "--as",
+        "erin",
+        "--json",
+    ];
+    let (code, added, messages) = house
+        .run("", &[&add[..], &["--data-dir", &folder]].concat())
+        .await;
+    assert_eq!(code, 0, "{messages}");
+    let added: Value = serde_json::from_str(&added).expect("JSON");
+    assert_eq!(added["secret_seen_by"], json!(["erin"]));
+    let (code, _, _) = house
+        .run("", &["agent", "revoke", "bot", "--data-dir", &folder])
+        .await;
+    assert_eq!(code, 0);
+    assert!(
+        house.desk.ask(house.ask(b"DROP TABLE orders")).await.is_err(),
+        "a revoked agent asks no more"
+    );
+}
