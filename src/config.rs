@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
 pub use crate::api::Certificate;
-use crate::{api, desk, journal, telemetry};
+pub use crate::proxy::{AuditMode, ListenTls, UpstreamTls};
+use crate::{api, desk, journal, proxy, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
 pub const FILES_DEFAULT: [&str; 2] = ["countersign.toml", "/etc/countersign/countersign.toml"];
@@ -45,31 +46,15 @@ pub struct Listen {
     pub tls: ListenTls,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenTls {
-    Off,
-    Offered(Certificate),
-    Required(Certificate),
-}
-
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: String,
     pub host: String,
     pub port: u16,
     pub tls: UpstreamTls,
-    pub ca_file: Option<PathBuf>,
     /// Empty: every database of the server.
     pub databases: Vec<String>,
     pub users: Vec<UpstreamUser>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamTls {
-    Disable,
-    Require,
-    VerifyCa,
-    VerifyFull,
 }
 
 #[derive(Clone, Debug)]
@@ -105,15 +90,6 @@ pub struct Limits {
     pub expires: Duration,
     pub grant: Duration,
     pub session_buffer_bytes: usize,
-}
-
-/// What a read waits for before its result is released (DESIGN section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditMode {
-    /// Its record is written.
-    Ordered,
-    /// Its record is on disk.
-    Durable,
 }
 
 /// Why the settings cannot be used.
@@ -214,6 +190,43 @@ impl Config {
         config
     }
 
+    /// Reads the files of the secrets.
+    pub fn proxy(&self) -> Result<proxy::Settings, ConfigError> {
+        let user = |user: &UpstreamUser| {
+            Ok(proxy::UpstreamUser {
+                name: user.name.clone(),
+                password: user.password.read()?,
+            })
+        };
+        Ok(proxy::Settings {
+            listen: self.listen.address,
+            tls: self.listen.tls.clone(),
+            upstream: proxy::UpstreamSettings {
+                name: self.upstream.name.clone(),
+                host: self.upstream.host.clone(),
+                port: self.upstream.port,
+                tls: self.upstream.tls.clone(),
+                users: self
+                    .upstream
+                    .users
+                    .iter()
+                    .map(user)
+                    .collect::<Result<_, ConfigError>>()?,
+            },
+            limits: proxy::Limits {
+                connections_max: self.limits.connections,
+                login: self.limits.login,
+                wait: self.limits.wait,
+                wait_mcp: self.limits.wait_mcp,
+                wait_transaction: self.limits.wait_transaction,
+                expires: self.limits.expires,
+                session_buffer_bytes: self.limits.session_buffer_bytes,
+            },
+            audit: self.audit,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+
     pub fn desk(&self) -> desk::Settings {
         desk::Settings {
             held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
@@ -244,14 +257,16 @@ impl Config {
                 self.listen.address
             ));
         }
-        let keys = [self.listen.tls.certificate(), self.api.certificate.as_ref()];
+        let listen_key = match &self.listen.tls {
+            ListenTls::Off => None,
+            ListenTls::Offered { key_file, .. } | ListenTls::Required { key_file, .. } => Some(key_file),
+        };
+        let keys = [
+            listen_key,
+            self.api.certificate.as_ref().map(|pair| &pair.key_file),
+        ];
         let passwords = self.upstream.users.iter().filter_map(|user| user.password.file());
-        for file in keys
-            .into_iter()
-            .flatten()
-            .map(|pair| pair.key_file.as_path())
-            .chain(passwords)
-        {
+        for file in keys.into_iter().flatten().map(PathBuf::as_path).chain(passwords) {
             if is_readable_by_others(file) {
                 warnings.push(format!(
                     "`{}` holds a secret and every user of this machine can read it; run: chmod o= '{}'",
@@ -261,15 +276,6 @@ impl Config {
             }
         }
         warnings
-    }
-}
-
-impl ListenTls {
-    pub fn certificate(&self) -> Option<&Certificate> {
-        match self {
-            Self::Off => None,
-            Self::Offered(pair) | Self::Required(pair) => Some(pair),
-        }
     }
 }
 
@@ -384,14 +390,20 @@ fn read_listen(reader: &mut Reader) -> Listen {
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Offered(pair),
+        ) => ListenTls::Offered {
+            cert_file: pair.cert_file,
+            key_file: pair.key_file,
+        },
         (
             Some(Found {
                 value: TlsWord::Required,
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Required(pair),
+        ) => ListenTls::Required {
+            cert_file: pair.cert_file,
+            key_file: pair.key_file,
+        },
         (
             Some(Found {
                 value: TlsWord::Off,
@@ -432,53 +444,62 @@ fn read_api(reader: &mut Reader) -> api::Settings {
     api::Settings { address, certificate }
 }
 
-fn read_upstream(reader: &mut Reader) -> Upstream {
+#[derive(Clone, Copy)]
+enum UpstreamTlsWord {
+    Disable,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+fn read_upstream_tls(reader: &mut Reader) -> UpstreamTls {
+    use UpstreamTlsWord as Word;
     let words = [
-        ("disable", UpstreamTls::Disable),
-        ("require", UpstreamTls::Require),
-        ("verify-ca", UpstreamTls::VerifyCa),
-        ("verify-full", UpstreamTls::VerifyFull),
+        ("disable", Word::Disable),
+        ("require", Word::Require),
+        ("verify-ca", Word::VerifyCa),
+        ("verify-full", Word::VerifyFull),
     ];
-    let tls = reader.choice("upstream.tls", &words);
+    let word = reader.choice("upstream.tls", &words);
     let ca_file = reader.path("upstream.ca_file");
-    match (&tls, &ca_file) {
-        (
-            Some(Found {
-                value: UpstreamTls::VerifyCa,
-                place,
-            }),
-            None,
-        ) => {
-            let message = "`tls = \"verify-ca\"` needs an authority to verify against";
-            reader.complain(
-                place,
-                message,
-                "name its certificate in `ca_file`, or write `verify-full`",
-            );
-        }
-        (
-            Some(Found {
-                value: UpstreamTls::Disable | UpstreamTls::Require,
-                ..
-            })
-            | None,
-            Some(ca),
-        ) => {
+    let place = word.as_ref().map_or(Place::Default, |found| found.place.clone());
+    let path = |found: Option<Found<PathBuf>>| found.map(|found| found.value);
+    match (value_or(word, || Word::Disable), ca_file) {
+        (Word::Disable | Word::Require, Some(ca)) => {
             let message = "`ca_file` is given, but `tls` verifies nothing";
             reader.complain(
                 &ca.place,
                 message,
                 "write `tls = \"verify-full\"` or `\"verify-ca\"`",
             );
+            UpstreamTls::Disable
         }
-        (Some(_) | None, Some(_) | None) => {}
+        (Word::Disable, None) => UpstreamTls::Disable,
+        (Word::Require, None) => UpstreamTls::Require,
+        (Word::VerifyCa, None) => {
+            let message = "`tls = \"verify-ca\"` needs an authority to verify against";
+            reader.complain(
+                &place,
+                message,
+                "name its certificate in `ca_file`, or write `verify-full`",
+            );
+            UpstreamTls::VerifyCa { ca_file: None }
+        }
+        (Word::VerifyCa, ca_file) => UpstreamTls::VerifyCa {
+            ca_file: path(ca_file),
+        },
+        (Word::VerifyFull, ca_file) => UpstreamTls::VerifyFull {
+            ca_file: path(ca_file),
+        },
     }
+}
+
+fn read_upstream(reader: &mut Reader) -> Upstream {
     Upstream {
         name: value_or(reader.text("upstream.name"), || "main".to_owned()),
         host: value_or(reader.text("upstream.host"), || "127.0.0.1".to_owned()),
         port: value_or(reader.integer("upstream.port", 1..=65535), || 5432) as u16,
-        tls: value_or(tls, || UpstreamTls::Disable),
-        ca_file: ca_file.map(|found| found.value),
+        tls: read_upstream_tls(reader),
         databases: value_or(reader.list("upstream.databases"), Vec::new),
         users: read_upstream_users(reader),
     }

@@ -68,7 +68,7 @@ pub struct Metrics {
     pub statements: Family<StatementLabels, Counter>,
     /// Statements refused without a person, by reason (`rule`, `unreadable`, `limit`, `log`, `stopping`).
     pub refused: Family<RefusalLabels, Counter>,
-    /// Requests that wait for a person now, detached ones included.
+    /// Clients that wait for a person now.
     pub held: Gauge,
     /// From hold to decision.
     pub wait_seconds: Histogram,
@@ -111,7 +111,7 @@ impl Metrics {
             "Statements refused without a person, by reason",
             refused.clone(),
         );
-        registry.register("held", "Requests that wait for a person now", held.clone());
+        registry.register("held", "Clients that wait for a person now", held.clone());
         registry.register_with_unit(
             "wait",
             "From hold to decision",

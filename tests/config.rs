@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use countersign::config::reader::Override;
-use countersign::config::{AuditMode, Config, ConfigError, ListenTls, RulesFile, Secret};
+use countersign::config::{AuditMode, Config, ConfigError, ListenTls, RulesFile, Secret, UpstreamTls};
 
 fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let variables = variables
@@ -83,8 +83,12 @@ fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
         .collect();
     let all = all.replace("tls = \"disable\"", "tls = \"verify-full\"");
     let config = parse(&all, &[]).expect("the commented keys are known too");
-    assert!(matches!(config.listen.tls, ListenTls::Required(_)));
-    assert!(config.api.certificate.is_some() && config.upstream.ca_file.is_some());
+    assert!(matches!(config.listen.tls, ListenTls::Required { .. }));
+    assert!(config.api.certificate.is_some());
+    assert!(matches!(
+        config.upstream.tls,
+        UpstreamTls::VerifyFull { ca_file: Some(_) }
+    ));
 }
 
 #[test]

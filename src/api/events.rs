@@ -156,7 +156,6 @@ impl Waits {
             self.0.remove(&event.request);
             metrics.count_decision(decision, event.at.since(since));
         }
-        metrics.held.set(i64::try_from(self.0.len()).unwrap_or(i64::MAX));
     }
 }
 

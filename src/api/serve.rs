@@ -195,7 +195,7 @@ async fn no_method(request: Request) -> Problem {
     )
 }
 
-fn server_config(pair: &Certificate) -> Result<rustls::ServerConfig, ApiError> {
+pub fn server_config(pair: &Certificate) -> Result<rustls::ServerConfig, ApiError> {
     let wrong = |why: String| ApiError::Certificate {
         pair: pair.clone(),
         why,

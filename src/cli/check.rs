@@ -1,29 +1,45 @@
 //! `check`: everything that `serve` would read, read once without starting anything.
+//! Never writes. Read `serve.rs` for what is done with it.
 
 use clap::Args;
 
-use super::SettingsArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use super::{SettingsArgs, serve};
+use crate::config::RulesFile;
+use crate::config::reader::Override;
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Check these rules instead of those that the settings name: default, strict, observe or a file
+    #[arg(long, value_name = "FILE")]
+    rules: Option<String>,
 }
 
 pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
-    let config = args.settings.load(Vec::new())?;
+    let rules = args
+        .rules
+        .clone()
+        .map(|rules| Override::from_flag("--rules", "rules.file", rules));
+    let config = args.settings.load(rules.into_iter().collect())?;
     config
         .warnings
         .iter()
         .for_each(|warning| eprintln!("warning: {warning}"));
-    for user in &config.upstream.users {
-        user.password.read()?;
+    let rules = serve::open_rules(&config.rules)?;
+    config.proxy()?;
+    if let Some(pair) = &config.api.certificate {
+        crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;
     }
-    output.either(
-        &serde_json::json!({ "ok": true, "warnings": config.warnings }),
-        || "settings are right".to_owned(),
-    );
+    let file = match &config.rules {
+        RulesFile::Shipped(name) => name.clone(),
+        RulesFile::File(path) => path.display().to_string(),
+    };
+    let found = serde_json::json!({ "ok": true, "rules": file, "rule_count": rules.len(), "warnings": config.warnings });
+    output.either(&found, || {
+        format!("settings and rules are right: {} rules in `{file}`", rules.len())
+    });
     Ok(Exit::Done)
 }

@@ -14,6 +14,7 @@ mod output;
 mod people;
 pub mod render;
 mod requests;
+pub mod serve;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the proxy and its API until SIGTERM; SIGHUP reloads rules and certificates
+    Serve(Box<serve::ServeArgs>),
     /// Say what the proxy would decide of statements, offline
     Judge(judge::JudgeArgs),
     /// Check the settings file and the rules, and say what is wrong where
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
     let line = CommandLine::parse();
     let output = if line.json { Output::Json } else { Output::Text };
     let done = match line.command {
+        Command::Serve(args) => block_on(serve::run(*args, output)),
         Command::Check(args) => check::run(&args, output),
         Command::Judge(args) => return judge::run(args),
         Command::Pending(args) => block_on(requests::pending(args, output)),

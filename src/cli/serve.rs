@@ -1,0 +1,268 @@
+//! Builds every room once and joins them; the only place that knows all. Never holds logic of a room.
+//! Read `proxy/mod.rs` and `api/mod.rs` for the two listeners.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::SettingsArgs;
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use crate::api::{self, Api, Rooms};
+use crate::config::reader::Override;
+use crate::config::{Config, RulesFile};
+use crate::desk::{Desk, DeskError};
+use crate::journal::{Journal, JournalError};
+use crate::policy::RuleSet;
+use crate::proxy::{self, ProxyHandle};
+use crate::store::sqlite::Store;
+use crate::telemetry::{self, Metrics};
+
+/// How long running API calls have at a stop.
+const API_GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Where agents connect
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where people decide
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api_listen: Option<String>,
+    /// default, strict, observe or a file
+    #[arg(long, value_name = "FILE")]
+    rules: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// A proxy with its API, running in this process.
+pub struct Running {
+    pub proxy_address: SocketAddr,
+    pub api_address: SocketAddr,
+    pub desk: Desk,
+    rules: Arc<ArcSwap<RuleSet>>,
+    rules_file: RulesFile,
+    api: Api,
+    proxy: ProxyHandle,
+}
+
+/// Starts everything on the current runtime, which becomes the control thread's.
+pub async fn start(config: Config) -> Result<Running, CliError> {
+    telemetry::start(&config.log);
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    warn!(
+        "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
+    );
+    if config.upstream.users.is_empty() {
+        return Err(CliError::error(
+            "the settings name no database user",
+            "add [[upstream.users]] with `name` and `password_file`",
+        ));
+    }
+    let rules = open_rules(&config.rules)?;
+    let proxy_settings = config.proxy()?;
+    make_private(&config.data_dir)?;
+    let journal = Journal::open(config.journal()).map_err(journal_error)?;
+    let store =
+        Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
+    let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
+    let joined = join(config, proxy_settings, desk.clone(), journal, rules).await;
+    if joined.is_err() {
+        desk.stop().await;
+    }
+    joined
+}
+
+async fn join(
+    config: Config,
+    proxy_settings: proxy::Settings,
+    desk: Desk,
+    journal: Journal,
+    rules: RuleSet,
+) -> Result<Running, CliError> {
+    record_rules(&desk, &rules, "serve").await?;
+    let rules = Arc::new(ArcSwap::from_pointee(rules));
+    let metrics = Metrics::new();
+    let upstream = (config.upstream.host.clone(), config.upstream.port);
+    let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), Some(upstream));
+    let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
+    let proxy = proxy::start(
+        proxy_settings,
+        desk.clone(),
+        journal,
+        Arc::clone(&rules),
+        Arc::new(metrics),
+    )
+    .await;
+    let proxy = match proxy {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            api.stop(Duration::ZERO);
+            return Err(CliError::error(&error, error.next_step()));
+        }
+    };
+    let (proxy_address, api_address) = (proxy.local_addr, api.local_addr);
+    info!(%proxy_address, %api_address, "ready: agents connect to {proxy_address}, people to {api_address}");
+    Ok(Running {
+        proxy_address,
+        api_address,
+        desk,
+        rules,
+        rules_file: config.rules,
+        api,
+        proxy,
+    })
+}
+
+impl Running {
+    /// Reads rules and certificates again. What is broken changes nothing, and is said in the log.
+    pub async fn reload(&self, by: &str) {
+        match self.reload_rules(by).await {
+            Ok(file) => info!("rules `{file}` are in force"),
+            Err(error) => {
+                error!(
+                    next_step = error.next_step,
+                    "the old rules stay in force: {error}"
+                );
+                let file = self.rules.load().file.clone();
+                let rejected = self
+                    .desk
+                    .record_rules_rejected(file, error.to_string(), by.to_owned())
+                    .await;
+                if let Err(error) = rejected {
+                    error!(%error, "the rejected rules are not in the log");
+                }
+            }
+        }
+        if let Err(error) = self.api.reload_certificate() {
+            error!(
+                next_step = error.next_step(),
+                "the API keeps its old certificate: {error}"
+            );
+        }
+    }
+
+    async fn reload_rules(&self, by: &str) -> Result<String, CliError> {
+        let rules = open_rules(&self.rules_file)?;
+        let file = rules.file.clone();
+        // Recorded first: rules that the log does not know must not be in force.
+        record_rules(&self.desk, &rules, by).await?;
+        self.rules.store(Arc::new(rules));
+        Ok(file)
+    }
+
+    /// Sessions are told that the proxy stops, what waits is detached, the log is written to its end.
+    pub async fn stop(self) {
+        info!("stopping");
+        self.proxy.shutdown().await;
+        self.desk.stop().await;
+        self.api.stop(API_GRACE);
+    }
+}
+
+pub fn open_rules(file: &RulesFile) -> Result<RuleSet, CliError> {
+    let rules = match file {
+        RulesFile::Shipped(name) => RuleSet::open(name),
+        RulesFile::File(path) => RuleSet::load(path),
+    };
+    rules.map_err(|error| CliError::error(&error, error.next_step.clone()))
+}
+
+async fn record_rules(desk: &Desk, rules: &RuleSet, by: &str) -> Result<(), CliError> {
+    let recorded = desk
+        .record_rules_change(rules.file.clone(), rules.generation, by.to_owned())
+        .await;
+    recorded.map_err(desk_error)
+}
+
+/// A folder that only this user may look into: it holds what agents sent.
+fn make_private(folder: &Path) -> Result<(), CliError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            CliError::error(
+                format!("cannot make `{}`: {error}", folder.display()),
+                "name a folder of yours with --data-dir, or make it and give it to this user",
+            )
+        })
+}
+
+fn journal_error(error: JournalError) -> CliError {
+    CliError::error(&error, error.next_step())
+}
+
+fn desk_error(error: DeskError) -> CliError {
+    let next_step = match error {
+        DeskError::AlreadyServed => "stop the other `countersign serve`, or give this one another data_dir",
+        DeskError::LogUnavailable | DeskError::StoreUnavailable => {
+            "look at the disk and the owner of data_dir"
+        }
+        DeskError::NotFound | DeskError::BadCursor | DeskError::Stopping => "start it again",
+    };
+    CliError::error(&error, next_step)
+}
+
+/// `serve`: runs until SIGTERM or SIGINT; SIGHUP reloads.
+pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
+    let mut signals = Signals::listen()?;
+    let config = args.settings.load(flags(&args))?;
+    let running = start(config).await?;
+    output.either(&addresses(&running), String::new);
+    loop {
+        tokio::select! {
+            _ = signals.reload.recv() => running.reload("SIGHUP").await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    running.stop().await;
+    Ok(Exit::Done)
+}
+
+fn flags(args: &ServeArgs) -> Vec<Override> {
+    let flags = [
+        ("--listen", "listen.address", &args.listen),
+        ("--api-listen", "api.address", &args.api_listen),
+        ("--rules", "rules.file", &args.rules),
+        ("--log-level", "log.level", &args.log_level),
+    ];
+    let given = |(flag, path, value): (&str, &str, &Option<String>)| {
+        value.clone().map(|value| Override::from_flag(flag, path, value))
+    };
+    flags.into_iter().filter_map(given).collect()
+}
+
+fn addresses(running: &Running) -> serde_json::Value {
+    serde_json::json!({ "listen": running.proxy_address, "api": running.api_address })
+}
+
+/// Taken before anything is started, so that no signal finds a half-built proxy without an ear.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let take = |kind| signal(kind).map_err(|error| CliError::error(error, "free some file descriptors"));
+        Ok(Self {
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+            reload: take(SignalKind::hangup())?,
+        })
+    }
+}
