@@ -62,7 +62,7 @@ packages_for_tests() {
     has_venv || echo python3-venv
     has_node || echo nodejs
     have npm || echo npm
-    have java || echo default-jre-headless
+    have javac || echo default-jdk-headless
     [[ -e $jdbc_jar ]] || echo libpostgresql-jdbc-java
 }
 
