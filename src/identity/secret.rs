@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -79,6 +80,31 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()
+}
+
+/// What the proxy keeps of an agent's secret to check log-ins of MySQL clients. Enough to check a scramble, not to make
+/// one; the secret is 256 random bits, so nobody guesses it from these.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MysqlVerifiers {
+    /// `caching_sha2_password`, fast path: SHA-256(SHA-256(secret)).
+    pub caching_sha2: [u8; 32],
+    /// `mysql_native_password`: SHA-1(SHA-1(secret)).
+    pub native: [u8; 20],
+}
+
+impl MysqlVerifiers {
+    pub fn make(password: &str) -> Self {
+        Self {
+            caching_sha2: Sha256::digest(Sha256::digest(password)).into(),
+            native: Sha1::digest(Sha1::digest(password)).into(),
+        }
+    }
+}
+
+impl fmt::Debug for MysqlVerifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MysqlVerifiers(…)")
+    }
 }
 
 /// A secret in plain text, shown once to the person who asked for it. Wiped from memory when dropped.
@@ -162,6 +188,18 @@ mod tests {
         assert_eq!(verifier.to_string(), text);
         assert_eq!(ScramVerifier::parse(text), Some(verifier));
         assert_eq!(ScramVerifier::parse("SCRAM-SHA-256$0:AA==$AA==:AA=="), None);
+    }
+
+    /// `SELECT PASSWORD('password')` of MariaDB gives `*` and these digits.
+    #[test]
+    fn a_native_verifier_is_what_the_server_keeps() {
+        let verifiers = MysqlVerifiers::make("password");
+        let hex: String = verifiers
+            .native
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        assert_eq!(hex, "2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
 use crate::identity::directory::{Agent, NewAgent, NewPerson, NewToken, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName};
-use crate::identity::secret::{ScramVerifier, Secret, TokenHash};
+use crate::identity::secret::{MysqlVerifiers, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::sqlite::{Store, StoreError};
@@ -47,7 +49,10 @@ pub struct TokenInfo {
     pub revoked: bool,
 }
 
+/// The names under which verifiers are kept, one for each way to log in.
 const SCRAM: &str = "scram-sha-256";
+const CACHING_SHA2: &str = "caching_sha2_password";
+const NATIVE: &str = "mysql_native_password";
 
 impl Store {
     pub fn person_add(
@@ -241,7 +246,7 @@ impl Store {
             revoked: false,
         };
         let added = self.write(|transaction| {
-            let added = insert_agent(transaction, &agent)?;
+            let added = insert_agent(transaction, &agent, &secret)?;
             if added {
                 note(transaction, "agent_added", agent.name.as_str(), by, now)?;
             }
@@ -289,7 +294,7 @@ impl Store {
             let values = params![
                 name.as_str(),
                 names(&agent.has_seen_secret)?,
-                verifiers(&verifier)?
+                verifiers(&verifier, &secret)?
             ];
             transaction.execute(text, values)?;
             note(transaction, "agent_rotated", name.as_str(), by, now)?;
@@ -321,7 +326,7 @@ impl Store {
     }
 }
 
-fn insert_agent(transaction: &Connection, agent: &Agent) -> Result<bool, StoreError> {
+fn insert_agent(transaction: &Connection, agent: &Agent, secret: &Secret) -> Result<bool, StoreError> {
     let text = "INSERT INTO agents (name, owner, has_seen_secret, acts_for, verifiers, databases, database_user, profile,
                   labels, created_at, expires_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING";
@@ -330,7 +335,7 @@ fn insert_agent(transaction: &Connection, agent: &Agent) -> Result<bool, StoreEr
         agent.owner.as_str(),
         names(&agent.has_seen_secret)?,
         agent.acts_for.as_ref().map(PersonName::as_str),
-        verifiers(&agent.verifier)?,
+        verifiers(&agent.verifier, secret)?,
         json(&agent.databases)?,
         agent.database_user,
         card::profile_word(agent.profile),
@@ -409,8 +414,14 @@ fn note(
     queue(transaction, &[note], now)
 }
 
-fn verifiers(scram: &ScramVerifier) -> Result<String, StoreError> {
-    json(&BTreeMap::from([(SCRAM, scram.to_string())]))
+/// All are made while the secret is at hand: later it is not.
+fn verifiers(scram: &ScramVerifier, secret: &Secret) -> Result<String, StoreError> {
+    let mysql = MysqlVerifiers::make(secret.reveal());
+    json(&BTreeMap::from([
+        (SCRAM, scram.to_string()),
+        (CACHING_SHA2, STANDARD.encode(mysql.caching_sha2)),
+        (NATIVE, STANDARD.encode(mysql.native)),
+    ]))
 }
 
 fn names(people: &BTreeSet<PersonName>) -> Result<String, StoreError> {
