@@ -5,6 +5,7 @@
 //! not on disk, would be a run without a record if the machine stopped there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -33,6 +34,8 @@ use crate::store::{Expected, NewDecision, Note, Outcome, Query, Saved};
 /// Ids drawn before a full store is assumed: at a million requests each draw is free with 999 of 1000.
 const ID_DRAWS_MAX: usize = 16;
 
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 500;
 
@@ -53,6 +56,7 @@ pub struct Core {
     agents: Vec<Agent>,
     ended: BTreeSet<PrincipalName>,
     data_version: Option<i64>,
+    complained_at: Option<Duration>,
     is_stopping: bool,
     random: StdRng,
     events: broadcast::Sender<DeskEvent>,
@@ -118,6 +122,7 @@ impl Core {
             agents: Vec::new(),
             ended: BTreeSet::new(),
             data_version: None,
+            complained_at: None,
             is_stopping: false,
             random: StdRng::from_seed(seed),
             events,
@@ -371,15 +376,21 @@ impl Core {
         }
         for request in self.deadlines.over(now) {
             if let Err(error) = self.end_overdue(request, now) {
-                warn!(request.id = %request, "deadline of request {request} not kept yet: {error}");
+                if self.may_complain(now) {
+                    warn!(request.id = %request, "deadline of request {request} not kept yet: {error}");
+                }
                 break;
             }
         }
-        if let Err(error) = self.follow_agents(now) {
+        if let Err(error) = self.follow_agents(now)
+            && self.may_complain(now)
+        {
             warn!("changes of agents not read yet: {error}");
         }
         self.tell(now);
-        if let Err(error) = self.clerk.tidy(&mut self.store) {
+        if let Err(error) = self.clerk.tidy(&mut self.store)
+            && self.may_complain(now)
+        {
             warn!("store not tidied yet: {error}");
         }
     }
@@ -492,6 +503,7 @@ impl Core {
             names: ask.names.clone(),
             rules: ask.rules,
             rule: ask.verdict.rule.to_string(),
+            rule_line: ask.verdict.line,
             risk: ask.verdict.risk,
             reasons: ask.verdict.reasons.clone(),
             approvers: ask.verdict.approvers.clone(),
@@ -1111,9 +1123,22 @@ impl Core {
 
     /// Like `log_is_ready`, where a failure only delays what is told.
     fn tell(&mut self, now: Moment) {
-        if let Err(error) = self.clerk_carries_over(now) {
+        if let Err(error) = self.clerk_carries_over(now)
+            && self.may_complain(now)
+        {
             warn!("log not written yet: {error}");
         }
+    }
+
+    /// A fault that lasts is told now and then, not at every tick.
+    fn may_complain(&mut self, now: Moment) -> bool {
+        let may = self
+            .complained_at
+            .is_none_or(|at| now.boot >= at + COMPLAIN_EVERY);
+        if may {
+            self.complained_at = Some(now.boot);
+        }
+        may
     }
 
     fn clerk_carries_over(&mut self, now: Moment) -> Result<(), NotRecorded> {
@@ -1153,7 +1178,10 @@ impl Core {
                 Owed::Finish(outcome) => self.finish_now(request, outcome.clone(), now).map(|_| ()),
             };
             if let Err(error) = paid {
-                self.owe(request, owed, &error);
+                if self.may_complain(now) {
+                    warn!(request.id = %request, "request {request} not moved yet: {error}");
+                }
+                self.owed.insert(request, owed);
                 // A store that is locked costs a wait each time: the others wait for the next tick.
                 is_refused = true;
             }

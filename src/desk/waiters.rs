@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use crate::desk::Wake;
 use crate::hold::RequestId;
 
-/// How long a woken session may take to start its approved run before it counts as gone.
-const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long a woken session may take to start its approved run before it counts as gone: what it sent before may still
+/// run. Sessions say when they leave; this is for those that could not.
+const START_WITHIN: Duration = Duration::from_secs(900);
 
 /// Who sleeps on what.
 #[derive(Debug, Default)]

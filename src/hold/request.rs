@@ -208,6 +208,8 @@ pub struct HeldRequest {
     pub rules: [u8; 32],
     /// Name of the rule that held it.
     pub rule: String,
+    /// Line of that rule in its file; 0 if no rule matched.
+    pub rule_line: u32,
     pub risk: Risk,
     pub reasons: Vec<String>,
     /// Groups whose members may decide; empty: every approver.

@@ -171,6 +171,7 @@ pub(super) struct Card {
     names: String,
     rules: String,
     rule: String,
+    rule_line: u32,
     risk: Risk,
     reasons: Vec<String>,
     approvers: Vec<String>,
@@ -238,6 +239,7 @@ impl Card {
             names: held.names.clone(),
             rules: Digest::from_bytes(held.rules).to_string(),
             rule: held.rule.clone(),
+            rule_line: held.rule_line,
             risk: held.risk,
             reasons: held.reasons.clone(),
             approvers: held.approvers.clone(),
@@ -297,6 +299,7 @@ impl Card {
                 .ok_or_else(|| StoreError::damaged("a rules generation"))?
                 .as_bytes(),
             rule: self.rule,
+            rule_line: self.rule_line,
             risk: self.risk,
             reasons: self.reasons,
             approvers: self.approvers,

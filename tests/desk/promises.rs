@@ -421,7 +421,7 @@ fn a_session_that_vanishes_without_a_word_has_left() {
     let (_, parked) = world.park("bot-a", 2);
     let request = parked.request;
     world.approve(request, "dora").expect("an approval");
-    world.pass(MINUTE);
+    world.pass(15 * MINUTE);
     world.tick();
     assert_eq!(world.state(request), StateKind::Grant);
 }
