@@ -8,3 +8,6 @@ pub mod record;
 pub use entry::{Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, StatementOutcome};
 pub use entry::{PersonsDecision, RulesChange, TransactionOutcome};
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
+
+/// The word that an attempt needs from `sql`.
+pub use crate::sql::action::Class;

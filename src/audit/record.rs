@@ -402,7 +402,7 @@ fn text(tag: u8, value: &[u8]) -> Result<String, Malformed> {
 }
 
 /// Big endian, no leading zero byte, at most eight.
-fn number(tag: u8, value: &[u8]) -> Result<u64, Malformed> {
+pub(crate) fn number(tag: u8, value: &[u8]) -> Result<u64, Malformed> {
     if value.len() > 8 || value.first() == Some(&0) {
         return Err(Malformed::Value(tag));
     }

@@ -38,7 +38,12 @@ pub enum JournalError {
     #[error("a record of {bytes} bytes is larger than {bytes_max}")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("the disk has not taken {bytes} bytes of the log within {seconds} s")]
-    Stalled { bytes: usize, seconds: u64 },
+    Stalled { bytes: u64, seconds: u64 },
+    #[error("cannot use the index `{file}`: {cause}")]
+    Index {
+        file: PathBuf,
+        cause: Arc<rusqlite::Error>,
+    },
     #[error("the journal is closed")]
     Closed,
     #[error("`{cursor}` is not a cursor of this log")]
@@ -74,6 +79,7 @@ impl JournalError {
             }
             Self::TooLarge { .. } => "send a shorter statement",
             Self::Stalled { .. } => "look at the load of the disk that holds the journal",
+            Self::Index { .. } => "delete the index file; it is built again from the journal",
             Self::Closed => "start the proxy again",
             Self::Cursor { .. } => "use a cursor exactly as the page before gave it",
         }
@@ -90,6 +96,21 @@ impl JournalError {
         Self::Write {
             file: file.to_owned(),
             cause: Arc::new(cause),
+        }
+    }
+
+    pub(super) fn read(file: &Path, cause: io::Error) -> Self {
+        Self::Read {
+            file: file.to_owned(),
+            cause: Arc::new(cause),
+        }
+    }
+
+    pub(super) fn damaged(file: &Path, offset: u64, what: Damage) -> Self {
+        Self::Damaged {
+            file: file.to_owned(),
+            offset,
+            what,
         }
     }
 

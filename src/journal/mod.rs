@@ -2,16 +2,46 @@
 //! Never asks a database, another thread or the disk itself on the path of a statement, except for one write.
 //! Read `segment.rs` next (what a file holds), then `writer.rs` (how it is written) and `read.rs`.
 
+mod checkpoint;
+pub mod disk;
 mod error;
+mod filter;
+mod index;
+mod lane;
+mod load;
 pub mod read;
+mod recover;
+mod segment;
+mod sync;
+mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-pub use error::JournalError;
-pub use read::{LogFilter, Order, Page, Reader, Tail, TailFrom};
-pub use writer::{Lane, Recorded, Synced};
+use crate::audit::{Body, Entry, LanePosition, OutcomeKind, StatementOutcome};
+use crate::clock::Timestamp;
+use crate::identity::principal::AttemptId;
+use checkpoint::Checkpoint;
+use disk::Disk;
+use recover::LaneFound;
+use sync::Shared;
+
+pub use error::{Damage, JournalError};
+pub use filter::{LIMIT_MAX, LogFilter, Order};
+pub use lane::{Lane, Recorded, Synced};
+pub use read::{Page, Reader};
+pub use tail::{Tail, TailFrom};
+
+/// The lane in which the journal writes of itself.
+pub const JOURNAL_LANE: u16 = u16::MAX;
+
+/// Unknown results that one write carries at the start.
+const RESULTS_PER_WRITE: usize = 1_000;
 
 /// Where the journal lives and how large its files grow.
 #[derive(Clone, Debug)]
@@ -52,32 +82,162 @@ pub struct Position {
     pub offset: u64,
 }
 
-/// The open journal. Clones are handles to the same one; the folder is free again when the last of them, and of the
-/// lanes, is dropped.
+/// The open journal. Clones are handles to the same one; everything is on disk and the folder free again when the last
+/// of them, and of the lanes, is dropped.
 #[derive(Clone)]
 pub struct Journal {
-    inner: Arc<writer::Shared>,
+    owner: Arc<Owner>,
+}
+
+/// Ends the journal's threads when nobody holds it any more.
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Journal {
-    /// Opens or makes the journal in its folder, and owns the folder from then on.
+    /// Opens or makes the journal in its folder, and owns the folder from then on. Attempts of the process before that
+    /// have no result get the result `unknown`, and a boot record says how each lane was found. Blocks on the disk.
     pub fn open(settings: Settings) -> Result<Self, JournalError> {
-        Ok(Self {
-            inner: Arc::new(writer::Shared::open(settings)?),
-        })
+        Self::open_on(settings, Disk::from_environment())
     }
 
-    /// The lane of this number, new or as it was left. One per thread; `u16::MAX` is the journal's own.
+    /// Like `open`, on a disk that may have faults.
+    pub fn open_on(settings: Settings, disk: Disk) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(&settings.dir).map_err(|cause| JournalError::open(&settings.dir, cause))?;
+        let folder = own(&settings.dir)?;
+        let (checkpoint, marks) = Checkpoint::open(&settings.dir, &disk)?;
+        let found = recover::recover(&settings, &disk, &marks)?;
+        let positions: Vec<_> = found.values().map(|lane| lane.position).collect();
+        let unknown: Vec<_> = found
+            .iter()
+            .map(|(number, lane)| (*number, unresolved(lane)))
+            .collect();
+        let starts = found
+            .into_iter()
+            .map(|(number, lane)| (number, lane.start))
+            .collect();
+        let shared = Arc::new(Shared::new(settings, disk, folder, starts));
+        let dir = shared.settings.dir.clone();
+        let mut owner = Owner {
+            shared,
+            threads: Vec::new(),
+        };
+        let sync = sync::start(Arc::clone(&owner.shared), checkpoint);
+        owner
+            .threads
+            .push(sync.map_err(|cause| JournalError::open(&dir, cause))?);
+        let index = index::start(Arc::clone(&owner.shared));
+        owner
+            .threads
+            .push(index.map_err(|cause| JournalError::open(&dir, cause))?);
+        let journal = Self {
+            owner: Arc::new(owner),
+        };
+        for (number, attempts) in unknown {
+            journal.resolve(number, &attempts)?;
+        }
+        journal.record_boot(&positions)?;
+        Ok(journal)
+    }
+
+    /// The lane of this number, new or as it was left. One per thread; `JOURNAL_LANE` is the journal's own.
     pub fn lane(&self, number: u16) -> Lane {
-        Lane::of(Arc::clone(&self.inner), number)
+        Lane::new(Arc::clone(&self.owner), self.owner.shared.lane(number))
     }
 
     pub fn reader(&self) -> Reader {
-        Reader::open(&self.inner.settings.dir)
+        Reader::open(&self.owner.shared.settings.dir)
     }
 
-    /// Whether the last write and the last sync of every lane went well, or the folder has taken both since.
+    /// Whether the last write and the last sync of every lane went well, or the disk has taken both since.
     pub fn is_healthy(&self) -> bool {
-        true
+        self.owner.shared.is_healthy()
+    }
+
+    fn resolve(&self, number: u16, attempts: &[AttemptId]) -> Result<(), JournalError> {
+        let mut lane = self.lane(number);
+        let now = Timestamp::now();
+        for some in attempts.chunks(RESULTS_PER_WRITE) {
+            let entries: Vec<_> = some.iter().map(|attempt| unknown_result(*attempt, now)).collect();
+            let recorded = lane.append(&entries)?;
+            lane.sync_blocking(&recorded)?;
+        }
+        Ok(())
+    }
+
+    fn record_boot(&self, positions: &[LanePosition]) -> Result<(), JournalError> {
+        let mut lane = self.lane(JOURNAL_LANE);
+        let boot = format!("{:016x}", rand::random::<u64>());
+        let body = Body::Boot {
+            boot: &boot,
+            version: env!("CARGO_PKG_VERSION"),
+            positions,
+        };
+        let recorded = lane.append(&[Entry {
+            time: Timestamp::now(),
+            session: None,
+            body,
+        }])?;
+        lane.sync_blocking(&recorded).map(drop)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal has panicked");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("dir", &self.owner.shared.settings.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the folder for this process, until the file is closed.
+fn own(dir: &Path) -> Result<File, JournalError> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(|cause| JournalError::open(&path, cause))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Owned { dir: dir.to_owned() }),
+        Err(TryLockError::Error(cause)) => Err(JournalError::open(&path, cause)),
+    }
+}
+
+/// Attempts of a lane without a result, in the order of their segments.
+fn unresolved(lane: &LaneFound) -> Vec<AttemptId> {
+    let mut attempts: Vec<_> = lane
+        .start
+        .attempts
+        .iter()
+        .map(|(id, segment)| (*segment, *id))
+        .collect();
+    attempts.sort_unstable();
+    attempts.into_iter().map(|(_, id)| id).collect()
+}
+
+fn unknown_result(attempt: AttemptId, now: Timestamp) -> Entry<'static> {
+    let outcome = StatementOutcome {
+        attempt,
+        kind: OutcomeKind::Unknown,
+        rows: None,
+        tag: "",
+        sqlstate: "",
+        message: "the proxy stopped before the result was recorded",
+        request: None,
+    };
+    Entry {
+        time: now,
+        session: Some(attempt.session),
+        body: Body::Outcome(outcome),
     }
 }
