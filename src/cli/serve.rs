@@ -97,14 +97,7 @@ async fn join(
     let upstream = (config.upstream.host.clone(), config.upstream.port);
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), Some(upstream));
     let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
-    let proxy = proxy::start(
-        proxy_settings,
-        desk.clone(),
-        journal,
-        Arc::clone(&rules),
-        Arc::new(metrics),
-    )
-    .await;
+    let proxy = proxy::start(proxy_settings, desk.clone(), journal, Arc::clone(&rules), metrics).await;
     let proxy = match proxy {
         Ok(proxy) => proxy,
         Err(error) => {

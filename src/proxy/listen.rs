@@ -104,7 +104,7 @@ pub async fn start(
     desk: Desk,
     journal: Journal,
     rules: Arc<ArcSwap<RuleSet>>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
 ) -> Result<ProxyHandle, ProxyError> {
     let address = settings.listen;
     let failed = |cause| ProxyError::Listen { address, cause };

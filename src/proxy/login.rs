@@ -292,7 +292,7 @@ fn record(
 fn judge_settings(thread: &Rc<WireThread>, peer: &Peer, asked: &Asked) -> Result<(), NoSession> {
     let rules = thread.shared.rules.load();
     for (name, value) in &asked.settings {
-        let text = startup::as_set(name, value);
+        let text = startup::as_statement(name, value);
         let judgement = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
         let verdict = evaluate(&rules, &judgement, peer, Timestamp::now());
         if verdict.outcome() != Outcome::Allow {

@@ -64,9 +64,13 @@ pub fn read(startup: &Startup) -> Result<Asked, StartupError> {
     })
 }
 
-/// The SET that a setting stands for, as text that is judged.
-pub fn as_set(name: &str, value: &str) -> String {
-    format!("SET {name} TO '{}'", value.replace('\'', "''"))
+/// The statement that a setting stands for, as text that is judged. Not a SET: there, `'a, b'` is one name, while a
+/// start-up value is taken as set_config takes it, as a list of two.
+pub fn as_statement(name: &str, value: &str) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('{name}', '{}', false)",
+        value.replace('\'', "''")
+    )
 }
 
 /// `-c name=value`, `-cname=value` and `--name=value`, blanks and backslashes escaped by a backslash, and a dash in a
@@ -194,9 +198,10 @@ mod tests {
 
     #[test]
     fn a_quote_in_a_value_stays_in_it() {
+        let statement = as_statement("application_name", "a'; DROP");
         assert_eq!(
-            as_set("application_name", "a'; DROP"),
-            "SET application_name TO 'a''; DROP'"
+            statement,
+            "SELECT pg_catalog.set_config('application_name', 'a''; DROP', false)"
         );
     }
 }

@@ -40,7 +40,7 @@ pub struct Shared {
     pub dialler: Dialler,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
 }
 
 /// One wire thread's own.

@@ -58,7 +58,9 @@ mod tests {
         let now = Instant::now();
         assert_eq!(throttle.failed(source, now), FIRST_DELAY);
         assert_eq!(throttle.failed(source, now), FIRST_DELAY * 2);
-        (0..20).for_each(|_| drop(throttle.failed(source, now)));
+        for _ in 0..20 {
+            throttle.failed(source, now);
+        }
         assert_eq!(throttle.failed(source, now), DELAY_MAX);
         throttle.succeeded(source);
         assert_eq!(throttle.failed(source, now), FIRST_DELAY);

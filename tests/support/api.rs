@@ -93,7 +93,7 @@ impl Api {
         self.decide(request, "deny", reason).await
     }
 
-    async fn decide(&self, request: &Value, decision: &str, reason: &str) -> Value {
+    pub async fn decide(&self, request: &Value, decision: &str, reason: &str) -> Value {
         let body = json!({ "decision": decision, "reason": reason, "digest": request["digest"] });
         let (status, decided) = self
             .post(&format!("/requests/{}/decision", id_of(request)), &body)

@@ -12,3 +12,4 @@ pub mod api;
 pub mod child;
 pub mod server;
 pub mod terminal;
+pub mod wire;

@@ -1,0 +1,364 @@
+//! A PostgreSQL client that sends exactly the messages a test wants, in exactly the batches it wants.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use countersign::wire::postgres::frame::{self, put};
+use countersign::wire::postgres::message::{Bind, Fields, Parse, Target, client, put_execute, put_query};
+use countersign::wire::postgres::scram::{ClientKeys, ClientScram, MECHANISM};
+use countersign::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel};
+
+/// Longer than anything that should be answered at once takes on a busy machine.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// One message of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub tag: u8,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    pub fn fields(&self) -> Fields {
+        Fields::decode(&self.body).expect("an error or a notice")
+    }
+}
+
+/// Frames of the client, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Frames(pub Vec<u8>);
+
+impl Frames {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn query(mut self, text: &str) -> Self {
+        put_query(&mut self.0, text.as_bytes());
+        self
+    }
+
+    pub fn parse(mut self, name: &str, text: &str) -> Self {
+        Parse {
+            name: name.as_bytes(),
+            text: text.as_bytes(),
+            types: Vec::new(),
+        }
+        .encode(&mut self.0);
+        self
+    }
+
+    pub fn bind(mut self, portal: &str, statement: &str, values: &[&str]) -> Self {
+        let values = values.iter().map(|value| Some(value.as_bytes())).collect();
+        let (portal, statement) = (portal.as_bytes(), statement.as_bytes());
+        Bind {
+            portal,
+            statement,
+            formats: Vec::new(),
+            values,
+            result_formats: Vec::new(),
+        }
+        .encode(&mut self.0);
+        self
+    }
+
+    pub fn describe_statement(mut self, name: &str) -> Self {
+        Target::Statement(name.as_bytes()).encode(client::DESCRIBE, &mut self.0);
+        self
+    }
+
+    pub fn describe_portal(mut self, name: &str) -> Self {
+        Target::Portal(name.as_bytes()).encode(client::DESCRIBE, &mut self.0);
+        self
+    }
+
+    pub fn close_statement(mut self, name: &str) -> Self {
+        Target::Statement(name.as_bytes()).encode(client::CLOSE, &mut self.0);
+        self
+    }
+
+    pub fn execute(mut self, portal: &str) -> Self {
+        put_execute(&mut self.0, portal.as_bytes());
+        self
+    }
+
+    pub fn execute_rows(mut self, portal: &str, rows: u32) -> Self {
+        put(&mut self.0, client::EXECUTE, |out| {
+            out.extend(portal.as_bytes());
+            out.push(0);
+            out.extend(rows.to_be_bytes());
+        });
+        self
+    }
+
+    pub fn sync(self) -> Self {
+        self.raw(client::SYNC, &[])
+    }
+
+    pub fn flush(self) -> Self {
+        self.raw(client::FLUSH, &[])
+    }
+
+    pub fn terminate(self) -> Self {
+        self.raw(client::TERMINATE, &[])
+    }
+
+    pub fn raw(mut self, tag: u8, body: &[u8]) -> Self {
+        put(&mut self.0, tag, |out| out.extend(body));
+        self
+    }
+
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+}
+
+/// A logged-in connection.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    address: (String, u16),
+    pub process: i32,
+    pub key: Vec<u8>,
+}
+
+/// What stands in a connection string.
+pub struct Url {
+    pub user: String,
+    pub password: String,
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+}
+
+impl Url {
+    pub fn parse(url: &str) -> Self {
+        let config: tokio_postgres::Config = url.parse().expect("a connection string");
+        let host = match &config.get_hosts()[0] {
+            tokio_postgres::config::Host::Tcp(host) => host.clone(),
+            tokio_postgres::config::Host::Unix(path) => panic!("not a TCP host: {}", path.display()),
+        };
+        Self {
+            user: config.get_user().expect("a user").to_owned(),
+            password: String::from_utf8(config.get_password().expect("a password").to_vec()).expect("UTF-8"),
+            host,
+            port: config.get_ports()[0],
+            database: config.get_dbname().expect("a database").to_owned(),
+        }
+    }
+}
+
+impl Wire {
+    pub fn connect(url: &str) -> Self {
+        Self::connect_with(url, &[]).unwrap_or_else(|fields| panic!("no log-in: {fields:?}"))
+    }
+
+    /// With further start-up parameters; the server's error if it refuses.
+    pub fn connect_with(url: &str, parameters: &[(&str, &str)]) -> Result<Self, Fields> {
+        let url = Url::parse(url);
+        let stream = TcpStream::connect((url.host.as_str(), url.port)).expect("the proxy listens");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(ANSWER_WITHIN)).expect("an option");
+        let address = (url.host.clone(), url.port);
+        let mut wire = Wire {
+            stream,
+            buffer: Vec::new(),
+            address,
+            process: 0,
+            key: Vec::new(),
+        };
+        let mut sent = vec![
+            ("user".to_owned(), url.user.clone()),
+            ("database".to_owned(), url.database.clone()),
+        ];
+        sent.extend(
+            parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        wire.write(
+            &Startup {
+                protocol: PROTOCOL_3_0,
+                parameters: sent,
+            }
+            .encode(),
+        );
+        wire.log_in(&url.password)?;
+        Ok(wire)
+    }
+
+    fn log_in(&mut self, password: &str) -> Result<(), Fields> {
+        let mut scram = None;
+        let mut last = None;
+        loop {
+            let message = self.read();
+            match (message.tag, message.body.get(3)) {
+                (b'R', Some(0)) => {}
+                (b'R', Some(10)) => {
+                    let (begun, first) = ClientScram::first("a nonce of a test");
+                    let mut body = format!("{MECHANISM}\0").into_bytes();
+                    body.extend((first.len() as u32).to_be_bytes());
+                    body.extend(first.as_bytes());
+                    scram = Some(begun);
+                    self.send(Frames::new().raw(b'p', &body));
+                }
+                (b'R', Some(11)) => {
+                    let begun = scram.take().expect("begun above");
+                    let asked = begun.read_server_first(&message.body[4..]).expect("a challenge");
+                    let keys = ClientKeys::derive(password.as_bytes(), &asked.salt, asked.iterations);
+                    let (check, proof) = begun.prove(&asked, &keys);
+                    last = Some(check);
+                    self.send(Frames::new().raw(b'p', proof.as_bytes()));
+                }
+                (b'R', Some(12)) => {
+                    last.take()
+                        .expect("proved above")
+                        .check(&message.body[4..])
+                        .expect("it is the proxy");
+                }
+                (b'K', _) => {
+                    self.process = i32::from_be_bytes(message.body[..4].try_into().expect("four bytes"));
+                    self.key = message.body[4..].to_vec();
+                }
+                (b'E', _) => return Err(message.fields()),
+                (b'Z', _) => return Ok(()),
+                (b'S' | b'N' | b'v', _) => {}
+                other => panic!("not a message of a log-in: {other:?}"),
+            }
+        }
+    }
+
+    pub fn send(&mut self, frames: Frames) {
+        self.write(&frames.0);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the proxy reads");
+    }
+
+    /// Sends, and reads up to the first ReadyForQuery.
+    pub fn ask(&mut self, frames: Frames) -> Vec<Message> {
+        self.send(frames);
+        self.until_ready()
+    }
+
+    pub fn query(&mut self, text: &str) -> Vec<Message> {
+        self.ask(Frames::new().query(text))
+    }
+
+    /// The next message. Panics after half a minute of silence.
+    pub fn read(&mut self) -> Message {
+        self.try_read()
+            .unwrap_or_else(|error| panic!("nothing came: {error}"))
+    }
+
+    pub fn try_read(&mut self) -> std::io::Result<Message> {
+        loop {
+            let cut = frame::cut(&self.buffer).expect("a sound server");
+            if let Some((header, body)) = cut {
+                let message = Message {
+                    tag: header.tag,
+                    body: body.to_vec(),
+                };
+                self.buffer.drain(..header.frame_bytes());
+                return Ok(message);
+            }
+            let mut chunk = [0; 8192];
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                count => self.buffer.extend(&chunk[..count]),
+            }
+        }
+    }
+
+    pub fn until(&mut self, tag: u8) -> Vec<Message> {
+        let mut read = Vec::new();
+        loop {
+            let message = self.read();
+            read.push(message);
+            if read.last().is_some_and(|message| message.tag == tag) {
+                return read;
+            }
+        }
+    }
+
+    pub fn until_ready(&mut self) -> Vec<Message> {
+        self.until(b'Z')
+    }
+
+    /// Asserts that no message but notices and parameter changes comes for a while.
+    pub fn is_silent(&mut self, within: Duration) {
+        self.stream.set_read_timeout(Some(within)).expect("an option");
+        loop {
+            match self.try_read() {
+                Ok(message) if matches!(message.tag, b'N' | b'S') => {}
+                Ok(message) => panic!("not silent: {message:?}"),
+                Err(error) => {
+                    let silent = matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    );
+                    assert!(silent, "{error}");
+                    break;
+                }
+            }
+        }
+        self.stream
+            .set_read_timeout(Some(ANSWER_WITHIN))
+            .expect("an option");
+    }
+
+    /// A CancelRequest for this session, on a connection of its own.
+    pub fn cancel(&self) {
+        let mut stream =
+            TcpStream::connect((self.address.0.as_str(), self.address.1)).expect("the proxy listens");
+        stream
+            .write_all(&encode_cancel(self.process, &self.key))
+            .expect("the proxy reads");
+        let _closed = stream.read(&mut [0; 1]);
+    }
+
+    /// Closes only the sending half, as a client does that says good-bye without waiting.
+    pub fn hang_up(self) {
+        drop(self.stream);
+    }
+}
+
+/// The messages' types as text, without notices and parameter changes: `12DCZ`.
+pub fn tags(messages: &[Message]) -> String {
+    messages
+        .iter()
+        .filter(|message| !matches!(message.tag, b'N' | b'S'))
+        .map(|message| char::from(message.tag))
+        .collect()
+}
+
+/// The one error among them.
+pub fn error(messages: &[Message]) -> Fields {
+    let errors: Vec<_> = messages.iter().filter(|message| message.tag == b'E').collect();
+    assert_eq!(errors.len(), 1, "one error expected: {messages:?}");
+    errors[0].fields()
+}
+
+/// The status that the last ReadyForQuery tells.
+pub fn status(messages: &[Message]) -> char {
+    let ready = messages
+        .iter()
+        .rev()
+        .find(|message| message.tag == b'Z')
+        .expect("a ReadyForQuery");
+    char::from(ready.body[0])
+}
+
+/// The first column of the first row.
+pub fn value(messages: &[Message]) -> String {
+    let row = messages
+        .iter()
+        .find(|message| message.tag == b'D')
+        .unwrap_or_else(|| panic!("no row: {messages:?}"));
+    let length = i32::from_be_bytes(row.body[2..6].try_into().expect("four bytes"));
+    let end = 6 + usize::try_from(length).expect("not NULL");
+    String::from_utf8(row.body[6..end].to_vec()).expect("UTF-8")
+}
