@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::server::{Postgres, eventually};
+use rustix::process::Signal;
+use support::child::{Demo, Process};
+use support::server::{PROGRAM, Postgres, connect, eventually};
 
 #[tokio::test]
 async fn sample_database_has_a_hundred_thousand_rows_and_an_owner_who_is_no_superuser() {
@@ -38,4 +40,180 @@ async fn server_log_shows_what_reached_it() {
     client.simple_query("SELECT 4711 AS reached").await.unwrap();
     assert!(postgres.has_seen("SELECT 4711 AS reached"));
     assert!(!postgres.has_seen("SELECT 4712"));
+}
+
+#[tokio::test]
+async fn control_c_leaves_no_server_behind() {
+    check_end(Signal::INT, true).await;
+}
+
+#[tokio::test]
+async fn sigterm_leaves_no_server_behind() {
+    check_end(Signal::TERM, true).await;
+}
+
+#[tokio::test]
+async fn even_sigkill_leaves_no_server_behind() {
+    check_end(Signal::KILL, false).await;
+}
+
+async fn check_end(signal: Signal, ends_well: bool) {
+    let mut demo = Demo::start(&[]);
+    let sheet = demo.sheet.clone();
+    let admin = connect(&sheet.admin_postgres_url).await;
+    let folder = sheet.data_dir.parent().unwrap().to_owned();
+    demo.process().signal(signal);
+    assert_eq!(
+        demo.process().wait().success(),
+        ends_well,
+        "{}",
+        demo.process().messages()
+    );
+    eventually("the server has ended", async || admin.is_closed()).await;
+    eventually("the folder has gone", async || !folder.exists()).await;
+    assert_eq!(
+        demo.process().next_line(),
+        None,
+        "one line alone on standard output"
+    );
+}
+
+#[tokio::test]
+async fn demo_says_so_and_ends_when_its_server_dies() {
+    let mut demo = Demo::start(&[]);
+    let lock_file = demo.sheet.data_dir.parent().unwrap().join("data/postmaster.pid");
+    let pid: i32 = std::fs::read_to_string(lock_file)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    assert!(!demo.process().wait().success());
+    assert!(
+        demo.process().messages().contains("ended by itself"),
+        "{}",
+        demo.process().messages()
+    );
+}
+
+#[tokio::test]
+async fn admin_url_is_the_role_that_the_agent_is_mapped_to() {
+    let demo = Demo::start(&[]);
+    let question = "SELECT current_user::text, current_database()::text";
+    let past = connect(&demo.sheet.admin_postgres_url)
+        .await
+        .query_one(question, &[])
+        .await
+        .unwrap();
+    let through = connect(&demo.sheet.postgres_url)
+        .await
+        .query_one(question, &[])
+        .await
+        .unwrap();
+    let names = |row: &tokio_postgres::Row| (row.get::<_, String>(0), row.get::<_, String>(1));
+    assert_eq!(names(&past), (String::from("shop_owner"), String::from("shop")));
+    assert_eq!(names(&past), names(&through));
+}
+
+#[tokio::test]
+async fn kept_folder_has_store_and_journal_and_serves_again() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().unwrap();
+    let keep = folder.path().join("kept");
+    let arguments = [
+        "--keep",
+        keep.to_str().unwrap(),
+        "--upstream-postgres",
+        &postgres.owner_url(),
+    ];
+    let first = Demo::start(&arguments);
+    let client = connect(&first.sheet.postgres_url).await;
+    client
+        .simple_query("SELECT 'said in the first demo'")
+        .await
+        .unwrap();
+    assert_eq!(first.sheet.data_dir, keep);
+    drop((client, first));
+    assert!(
+        std::fs::read_dir(&keep).unwrap().count() >= 2,
+        "store and journal"
+    );
+
+    let second = Demo::start(&arguments);
+    let (status, log) = second.reviewer().get("/log?limit=500").await;
+    assert_eq!(status, 200, "{log}");
+    assert!(log.to_string().contains("said in the first demo"), "{log}");
+    connect(&second.sheet.postgres_url)
+        .await
+        .simple_query("SELECT 1")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn rules_file_of_the_demo_is_the_one_that_was_named() {
+    let postgres = Postgres::start();
+    let demo = Demo::start(&[
+        "--rules",
+        "rules/strict.toml",
+        "--upstream-postgres",
+        &postgres.owner_url(),
+    ]);
+    let client = connect(&demo.sheet.postgres_url).await;
+    let reviewer = demo.reviewer();
+    let text = "UPDATE products SET price_cents = 1 WHERE id = 1";
+    let (updated, ()) = tokio::join!(client.execute(text, &[]), async {
+        reviewer.approve(&reviewer.held("UPDATE products").await).await;
+    });
+    assert_eq!(updated.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn reviewers_are_two_people_and_the_agents_owner_is_neither() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    assert_ne!(demo.sheet.reviewer_token, demo.sheet.second_reviewer_token);
+    let client = connect(&demo.sheet.postgres_url).await;
+    let held = tokio::spawn(async move { client.batch_execute("DROP TABLE orders_import_2023").await });
+    let request = demo.reviewer().held("DROP TABLE").await;
+    assert_eq!(request["principal"], demo.sheet.agent.as_str());
+    assert!(
+        !["dba-1", "dba-2"].contains(&request["owner"].as_str().unwrap()),
+        "{request}"
+    );
+    demo.second_reviewer().deny(&request, "not today").await;
+    assert!(held.await.unwrap().is_err());
+}
+
+#[test]
+fn human_mode_prints_what_to_paste() {
+    let postgres = Postgres::start();
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(["demo", "--upstream-postgres", &postgres.owner_url()]);
+    let mut demo = Process::spawn(command);
+    demo.next_line_of(&["The agent's connection string"]);
+    assert!(demo.next_line().unwrap().contains("postgresql://shop-agent:"));
+    assert!(demo.next_line_of(&["  export"]).contains("COUNTERSIGN_TOKEN=cs_"));
+    demo.next_line_of(&["Ctrl-C ends everything"]);
+}
+
+#[test]
+fn connection_string_that_lacks_its_password_is_an_error_with_a_next_step() {
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args([
+        "demo",
+        "--json",
+        "--upstream-postgres",
+        "postgresql://app@127.0.0.1/shop",
+    ]);
+    let output = command.output().unwrap();
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        messages.contains("lacks its password") && messages.contains("hint: write"),
+        "{messages}"
+    );
+    assert!(output.stdout.is_empty());
 }

@@ -70,6 +70,8 @@ enum Command {
     Version,
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
+    /// Run a scratch PostgreSQL with a sample shop and the proxy in front of it
+    Demo(demo::DemoArgs),
     /// Run a scratch server until standard input ends
     #[command(hide = true)]
     DemoWatchdog(demo::watchdog::WatchdogArgs),
@@ -134,6 +136,7 @@ pub fn run() -> ExitCode {
             output.text(&String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
+        Command::Demo(args) => block_on(demo::run(args, output)),
         Command::DemoWatchdog(args) => return demo::watchdog::run(&args),
     };
     match done {

@@ -34,20 +34,38 @@ pub struct Circumstances<'a> {
 }
 
 impl Sheet {
-    /// One line of JSON, without its line break.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("a struct of strings is always JSON")
-    }
-
     /// What to paste, in the order in which a newcomer wants it.
     pub fn text(&self, about: Circumstances<'_>) -> String {
-        let Circumstances { program, reviewers: [first, second], .. } = about;
-        let Sheet { postgres_url, admin_postgres_url, api_url, reviewer_token, second_reviewer_token, .. } = self;
+        let Circumstances {
+            program,
+            reviewers: [first, second],
+            ..
+        } = about;
+        let Sheet {
+            postgres_url,
+            admin_postgres_url,
+            api_url,
+            reviewer_token,
+            second_reviewer_token,
+            ..
+        } = self;
         let (agent, data_dir, doomed) = (&self.agent, self.data_dir.display(), shop::DOOMED_TABLE);
-        let read = if about.has_shop { "SELECT count(*) FROM orders" } else { "SELECT current_user" };
+        let read = if about.has_shop {
+            "SELECT count(*) FROM orders"
+        } else {
+            "SELECT current_user"
+        };
         let drop = format!("psql '{postgres_url}' -c 'DROP TABLE {doomed}'");
-        let waits = if about.has_shop { drop } else { format!("psql '{postgres_url}' -c 'CREATE TABLE held ()'") };
-        let kept = if about.is_kept { "kept" } else { "gone at the end; keep it with --keep DIR" };
+        let waits = if about.has_shop {
+            drop
+        } else {
+            format!("psql '{postgres_url}' -c 'CREATE TABLE held ()'")
+        };
+        let kept = if about.is_kept {
+            "kept"
+        } else {
+            "gone at the end; keep it with --keep DIR"
+        };
         format!(
             "Countersign is running in front of a PostgreSQL.
 
