@@ -266,7 +266,7 @@ fn approval(card: &Value) -> Value {
     json!({ "decision": "approve", "digest": card["digest"], "version": card["version"], "reason": "OPS-1" })
 }
 
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 20] = [
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
@@ -278,6 +278,8 @@ const ROUTES: [(&str, &str); 18] = [
     ("get", "/api/v1/users"),
     ("post", "/api/v1/users"),
     ("post", "/api/v1/users/{name}/tokens"),
+    ("delete", "/api/v1/users/{name}/tokens"),
+    ("post", "/api/v1/users/{name}/active"),
     ("get", "/api/v1/agents"),
     ("post", "/api/v1/agents"),
     ("post", "/api/v1/agents/{name}/rotate"),
@@ -961,6 +963,20 @@ async fn people_are_added_and_sign_in_with_their_token() {
     assert_eq!(status, StatusCode::CREATED);
     house.tokens.insert("eve", text(&made, "token").to_owned());
     assert_eq!(house.get("eve", "/api/v1/log").await.0, StatusCode::OK);
+    let path = "/api/v1/users/eve/tokens";
+    let (_, revoked) = house.call("dave", Method::DELETE, path, None).await;
+    assert_eq!(revoked["revoked"], json!(1), "{revoked}");
+    assert_eq!(house.get("eve", "/api/v1/me").await.0, StatusCode::UNAUTHORIZED);
+    let path = "/api/v1/users/bob/active";
+    let (status, _) = house
+        .call("dave", Method::POST, path, Some(json!({ "active": false })))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(house.get("bob", "/api/v1/me").await.0, StatusCode::UNAUTHORIZED);
+    house
+        .call("dave", Method::POST, path, Some(json!({ "active": true })))
+        .await;
+    assert_eq!(house.get("bob", "/api/v1/me").await.0, StatusCode::OK);
     let (_, people) = house.get("dave", "/api/v1/users").await;
     assert!(
         people["items"]

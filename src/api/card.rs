@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 use crate::hold::{
     HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, State, StateKind, Transaction,
 };
-use crate::policy::Risk;
-use crate::sql::action::{Breadth, Class};
+use crate::sql::action::Breadth;
 
 /// A held statement and everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -34,6 +33,8 @@ pub struct Card {
     pub risk: String,
     /// The rule that held it.
     pub rule: String,
+    /// Its line in the file of the rules; 0 if no rule matched.
+    pub rule_line: u32,
     pub reasons: Vec<String>,
     /// The agent's credential: verified.
     pub principal: String,
@@ -179,9 +180,10 @@ impl Card {
             detached: held.state.kind() == StateKind::Detached,
             digest: held.digest.to_string(),
             version: held.version,
-            class: class_word(held.class).to_owned(),
-            risk: risk_word(held.risk).to_owned(),
+            class: held.class.to_string(),
+            risk: held.risk.to_string(),
             rule: held.rule.to_string(),
+            rule_line: held.rule_line,
             reasons: held.reasons.clone(),
             principal: held.peer.principal.to_string(),
             owner: held.peer.owner.to_string(),
@@ -253,7 +255,7 @@ impl Statement {
         Self {
             text,
             text_base64,
-            class: class_word(held.class).to_owned(),
+            class: held.class.to_string(),
             verb: held.verb.clone(),
             bounded: held.breadth == Breadth::Bounded,
             tables: held
@@ -359,28 +361,3 @@ pub const CLASS_WORDS: [&str; 10] = [
     "procedural",
     "unknown",
 ];
-
-/// The one spelling of a class.
-pub fn class_word(class: Class) -> &'static str {
-    match class {
-        Class::Transaction => "transaction",
-        Class::Session => "session",
-        Class::Read => "read",
-        Class::Write => "write",
-        Class::Ddl => "ddl",
-        Class::Export => "export",
-        Class::Procedural => "procedural",
-        Class::Grant => "grant",
-        Class::Admin => "admin",
-        Class::Unknown => "unknown",
-    }
-}
-
-fn risk_word(risk: Risk) -> &'static str {
-    match risk {
-        Risk::Low => "low",
-        Risk::Medium => "medium",
-        Risk::High => "high",
-        Risk::Critical => "critical",
-    }
-}

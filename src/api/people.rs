@@ -226,7 +226,7 @@ fn unknown(name: &str, value: &str, known: &[impl ToString]) -> Problem {
     unacceptable(name, value, format!("write one of: {}", words.join(", ")))
 }
 
-fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
+pub fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
     PersonName::parse(text).map_err(|_| unacceptable(field, text, "write 1 to 63 of a-z 0-9 _ - . @"))
 }
 
@@ -360,6 +360,79 @@ pub async fn issue_token(
         expires_at,
     };
     Ok((StatusCode::CREATED, Json(shape)))
+}
+
+/// How many tokens were revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Revoked {
+    pub person: String,
+    pub revoked: usize,
+}
+
+/// Revoke every token of a person.
+#[utoipa::path(
+    delete,
+    path = "/users/{name}/tokens",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    responses(
+        (status = 200, body = Revoked),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn revoke_tokens(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+) -> Result<Json<Revoked>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let person = person_name("name", &name)?;
+    let revoked = rooms.desk.tokens_revoke(person, caller.person.name).await;
+    Ok(Json(Revoked {
+        person: name,
+        revoked: revoked.map_err(manage_problem)?,
+    }))
+}
+
+/// Whether a person may sign in and decide.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActiveBody {
+    pub active: bool,
+}
+
+/// Let a person sign in and decide, or no longer. What they have decided stands.
+#[utoipa::path(
+    post,
+    path = "/users/{name}/active",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    request_body = ActiveBody,
+    responses(
+        (status = 200, body = ActiveBody),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn set_active(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+    Body(body): Body<ActiveBody>,
+) -> Result<Json<ActiveBody>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let person = person_name("name", &name)?;
+    let set = rooms
+        .desk
+        .person_set_active(person, body.active, caller.person.name)
+        .await;
+    set.map_err(manage_problem)?;
+    Ok(Json(body))
 }
 
 /// Every agent, revoked ones included.

@@ -2,7 +2,7 @@
 //! Read `problem.rs` for how errors look.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::problem::{Kind, Problem};
 use super::{Rooms, routes};
@@ -47,8 +49,6 @@ pub enum ApiError {
         address: SocketAddr,
         error: std::io::Error,
     },
-    #[error("cannot read `{}`: {error}", file.display())]
-    Unreadable { file: PathBuf, error: std::io::Error },
     #[error("`{}` and `{}` are no certificate with its key: {why}", pair.cert_file.display(), pair.key_file.display())]
     Certificate { pair: Certificate, why: String },
 }
@@ -57,7 +57,6 @@ impl ApiError {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "stop what listens there, or set api.address",
-            Self::Unreadable { .. } => "check the file's name and mode",
             Self::Certificate { .. } => "name PEM files in api.cert_file and api.key_file",
         }
     }
@@ -200,18 +199,10 @@ pub fn server_config(pair: &Certificate) -> Result<rustls::ServerConfig, ApiErro
         pair: pair.clone(),
         why,
     };
-    let read = |file: &Path| {
-        std::fs::read(file).map_err(|error| ApiError::Unreadable {
-            file: file.to_owned(),
-            error,
-        })
-    };
-    let chain = rustls_pemfile::certs(&mut read(&pair.cert_file)?.as_slice())
-        .collect::<Result<Vec<_>, _>>()
+    let chain = CertificateDer::pem_file_iter(&pair.cert_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(error.to_string()))?;
-    let key = rustls_pemfile::private_key(&mut read(&pair.key_file)?.as_slice())
-        .map_err(|error| wrong(error.to_string()))?
-        .ok_or_else(|| wrong("no private key in it".to_owned()))?;
+    let key = PrivateKeyDer::from_pem_file(&pair.key_file).map_err(|error| wrong(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 
 use super::render::{visible, visible_bytes, visible_line};
-use crate::api::card::{Card, ParameterValue};
+use crate::api::card::{Card, ParameterValue, Said};
 use crate::clock::Timestamp;
 
-/// The whole card.
-pub fn card_text(card: &Card, now: Timestamp) -> String {
+/// The whole card; `earlier` are requests of the same shape, newest first.
+pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         // Writing into a String cannot fail.
@@ -54,7 +54,12 @@ pub fn card_text(card: &Card, now: Timestamp) -> String {
             &format!("{} = {}", visible_line(name), visible_line(value)),
         );
     }
-    line("rule", &visible_line(&card.rule));
+    let place = if card.rule_line == 0 {
+        String::new()
+    } else {
+        format!(", line {}", card.rule_line)
+    };
+    line("rule", &format!("{}{place}", visible_line(&card.rule)));
     card.reasons
         .iter()
         .for_each(|reason| line("", &visible_line(reason)));
@@ -68,16 +73,18 @@ pub fn card_text(card: &Card, now: Timestamp) -> String {
         &format!("{decides}; approvals needed: {}", card.approvals_needed),
     );
     for said in &card.decisions {
-        let reason = if said.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", visible_line(&said.reason))
-        };
+        line("said", &format!("{}  {}", said.at, said_by(said)));
+    }
+    for other in earlier.iter().filter(|other| !other.decisions.is_empty()) {
+        let said: Vec<String> = other.decisions.iter().map(said_by).collect();
         line(
-            "said",
+            "before",
             &format!(
-                "{} {} by {} over {}{reason}",
-                said.at, said.decision, said.by, said.channel
+                "{}  {}  {}  {}",
+                other.created_at,
+                other.id,
+                other.state,
+                said.join("; ")
             ),
         );
     }
@@ -85,6 +92,16 @@ pub fn card_text(card: &Card, now: Timestamp) -> String {
         line("outcome", &outcome);
     }
     text
+}
+
+/// What one person said.
+pub fn said_by(said: &Said) -> String {
+    let reason = if said.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", visible_line(&said.reason))
+    };
+    format!("{} by {} over {}{reason}", said.decision, said.by, said.channel)
 }
 
 /// One line of a list.

@@ -12,7 +12,8 @@ use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::render::visible_line;
 use crate::api::people::{
-    AgentBody, AgentSecret, AgentShape, PersonBody, PersonShape, TokenBody, TokenShape, principal_name,
+    ActiveBody, AgentBody, AgentSecret, AgentShape, PersonBody, PersonShape, Revoked, TokenBody, TokenShape,
+    person_name, principal_name,
 };
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -29,6 +30,12 @@ pub enum UserCommand {
     List(PlaceArgs),
     /// Make a token for a person; it is shown this once
     Token(TokenArgs),
+    /// Revoke every token of a person
+    Revoke(UserNameArgs),
+    /// Let a person no longer sign in or decide
+    Deactivate(UserNameArgs),
+    /// Let a person sign in and decide again
+    Activate(UserNameArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +118,14 @@ pub struct AgentAddArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct UserNameArgs {
+    /// The person
+    name: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct AgentNameArgs {
     /// The agent
     name: String,
@@ -170,6 +185,9 @@ pub async fn run_user(command: UserCommand, output: Output) -> Result<Exit, CliE
         UserCommand::Add(args) => add_user(args, output).await,
         UserCommand::List(place) => list_users(&place, output).await,
         UserCommand::Token(args) => issue_token(args, output).await,
+        UserCommand::Revoke(args) => revoke_tokens(&args, output).await,
+        UserCommand::Deactivate(args) => set_active(&args, false, output).await,
+        UserCommand::Activate(args) => set_active(&args, true, output).await,
     }
 }
 
@@ -224,7 +242,13 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
     let token: TokenShape = match args.place.way()? {
         Way::Api(client) => {
             client
-                .post(&format!("/users/{}/tokens", segment(&args.name)?), &body)
+                .post(
+                    &format!(
+                        "/users/{}/tokens",
+                        person_name("name", &args.name).map_err(usage)?
+                    ),
+                    &body,
+                )
                 .await?
         }
         Way::Here { mut store, by } => {
@@ -246,6 +270,47 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
         "shown this once; `{}` signs in with it as COUNTERSIGN_TOKEN",
         token.person
     );
+    Ok(Exit::Done)
+}
+
+async fn revoke_tokens(args: &UserNameArgs, output: Output) -> Result<Exit, CliError> {
+    let person = person_name("name", &args.name).map_err(usage)?;
+    let revoked: Revoked = match args.place.way()? {
+        Way::Api(client) => client.delete(&format!("/users/{person}/tokens")).await?,
+        Way::Here { mut store, by } => {
+            let revoked = store
+                .tokens_revoke(&person, &by, Timestamp::now())
+                .map_err(store_error)?;
+            Revoked {
+                person: person.to_string(),
+                revoked,
+            }
+        }
+    };
+    output.either(&revoked, || {
+        format!("{}  tokens revoked: {}", revoked.person, revoked.revoked)
+    });
+    Ok(Exit::Done)
+}
+
+async fn set_active(args: &UserNameArgs, active: bool, output: Output) -> Result<Exit, CliError> {
+    let person = person_name("name", &args.name).map_err(usage)?;
+    let body = match args.place.way()? {
+        Way::Api(client) => {
+            client
+                .post(&format!("/users/{person}/active"), &ActiveBody { active })
+                .await?
+        }
+        Way::Here { mut store, by } => {
+            store
+                .person_set_active(&person, active, &by, Timestamp::now())
+                .map_err(people_error)?;
+            ActiveBody { active }
+        }
+    };
+    output.either(&body, || {
+        format!("{person}  {}", if body.active { "active" } else { "not active" })
+    });
     Ok(Exit::Done)
 }
 
@@ -428,13 +493,6 @@ fn agent_line(agent: &AgentShape) -> String {
         visible_line(&databases),
         agent.profile
     )
-}
-
-/// A name as part of a path: the letters of names need no escape.
-fn segment(name: &str) -> Result<String, CliError> {
-    PersonName::parse(name)
-        .map(|name| name.to_string())
-        .map_err(|error| CliError::usage(error.to_string(), "look at `countersign user list`"))
 }
 
 fn usage(problem: Problem) -> CliError {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Deserialize;
 
-use super::card::{card_text, list_line};
+use super::card::{card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
@@ -16,6 +16,8 @@ use crate::api::requests::{DecisionBody, Page};
 use crate::clock::Timestamp;
 use crate::hold::{RequestId, StateKind};
 
+/// Requests of the same shape that a card looks back on.
+const EARLIER_MAX: usize = 10;
 /// One long poll; the API grants at most a minute.
 const POLL_SECONDS: u64 = 30;
 
@@ -114,9 +116,29 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
 }
 
 pub async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
-    let card = fetch(&Client::from_environment()?, args.id).await?;
-    output.either(&card, || card_text(&card, Timestamp::now()));
+    let client = Client::from_environment()?;
+    let card = fetch(&client, args.id).await?;
+    if output.is_json() {
+        output.json(&card);
+    } else {
+        output.text(&whole_card(&client, &card).await?);
+    }
     Ok(Exit::Done)
+}
+
+/// The card, with what was decided before on statements of the same shape.
+async fn whole_card(client: &Client, card: &Card) -> Result<String, CliError> {
+    let query = [
+        ("fingerprint", card.fingerprint.clone()),
+        ("limit", EARLIER_MAX.to_string()),
+    ];
+    let alike: Page<Card> = client.get("/requests", &query).await?;
+    let earlier: Vec<Card> = alike
+        .items
+        .into_iter()
+        .filter(|other| other.id != card.id)
+        .collect();
+    Ok(card_text(card, &earlier, Timestamp::now()))
 }
 
 async fn fetch(client: &Client, id: RequestId) -> Result<Card, CliError> {
@@ -179,10 +201,10 @@ pub async fn wait(args: WaitArgs, output: Output) -> Result<Exit, CliError> {
         let is_over = args.timeout.is_some() && left == 0;
         let exit = exit_of(&card)?;
         if exit != Exit::StillPending || is_over {
-            let reason = card.decisions.last().map_or(String::new(), |said| {
-                format!(" by {}: {}", said.by, super::render::visible_line(&said.reason))
+            output.either(&card, || match card.decisions.last() {
+                Some(said) => format!("{}  {}  {}", card.id, card.state, said_by(said)),
+                None => format!("{}  {}", card.id, card.state),
             });
-            output.either(&card, || format!("{}  {}{reason}\n", card.id, card.state));
             return Ok(exit);
         }
     }
@@ -218,7 +240,7 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         Some(digest) => (digest, None),
         None if std::io::stdin().is_terminal() && !output.is_json() => {
             let card = fetch(&client, args.id).await?;
-            eprint!("{}", card_text(&card, Timestamp::now()));
+            eprint!("{}", whole_card(&client, &card).await?);
             if !is_confirmed(args.id)? {
                 return Err(CliError::error("not approved", ""));
             }

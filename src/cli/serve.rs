@@ -213,7 +213,9 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
     let mut signals = Signals::listen()?;
     let config = args.settings.load(flags(&args))?;
     let running = start(config).await?;
-    output.either(&addresses(&running), String::new);
+    if output.is_json() {
+        output.json(&serde_json::json!({ "listen": running.proxy_address, "api": running.api_address }));
+    }
     loop {
         tokio::select! {
             _ = signals.reload.recv() => running.reload("SIGHUP").await,
@@ -236,10 +238,6 @@ fn flags(args: &ServeArgs) -> Vec<Override> {
         value.clone().map(|value| Override::from_flag(flag, path, value))
     };
     flags.into_iter().filter_map(given).collect()
-}
-
-fn addresses(running: &Running) -> serde_json::Value {
-    serde_json::json!({ "listen": running.proxy_address, "api": running.api_address })
 }
 
 /// Taken before anything is started, so that no signal finds a half-built proxy without an ear.

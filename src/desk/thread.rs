@@ -292,6 +292,23 @@ impl Desk {
             .await
     }
 
+    /// Revokes every token of a person; gives how many there were.
+    pub async fn tokens_revoke(&self, person: PersonName, by: PersonName) -> Result<usize, ManageError> {
+        self.manage(move |store, now| Ok(store.tokens_revoke(&person, &by, now)?))
+            .await
+    }
+
+    /// A person who is not active neither signs in nor decides.
+    pub async fn person_set_active(
+        &self,
+        person: PersonName,
+        active: bool,
+        by: PersonName,
+    ) -> Result<(), ManageError> {
+        self.manage(move |store, now| store.person_set_active(&person, active, &by, now))
+            .await
+    }
+
     pub async fn agents(&self) -> Result<Vec<Agent>, DeskError> {
         self.read(|store, _| store.agents()).await
     }
