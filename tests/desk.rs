@@ -2,6 +2,9 @@
 
 #[path = "desk/faults.rs"]
 mod faults;
+#[cfg(feature = "faults")]
+#[path = "desk/killed.rs"]
+mod killed;
 #[path = "desk/promises.rs"]
 mod promises;
 #[path = "desk/race.rs"]

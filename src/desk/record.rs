@@ -1,11 +1,13 @@
 //! Carries the store's notes into the log and syncs them there.
 //! Never takes a note away before it is on disk. Read `thread.rs` next.
 
-use crate::audit::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, PersonsDecision, StatementOutcome};
+use crate::audit::{
+    Attempt, Body, Entry, Fields, Kind, OutcomeKind, ParameterRecord, PersonsDecision, StatementOutcome,
+};
 use crate::clock::Timestamp;
 use crate::hold::{Digest, HeldRequest, ParameterFormat, RequestId};
 use crate::identity::principal::{AttemptId, SessionId};
-use crate::journal::{JournalError, Lane, Recorded};
+use crate::journal::{JournalError, Lane, LogFilter, Order, Reader, Recorded};
 use crate::store::sqlite::{Store, StoreError};
 use crate::store::{Note, NoteId, Outcome, Queued};
 
@@ -18,6 +20,64 @@ pub(super) struct Clerk {
     unsynced: Option<Recorded>,
     /// Notes up to here are on disk in the log and still in the store.
     forgettable: Option<NoteId>,
+}
+
+/// Takes out of the store what an earlier process brought to the log before it ended without taking it out: notes go
+/// over in order, so everything up to the last one found there.
+pub(super) fn forget_logged(store: &mut Store, reader: &Reader) -> Result<(), NotRecorded> {
+    loop {
+        let queued = store.queued(None)?;
+        let mut found = None;
+        for note in queued.iter().rev() {
+            if is_logged(reader, note)? {
+                found = Some(note.id);
+                break;
+            }
+        }
+        match found {
+            Some(up_to) => store.forget_queued(up_to)?,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn is_logged(reader: &Reader, queued: &Queued) -> Result<bool, JournalError> {
+    let (kind, request) = match &queued.note {
+        Note::Attempt { request, .. } => (Kind::Attempt, Some(request)),
+        Note::Event { request, .. } => (Kind::RequestEvent, Some(request)),
+        Note::Decision { request, .. } => (Kind::Decision, Some(request)),
+        Note::Outcome { request, .. } => (Kind::Outcome, Some(request)),
+        Note::People { .. } => (Kind::PeopleChange, None),
+    };
+    let filter = LogFilter {
+        since: Some(queued.at),
+        kind: Some(kind),
+        request: request.cloned(),
+        order: Order::OldestFirst,
+        limit: 1000,
+        ..LogFilter::default()
+    };
+    let page = reader.query(&filter)?;
+    Ok(page
+        .records
+        .iter()
+        .any(|record| tells(&record.fields, &queued.note)))
+}
+
+fn tells(fields: &Fields, note: &Note) -> bool {
+    let is = |field: &Option<String>, text: &str| field.as_deref().unwrap_or_default() == text;
+    match note {
+        Note::Attempt { session, number, .. } | Note::Outcome { session, number, .. } => {
+            fields.attempt
+                == Some(AttemptId {
+                    session: SessionId(*session),
+                    number: *number,
+                })
+        }
+        Note::Event { event, detail, .. } => is(&fields.event, event) && is(&fields.detail, detail),
+        Note::Decision { by, .. } => is(&fields.approver, by),
+        Note::People { what, name, .. } => is(&fields.change, what) && is(&fields.name, name),
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::audit::RulesChange;
 use crate::clock::Timestamp;
 use crate::desk::core::{Core, desk_store_error};
+use crate::desk::record::forget_logged;
 use crate::desk::{
     Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, ManageError,
     Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
@@ -72,7 +73,7 @@ pub fn now() -> Moment {
 impl Desk {
     /// Takes over what an earlier process left: pending becomes detached, approved becomes a grant, running becomes
     /// `outcome_unknown`.
-    pub fn start(store: Store, journal: Journal, settings: Settings) -> Result<Self, DeskError> {
+    pub fn start(mut store: Store, journal: Journal, settings: Settings) -> Result<Self, DeskError> {
         let lock = store
             .lock_for_serving()
             .map_err(desk_store_error)?
@@ -82,6 +83,9 @@ impl Desk {
             broadcast::Sender::new(EVENTS_KEPT),
             broadcast::Sender::new(EVENTS_KEPT),
         );
+        if let Err(error) = forget_logged(&mut store, &journal.reader()) {
+            tracing::warn!("what an earlier process logged last may be in the log twice: {error}");
+        }
         let lane = journal.lane(LANE);
         let core = Core::open(
             store,

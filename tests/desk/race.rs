@@ -9,7 +9,7 @@ use countersign::desk::{Asked, Decision, Desk, RunOutcome, Settings, Wake};
 use countersign::hold::{RequestId, StateKind};
 use countersign::store::sqlite::Store;
 
-use crate::world::{World, open_journal, person, populate, principal, scratch, store_path, word};
+use crate::world::{World, block_on, open_journal, person, populate, principal, scratch, store_path, word};
 
 const ROUNDS: usize = 1000;
 
@@ -17,14 +17,6 @@ fn desk(dir: &std::path::Path) -> Desk {
     let mut store = Store::open(&store_path(dir)).expect("a store");
     populate(&mut store, Timestamp::now());
     Desk::start(store, open_journal(dir), Settings::default()).expect("a desk")
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(work)
 }
 
 /// What each racer of one round saw.

@@ -272,6 +272,14 @@ impl World {
     }
 }
 
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(work)
+}
+
 pub fn word(by: &str, decision: Decision) -> Decide {
     Decide {
         by: person(by),

@@ -1,0 +1,210 @@
+//! The process is killed between any two steps of a held run, and what the log had not on disk is lost.
+//!
+//! The test runs itself as a child that aborts at the named place, cuts the journal to what was synced, and looks at
+//! what the next desk makes of it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use countersign::clock::Timestamp;
+use countersign::desk::{Asked, Decision, Desk, RequestFilter, RunOutcome, Settings, Wake};
+use countersign::hold::{HeldRequest, StateKind};
+use countersign::journal::{LogFilter, Order};
+use countersign::store::sqlite::Store;
+
+use crate::world::{World, block_on, open_journal, populate, scratch, store_path, word};
+
+const CHILD: &str = "COUNTERSIGN_TEST_CHILD";
+
+/// Where the process ends, what the request is then, whether the statement had been forwarded, and the events of the
+/// request that the log has in the end.
+const PLACES: &[(&str, StateKind, bool, &[&str])] = &[
+    (
+        "request_stored",
+        StateKind::Detached,
+        false,
+        &["held", "detached"],
+    ),
+    (
+        "request_logged",
+        StateKind::Detached,
+        false,
+        &["held", "detached"],
+    ),
+    (
+        "decision_stored",
+        StateKind::Grant,
+        false,
+        &["held", "approve", "granted"],
+    ),
+    (
+        "decision_logged",
+        StateKind::Grant,
+        false,
+        &["held", "approve", "granted"],
+    ),
+    (
+        "before_claim",
+        StateKind::Grant,
+        false,
+        &["held", "approve", "granted"],
+    ),
+    (
+        "claimed",
+        StateKind::OutcomeUnknown,
+        false,
+        &["held", "approve", "started", "outcome_unknown"],
+    ),
+    (
+        "started",
+        StateKind::OutcomeUnknown,
+        false,
+        &["held", "approve", "started", "outcome_unknown"],
+    ),
+    (
+        "forwarded",
+        StateKind::OutcomeUnknown,
+        true,
+        &["held", "approve", "started", "outcome_unknown"],
+    ),
+    (
+        "outcome_stored",
+        StateKind::Finished,
+        true,
+        &["held", "approve", "started", "finished"],
+    ),
+    (
+        "nowhere",
+        StateKind::Finished,
+        true,
+        &["held", "approve", "started", "finished"],
+    ),
+];
+
+#[test]
+fn promise_5_a_kill_between_any_two_steps_leaves_the_truth_and_runs_nothing_twice() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return live(Path::new(&dir));
+    }
+    for (place, state, is_forwarded, events) in PLACES {
+        let dir = scratch();
+        let script = dir.path().join("faults");
+        fs::write(&script, "").expect("a script");
+        populate(
+            &mut Store::open(&store_path(dir.path())).expect("a store"),
+            Timestamp::now(),
+        );
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "killed::promise_5_a_kill_between_any_two_steps_leaves_the_truth_and_runs_nothing_twice",
+            ])
+            .env(CHILD, dir.path())
+            .env("COUNTERSIGN_CRASH_AT", place)
+            .env("COUNTERSIGN_JOURNAL_FAULTS", &script)
+            .output()
+            .expect("a child");
+        assert_eq!(child.status.success(), *place == "nowhere", "{place}: {child:?}");
+        lose_power(dir.path());
+        let held = look(dir.path(), place, events);
+        assert_eq!(held.state.kind(), *state, "{place}");
+        assert_eq!(dir.path().join("forwarded").exists(), *is_forwarded, "{place}");
+        // A second restart finds nothing new to say.
+        look(dir.path(), place, events);
+        send_again(dir.path(), place, *state);
+    }
+}
+
+/// The life of one held run, to its end or to the place at which the process is to end.
+fn live(dir: &Path) {
+    let desk = start(dir);
+    let ask = World::new().sending("bot-a", 1);
+    block_on(async {
+        let Ok(Asked::Parked(parked)) = desk.ask(ask.clone()).await else {
+            panic!("not parked")
+        };
+        desk.decide(parked.request, word("dora", Decision::Approve))
+            .await
+            .expect("an approval");
+        assert!(matches!(parked.woken.await, Ok(Wake::Approved { .. })));
+        let start = desk.start_run(parked.request, ask.digest, &ask.names, ask.rules);
+        let _permit = start.await.expect("a permit");
+        fs::write(dir.join("forwarded"), "").expect("forwarded");
+        countersign::desk::crash_point("forwarded");
+        let outcome = RunOutcome::Finished {
+            rows: None,
+            tag: "DROP TABLE".to_owned(),
+        };
+        desk.finish(parked.request, outcome).await.expect("kept");
+    });
+}
+
+fn start(dir: &Path) -> Desk {
+    let store = Store::open(&store_path(dir)).expect("a store");
+    Desk::start(store, open_journal(dir), Settings::default()).expect("a desk")
+}
+
+/// What the next desk says of the only request, and whether the log says the same.
+fn look(dir: &Path, place: &str, events: &[&str]) -> HeldRequest {
+    let desk = start(dir);
+    let page = block_on(desk.list(RequestFilter::default())).expect("a list");
+    block_on(desk.stop());
+    let [held] = <[HeldRequest; 1]>::try_from(page.items).expect("one request");
+    let filter = LogFilter {
+        request: Some(held.id.to_string()),
+        order: Order::OldestFirst,
+        ..LogFilter::default()
+    };
+    drop(desk);
+    let log = open_journal(dir).reader().query(&filter).expect("the log");
+    let told: Vec<_> = log
+        .records
+        .iter()
+        .filter_map(|record| {
+            record
+                .fields
+                .event
+                .as_deref()
+                .or(record.fields.decision.as_deref())
+        })
+        .collect();
+    assert_eq!(told, events, "{place}");
+    held
+}
+
+/// The agent comes back with the same bytes.
+fn send_again(dir: &Path, place: &str, state: StateKind) {
+    let desk = start(dir);
+    let ask = World::new().sending("bot-a", 1);
+    let again = block_on(desk.ask(ask.clone())).expect("an answer");
+    match (state, again) {
+        (StateKind::Grant, Asked::Granted(..)) => {}
+        (StateKind::Detached, Asked::Parked(parked)) => assert!(parked.reattached, "{place}"),
+        (_, Asked::Parked(parked)) => assert!(!parked.reattached, "{place}"),
+        (_, Asked::Granted(..)) => panic!("{place}: it runs again"),
+    }
+}
+
+/// Every file of the journal loses what was not synced; the list of syncs says how much that is.
+fn lose_power(dir: &Path) {
+    let list = fs::read_to_string(dir.join("faults.synced")).expect("a list of syncs");
+    let mut synced: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for line in list.lines() {
+        let (bytes, path) = line.split_once(' ').expect("bytes and path");
+        synced.insert(PathBuf::from(path), bytes.parse().expect("a number"));
+    }
+    for (path, bytes) in synced {
+        if !path.is_file() {
+            // Renamed or taken away since.
+            continue;
+        }
+        if bytes == 0 {
+            fs::remove_file(&path).expect("removed");
+        } else {
+            let file = OpenOptions::new().write(true).open(&path).expect("a segment");
+            file.set_len(bytes).expect("cut");
+        }
+    }
+}
