@@ -4,6 +4,8 @@
 
 pub mod entry;
 pub mod record;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, StatementOutcome};
 pub use entry::{PersonsDecision, RulesChange, TransactionOutcome};

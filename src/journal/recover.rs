@@ -31,9 +31,9 @@ pub fn recover(
 ) -> Result<BTreeMap<u16, LaneFound>, JournalError> {
     let mut lanes = list(&settings.dir)?;
     // A lane that is gone altogether is a loss too.
-    marks
-        .keys()
-        .for_each(|lane| drop(lanes.entry(*lane).or_default()));
+    for lane in marks.keys() {
+        lanes.entry(*lane).or_default();
+    }
     let found = lanes.into_iter().map(|(lane, numbers)| {
         let search = Search {
             settings,

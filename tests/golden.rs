@@ -1,0 +1,304 @@
+//! The log's bytes stay what they are: golden vectors, read by this program and by one that shares no code with it.
+//!
+//! After a field was added on purpose, `COUNTERSIGN_GOLDEN=write cargo test --test golden` writes the vectors anew.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+
+use countersign::audit::{
+    Attempt, Body, Class, Entry, LanePosition, OutcomeKind, ParameterRecord, PersonsDecision, Record,
+    RulesChange, StatementOutcome, TransactionOutcome,
+};
+use countersign::clock::Timestamp;
+use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::journal::{Journal, LogFilter, Order, Settings};
+
+const VECTORS: &str = "tests/golden/entries.jsonl";
+const SESSION: SessionId = SessionId(0x0123_4567_89AB_CDEF);
+const ATTEMPT: AttemptId = AttemptId {
+    session: SESSION,
+    number: 258,
+};
+
+#[test]
+fn entries_encode_to_the_golden_bytes_and_back() {
+    let mut lines = String::new();
+    with_every_kind(|name, entry| {
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        let record = Record::decode(&bytes).expect("what was just encoded");
+        let vector = serde_json::json!({ "name": name, "bytes": hex(&bytes), "record": record });
+        lines.push_str(&format!("{vector}\n"));
+    });
+    if std::env::var("COUNTERSIGN_GOLDEN").as_deref() == Ok("write") {
+        std::fs::write(VECTORS, &lines).expect("the vectors are written");
+    }
+    let golden = std::fs::read_to_string(VECTORS).expect("the vectors are there");
+    for (line, golden) in lines.lines().zip(golden.lines()) {
+        assert_eq!(line, golden);
+    }
+    assert_eq!(lines.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn a_decoder_without_our_code_reads_the_golden_bytes() {
+    let done = Command::new("python3")
+        .args(["tests/golden/decode.py", VECTORS])
+        .output()
+        .expect("python3 runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_decoder_without_our_code_reads_a_segment() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let journal = Journal::open(Settings::in_dir(dir.path())).expect("an empty folder");
+    let mut lane = journal.lane(7);
+    with_every_kind(|_, entry| {
+        lane.append(&[*entry]).expect("the disk is well");
+    });
+    let segment = dir.path().join("lane-00007-000000000000.seg");
+    let done = Command::new("python3")
+        .arg("tests/golden/decode.py")
+        .arg(segment)
+        .output();
+    let done = done.expect("python3 runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let printed = String::from_utf8(done.stdout).expect("JSON is UTF-8");
+    let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+    let read: Vec<_> = printed
+        .lines()
+        .map(value)
+        .filter(|record| record["kind"] != "text")
+        .collect();
+    let filter = LogFilter {
+        order: Order::OldestFirst,
+        limit: 1_000,
+        ..LogFilter::default()
+    };
+    let page = journal.reader().query(&filter).expect("the journal is whole");
+    let ours = page
+        .records
+        .into_iter()
+        .filter(|record| record.id.is_some_and(|id| id.lane == 7));
+    let ours: Vec<_> = ours
+        .map(|mut record| {
+            record.id = None;
+            record.fields.text = None;
+            serde_json::to_value(record).expect("JSON")
+        })
+        .collect();
+    assert_eq!(read.len(), ours.len());
+    for (read, ours) in read.iter().zip(&ours) {
+        assert_eq!(read, ours);
+    }
+}
+
+fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
+    let mut entry = |name: &str, session: Option<SessionId>, body: Body<'_>| {
+        each(
+            name,
+            &Entry {
+                time: Timestamp::from_micros(1_795_328_400_123_400),
+                session,
+                body,
+            },
+        );
+    };
+    let positions = [
+        LanePosition {
+            lane: 0,
+            durable: 4_096,
+            found: 4_100,
+            cut: 17,
+        },
+        LanePosition {
+            lane: u16::MAX,
+            durable: 0,
+            found: 0,
+            cut: 0,
+        },
+    ];
+    entry(
+        "boot",
+        None,
+        Body::Boot {
+            boot: "00000000deadbeef",
+            version: "0.1.0",
+            positions: &positions,
+        },
+    );
+    let peer = peer();
+    let start = Body::SessionStart {
+        peer: &peer,
+        application_name: "psql",
+        tls: "TLSv1.3",
+    };
+    entry("session start", Some(SESSION), start);
+    let source = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let login = Body::Login {
+        principal: "nobody",
+        source,
+        success: false,
+        reason: "unknown agent",
+    };
+    entry("refused log-in", None, login);
+    entry(
+        "attempt without anything optional",
+        Some(SESSION),
+        Body::Attempt(bare_attempt()),
+    );
+    with_full_attempt(|attempt| entry("attempt with everything", Some(SESSION), Body::Attempt(attempt)));
+    let outcome = StatementOutcome {
+        attempt: ATTEMPT,
+        kind: OutcomeKind::Ran,
+        rows: Some(0),
+        tag: "SELECT 0",
+        sqlstate: "",
+        message: "",
+        request: None,
+    };
+    entry("outcome: ran", Some(SESSION), Body::Outcome(outcome));
+    let failed = StatementOutcome {
+        kind: OutcomeKind::Failed,
+        rows: None,
+        tag: "",
+        sqlstate: "42P01",
+        message: "relation \"ordres\" does not exist",
+        request: Some("7K3F9Q"),
+        ..outcome
+    };
+    entry("outcome: failed", Some(SESSION), Body::Outcome(failed));
+    let requests = ["7K3F9Q", "000000"];
+    let end = Body::TransactionEnd {
+        outcome: TransactionOutcome::RolledBack,
+        requests: &requests,
+    };
+    entry("transaction end", Some(SESSION), end);
+    let event = Body::RequestEvent {
+        request: "7K3F9Q",
+        event: "withdrawn",
+        by: Some("agent-1"),
+        detail: "cancelled",
+    };
+    entry("request event", Some(SESSION), event);
+    let decision = PersonsDecision {
+        request: "7K3F9Q",
+        decision: "deny",
+        approver: "dba-1",
+        reason: "drops a column that billing reads: données",
+        channel: "cli",
+        digest: [0xD1; 32],
+    };
+    entry("decision", None, Body::Decision(decision));
+    let rules = RulesChange {
+        change: "loaded",
+        file: "rules/default.toml",
+        generation: [0x6E; 32],
+        by: "start",
+        detail: "",
+    };
+    entry("rules change", None, Body::RulesChange(rules));
+    entry(
+        "people change",
+        None,
+        Body::PeopleChange {
+            what: "agent_added",
+            name: "agent-1",
+            by: "admin-1",
+        },
+    );
+    entry(
+        "log query",
+        None,
+        Body::LogQuery {
+            by: "auditor-1",
+            query: "verdict=hold&limit=100",
+        },
+    );
+    entry(
+        "session end",
+        Some(SESSION),
+        Body::SessionEnd {
+            reason: "the client hung up",
+        },
+    );
+}
+
+fn peer() -> Peer {
+    Peer {
+        principal: PrincipalName::parse("agent-1").expect("a name"),
+        owner: PersonName::parse("owner@example.org").expect("a name"),
+        profile: Profile::Mcp,
+        labels: [].into(),
+        session: SESSION,
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        upstream: "main".to_owned(),
+        database: "shop".to_owned(),
+        database_user: "app".to_owned(),
+    }
+}
+
+fn bare_attempt() -> Attempt<'static> {
+    Attempt {
+        id: AttemptId {
+            session: SESSION,
+            number: 0,
+        },
+        principal: "agent-1",
+        database: "shop",
+        database_user: "app",
+        text: b"",
+        class: Class::Read,
+        verdict: "allow",
+        rule: "reads",
+        tables: &[],
+        fingerprint: [0; 32],
+        parameters: &[],
+        request: None,
+        protocol: "simple",
+        claimed: &[],
+    }
+}
+
+fn with_full_attempt(each: impl FnOnce(Attempt<'_>)) {
+    let parameter = |index, value, hex, bytes| ParameterRecord {
+        index,
+        type_oid: 25,
+        type_name: "text",
+        format: "text",
+        value,
+        hex,
+        bytes,
+    };
+    let parameters = [
+        parameter(1, Some("42"), None, 2),
+        parameter(2, None, None, 0),
+        parameter(3, Some(""), None, 0),
+        ParameterRecord {
+            format: "binary",
+            type_oid: 17,
+            type_name: "bytea",
+            ..parameter(4, None, Some("00ff"), 2)
+        },
+    ];
+    let tables = ["public.orders".to_owned(), "Größe".to_owned()];
+    each(Attempt {
+        id: ATTEMPT,
+        text: "DELETE FROM orders WHERE id = $1 -- ✂".as_bytes(),
+        class: Class::Write,
+        verdict: "hold",
+        rule: "no-unbounded-delete",
+        tables: &tables,
+        fingerprint: [0xF1; 32],
+        parameters: &parameters,
+        request: Some("7K3F9Q"),
+        protocol: "extended",
+        claimed: &[("application_name", "cron"), ("purpose", "")],
+        ..bare_attempt()
+    });
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

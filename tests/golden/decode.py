@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Reads Countersign's log without Countersign: canonical records, and whole segment files.
+
+    decode.py entries.jsonl      checks golden vectors: lines of {"name", "bytes": hex, "record": {...}}
+    decode.py FILE.seg           checks a segment's checksums and prints its records, one JSON object a line
+
+The formats are described in src/audit/entry.rs and src/journal/segment.rs. Needs nothing but Python 3.
+"""
+import datetime, json, sys
+
+KINDS = ("? boot session_start session_end login attempt outcome transaction_end request_event decision rules_change"
+         " people_change log_query text").split()
+NAMES = {i + 1: name for i, name in enumerate(
+    "boot version principal owner profile source upstream database database_user application_name tls protocol class"
+    " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
+    " name query type_name format value hex key".split())}
+NAMES |= {0x30: "tables", 0x31: "requests"}
+NAMES |= {0x40 + i: name for i, name in enumerate(
+    "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
+NAMES |= {0x80 + i: name for i, name in enumerate(
+    "session attempt text_sha256 fingerprint digest generation text".split())}
+NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions"}
+LISTS = {"tables", "requests", "parameters", "claimed", "positions"}
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def fields(data):
+    out, at, last = {}, 0, -1
+    while at < len(data):
+        tag, length, shift = data[at], 0, 0
+        while True:
+            at += 1
+            length |= (data[at] & 0x7F) << shift
+            shift += 7
+            if not data[at] & 0x80:
+                break
+        raw, at = data[at + 1:at + 1 + length], at + 1 + length
+        assert len(raw) == length and tag >= last, "cut short or out of order"
+        last, name = tag, NAMES[tag]
+        value = (raw.decode() if tag < 0x40 else int.from_bytes(raw, "big") if tag < 0x80 else
+                 raw if tag < 0xC0 else fields(raw))
+        if name in LISTS:
+            out.setdefault(name, []).append(value)
+        else:
+            out[name] = value
+    return out
+
+
+def crockford(raw):
+    number = int.from_bytes(raw, "big")
+    return "".join(ALPHABET[number >> place * 5 & 31] for place in range(12, -1, -1))
+
+
+def record(data):
+    assert data[0] == 1, "an unknown version"
+    out = {"kind": KINDS[data[1]]} | fields(data[10:])
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=int.from_bytes(data[2:10], "big"))
+    text = moment.isoformat()
+    out["time"] = (text.rstrip("0") if "." in text else text) + "Z"
+    if "attempt" in out:
+        out["attempt"] = f"{crockford(out['attempt'])}-{out.pop('number')}"
+    if "success" in out:
+        out["success"] = bool(out["success"])
+    for parameter in out.get("parameters", []):
+        parameter |= {"cut": True} if "cut" in parameter else {}
+    for claim in out.get("claimed", []):
+        claim.setdefault("value", "")
+    for name, value in out.items():
+        if isinstance(value, bytes):
+            out[name] = crockford(value) if name == "session" else statement(value) if name == "text" else value.hex()
+    return out
+
+
+def statement(raw):
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "\\x" + raw.hex()
+
+
+def crc32c(data, crc=0):
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def segment(data):
+    """Yields the canonical bytes of each record; complains if a checksum does not match."""
+    assert data[:8] == b"csjrnl\x00\x01", "no segment"
+    crc = int.from_bytes(data[12:16], "big")
+    assert crc == crc32c(data[:12] + bytes(4) + data[16:64]), "the header's checksum does not match"
+    at = 64
+    while at + 8 <= len(data) and any(data[at:at + 8]):
+        length = int.from_bytes(data[at:at + 4], "big")
+        payload = data[at + 8:at + 8 + length]
+        crc = crc32c(data[at:at + 4] + payload, crc)
+        assert crc == int.from_bytes(data[at + 4:at + 8], "big"), f"the checksum at byte {at} does not match"
+        if payload[:4] == b"\x00end":
+            return
+        yield payload
+        at += 8 + length
+
+
+def main():
+    for name in sys.argv[1:]:
+        if name.endswith(".seg"):
+            with open(name, "rb") as file:
+                for payload in segment(file.read()):
+                    print(json.dumps(record(payload)))
+        else:
+            with open(name, encoding="utf-8") as file:
+                vectors = [json.loads(line) for line in file]
+            for vector in vectors:
+                found = record(bytes.fromhex(vector["bytes"]))
+                assert found == vector["record"], f"{vector['name']}:\n{found}\n{vector['record']}"
+            print(f"{len(vectors)} vectors agree")
+
+
+if __name__ == "__main__":
+    main()
