@@ -6,6 +6,7 @@ pub mod action;
 pub mod classify;
 pub mod lex;
 pub mod parse;
+mod seen;
 pub mod statement;
 
 pub use parse::judge_postgres;

@@ -18,12 +18,12 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use tokio::sync::oneshot;
 
-use crate::sql::PARSE_BYTES_MAX;
 use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
 use crate::sql::classify::postgres::{self, Classified, Context};
 use crate::sql::lex::postgres::{Kind, Scan, scan};
 use crate::sql::statement::{Encoding, LexingState, PreparedNames};
+use crate::sql::{PARSE_BYTES_MAX, seen};
 
 /// Stack of every thread that reads statements. Units: bytes. The caps of `lex` keep readers below a tenth of it.
 pub const PARSER_STACK_BYTES: usize = 64 << 20;
@@ -132,9 +132,17 @@ fn objection(text: &str, scan: &Scan, actions: &[Action]) -> Option<String> {
     if scan.statements != actions.len() {
         return Some("our scanner and the server's grammar count different statements".to_owned());
     }
+    let shape = seen::shape(text, scan, actions);
+    if shape.as_deref().is_some_and(seen::has) {
+        return None;
+    }
     // Where sqlparser cannot read what the server accepts, the server's grammar decides.
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).ok()?;
-    postgres::second::objection(&statements, actions)
+    let objection = postgres::second::objection(&statements, actions);
+    if let (None, Some(shape)) = (&objection, shape) {
+        seen::keep(shape);
+    }
+    objection
 }
 
 /// One action that stands for a whole text nobody could read.

@@ -74,6 +74,7 @@ pub struct Scan {
     pub tokens: Vec<Token>,
     /// Pieces between semicolons that are not empty.
     pub statements: usize,
+    pub has_comments: bool,
     /// Why the text is refused; the tokens up to there are kept, because secrets must be masked all the same.
     pub refused: Option<Refused>,
 }
@@ -146,10 +147,14 @@ impl Scanner<'_> {
             // A vertical tab is a blank from version 16 on and an error before.
             (b'\x0b', _) => Err(Refused::Ambiguous),
             (b'-', b'-') => {
+                self.scan.has_comments = true;
                 self.skip_line();
                 Ok(true)
             }
-            (b'/', b'*') => self.skip_block().map(|()| true),
+            (b'/', b'*') => {
+                self.scan.has_comments = true;
+                self.skip_block().map(|()| true)
+            }
             _ => Ok(false),
         }
     }
