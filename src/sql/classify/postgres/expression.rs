@@ -308,6 +308,8 @@ impl Walk<'_, '_> {
             name: name.to_owned(),
         });
         let known = match schema {
+            // The grammar of newer servers qualifies this one by itself; older ones look it up by search_path.
+            Some("pg_catalog") if name == "json_object" && self.is_shadowed() => return,
             Some("pg_catalog") => lists::function(name),
             None if self.is_shadowed() => return,
             None => lists::function(name),
@@ -395,6 +397,8 @@ impl Walk<'_, '_> {
         }
         match type_word(name) {
             Some((None, _)) if self.is_shadowed() => {}
+            // The grammar of newer servers qualifies this one by itself; older ones look it up by search_path.
+            Some((Some("pg_catalog"), "json")) if self.is_shadowed() => {}
             Some((None | Some("pg_catalog"), word)) if is_listed_type(word) => {}
             Some((Some("information_schema"), word)) if lists::is_information_domain(word) => {}
             Some((_, word)) => {

@@ -200,14 +200,18 @@ pub(super) fn is_bounded(condition: Node<'_>) -> bool {
     }
 }
 
+/// A column that tells rows apart; those that the server gives to every row of a table do not.
 fn is_column(node: Node<'_>) -> bool {
-    match node {
-        Node::ColumnRef(column) => {
-            let mut parts = column.fields().into_iter();
-            parts.all(|part| matches!(part, Node::String(_)))
-        }
-        _ => false,
-    }
+    const OF_EVERY_ROW: [&str; 5] = ["tableoid", "xmin", "xmax", "cmin", "cmax"];
+    let Node::ColumnRef(column) = node else {
+        return false;
+    };
+    let named = column
+        .fields()
+        .into_iter()
+        .all(|part| matches!(part, Node::String(_)));
+    let last = column.fields().into_iter().next_back().and_then(Node::as_str);
+    named && last.is_some_and(|name| !OF_EVERY_ROW.contains(&name))
 }
 
 fn is_constant(node: Node<'_>) -> bool {
