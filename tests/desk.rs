@@ -5,6 +5,11 @@ mod faults;
 #[cfg(feature = "faults")]
 #[path = "desk/killed.rs"]
 mod killed;
+#[cfg(feature = "faults")]
+#[path = "desk/log.rs"]
+mod log;
+#[path = "desk/people.rs"]
+mod people;
 #[path = "desk/promises.rs"]
 mod promises;
 #[path = "desk/race.rs"]

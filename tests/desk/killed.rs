@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use countersign::audit::Kind;
 use countersign::clock::Timestamp;
 use countersign::desk::{Asked, Decision, Desk, RequestFilter, RunOutcome, Settings, Wake};
 use countersign::hold::{HeldRequest, StateKind};
@@ -171,6 +172,17 @@ fn look(dir: &Path, place: &str, events: &[&str]) -> HeldRequest {
         })
         .collect();
     assert_eq!(told, events, "{place}");
+    let attempts = log
+        .records
+        .iter()
+        .filter(|record| record.kind == Kind::Attempt)
+        .count();
+    let results = log
+        .records
+        .iter()
+        .filter(|record| record.kind == Kind::Outcome)
+        .count();
+    assert_eq!((attempts, results), (1, 1), "{place}: one attempt and one result");
     held
 }
 

@@ -14,6 +14,8 @@ use countersign::desk::{
 use countersign::hold::{Digest, DigestBuilder, HeldRequest, Permit, Presented, RequestId, StateKind};
 use countersign::identity::directory::Role;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+#[cfg(feature = "faults")]
+use countersign::journal::disk::{Disk, Faults};
 use countersign::journal::{self, Journal};
 use countersign::policy::Verdict;
 use countersign::sql::action::Judgement;
@@ -30,6 +32,8 @@ pub struct World {
     pub ended: broadcast::Receiver<CredentialEnded>,
     pub settings: Settings,
     pub limits: Limits,
+    #[cfg(feature = "faults")]
+    pub faults: Arc<Faults>,
     senders: (broadcast::Sender<DeskEvent>, broadcast::Sender<CredentialEnded>),
     attempts: u64,
     seed: u8,
@@ -56,6 +60,16 @@ pub fn open_journal(dir: &Path) -> Journal {
         ..journal::Settings::in_dir(dir.join("journal"))
     };
     Journal::open(settings).expect("a journal")
+}
+
+/// A journal on a disk that fails as it is told.
+#[cfg(feature = "faults")]
+pub fn open_journal_on(dir: &Path, faults: &Arc<Faults>) -> Journal {
+    let settings = journal::Settings {
+        segment_bytes: 256 << 10,
+        ..journal::Settings::in_dir(dir.join("journal"))
+    };
+    Journal::open_on(settings, Disk::with_faults(Arc::clone(faults))).expect("a journal")
 }
 
 pub fn person(name: &str) -> PersonName {
@@ -135,6 +149,8 @@ impl World {
             ended: senders.1.subscribe(),
             settings,
             limits,
+            #[cfg(feature = "faults")]
+            faults: Arc::default(),
             senders,
             attempts: 0,
             seed: 0,
@@ -151,6 +167,9 @@ impl World {
 
     fn open(&mut self) {
         let store = Store::open_with(&store_path(self.dir.path()), self.limits).expect("a store");
+        #[cfg(feature = "faults")]
+        let lane = open_journal_on(self.dir.path(), &self.faults).lane(0);
+        #[cfg(not(feature = "faults"))]
         let lane = open_journal(self.dir.path()).lane(0);
         self.seed = self.seed.wrapping_add(1);
         let (events, ended) = self.senders.clone();
