@@ -206,6 +206,7 @@ impl Config {
                 host: self.upstream.host.clone(),
                 port: self.upstream.port,
                 tls: self.upstream.tls.clone(),
+                databases: self.upstream.databases.clone(),
                 users: self
                     .upstream
                     .users

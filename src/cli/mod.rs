@@ -17,7 +17,8 @@ mod requests;
 pub mod serve;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -152,4 +153,18 @@ fn block_on(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exi
         .build()
         .map_err(|error| CliError::error(error, "free some file descriptors"))?;
     runtime.block_on(command)
+}
+
+/// A folder that only this user may look into: it holds what agents sent.
+fn make_private(folder: &Path) -> Result<(), CliError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            CliError::error(
+                format!("cannot make `{}`: {error}", folder.display()),
+                "name a folder of yours with --data-dir, or make it and give it to this user",
+            )
+        })
 }

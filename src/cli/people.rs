@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-use super::SettingsArgs;
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::render::visible_line;
+use super::{SettingsArgs, make_private};
 use crate::api::people::{
     ActiveBody, AgentBody, AgentSecret, AgentShape, PersonBody, PersonShape, Revoked, TokenBody, TokenShape,
     person_name, principal_name,
@@ -151,13 +151,7 @@ impl PlaceArgs {
             return Ok(Way::Api(Client::from_environment()?));
         }
         let config = self.settings.load(Vec::new())?;
-        std::fs::create_dir_all(&config.data_dir).map_err(|error| {
-            let message = format!("cannot make `{}`: {error}", config.data_dir.display());
-            CliError::error(
-                message,
-                "name a folder of yours with --data-dir, or run as the user of `serve`",
-            )
-        })?;
+        make_private(&config.data_dir)?;
         let store = Store::open(&config.store_file()).map_err(store_error)?;
         Ok(Way::Here {
             store: Box::new(store),

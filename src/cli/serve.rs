@@ -2,8 +2,6 @@
 //! Read `proxy/mod.rs` and `api/mod.rs` for the two listeners.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +10,9 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::SettingsArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use super::{SettingsArgs, make_private};
 use crate::api::{self, Api, Rooms};
 use crate::config::reader::Override;
 use crate::config::{Config, RulesFile};
@@ -144,6 +142,12 @@ impl Running {
                 "the API keeps its old certificate: {error}"
             );
         }
+        if let Err(error) = self.proxy.reload_certificate() {
+            error!(
+                next_step = error.next_step(),
+                "the proxy keeps its old certificate: {error}"
+            );
+        }
     }
 
     async fn reload_rules(&self, by: &str) -> Result<String, CliError> {
@@ -177,20 +181,6 @@ async fn record_rules(desk: &Desk, rules: &RuleSet, by: &str) -> Result<(), CliE
         .record_rules_change(rules.file.clone(), rules.generation, by.to_owned())
         .await;
     recorded.map_err(desk_error)
-}
-
-/// A folder that only this user may look into: it holds what agents sent.
-fn make_private(folder: &Path) -> Result<(), CliError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| {
-            CliError::error(
-                format!("cannot make `{}`: {error}", folder.display()),
-                "name a folder of yours with --data-dir, or make it and give it to this user",
-            )
-        })
 }
 
 fn journal_error(error: JournalError) -> CliError {

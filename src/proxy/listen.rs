@@ -28,7 +28,7 @@ use crate::proxy::session::Session;
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::throttle::Throttle;
-use crate::proxy::tls::{self, TlsError};
+use crate::proxy::tls::{self, Certificate, TlsError};
 use crate::proxy::upstream::Dialler;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
@@ -67,6 +67,7 @@ impl ProxyError {
 pub struct ProxyHandle {
     pub local_addr: SocketAddr,
     shared: Arc<Shared>,
+    certificate: Option<Arc<Certificate>>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -86,6 +87,13 @@ impl ProxyHandle {
         if tokio::time::timeout(STOP_WITHIN * 2, joined).await.is_err() {
             warn!("sessions did not end in time");
         }
+    }
+
+    /// Reads the listener's certificate again; on an error the old one stays.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        self.certificate
+            .as_ref()
+            .map_or(Ok(()), |certificate| certificate.reload())
     }
 
     pub fn sessions(&self) -> usize {
@@ -110,7 +118,7 @@ pub async fn start(
     let failed = |cause| ProxyError::Listen { address, cause };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
-    let acceptor = tls::acceptor(&settings.tls)?;
+    let (acceptor, certificate) = tls::acceptor(&settings.tls)?.unzip();
     let dialler = Dialler::new(settings.upstream.clone())?;
     let thread_count = settings.threads.max(1);
     let shared = Arc::new(Shared {
@@ -150,6 +158,7 @@ pub async fn start(
     Ok(ProxyHandle {
         local_addr,
         shared,
+        certificate,
         stop,
         threads,
     })

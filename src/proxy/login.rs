@@ -153,7 +153,9 @@ async fn log_in(
     })?;
     let answer = authenticate(client, &asked.user, agent.as_ref()).await?;
     let refused = match (&agent, answer) {
-        (Some(agent), Ok(())) => why_not(agent, &asked.database).map(|why| (why, "28000")),
+        (Some(agent), Ok(())) => {
+            why_not(agent, &asked.database, &shared.settings.upstream.databases).map(|why| (why, "28000"))
+        }
         (_, Ok(())) => Some(("no such agent", "28P01")),
         (_, Err(_)) => Some(("wrong password", "28P01")),
     };
@@ -235,11 +237,13 @@ fn peer_of(agent: Agent, asked: &Asked, source: IpAddr, upstream: &str) -> Peer 
     }
 }
 
-fn why_not(agent: &Agent, database: &str) -> Option<&'static str> {
+/// `served` are the databases that the settings name; empty: all.
+fn why_not(agent: &Agent, database: &str, served: &[String]) -> Option<&'static str> {
+    let is_served = served.is_empty() || served.iter().any(|name| name == database);
     match agent.ended(Timestamp::now()) {
         Some(Ended::Revoked) => Some("credential revoked"),
         Some(Ended::Expired) => Some("credential expired"),
-        None if !agent.may_connect_to(database) => Some("database not allowed"),
+        None if !is_served || !agent.may_connect_to(database) => Some("database not allowed"),
         None => None,
     }
 }

@@ -4,11 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -63,25 +66,62 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// What accepts TLS from clients; `None` when it is off.
-pub fn acceptor(settings: &ListenTls) -> Result<Option<TlsAcceptor>, TlsError> {
+/// The listener's certificate. Read again on demand: connections from then on get the new one.
+#[derive(Debug)]
+pub struct Certificate {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificate {
+    fn open(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
+        Ok(Self {
+            cert_file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
+            current: ArcSwap::from_pointee(read_pair(cert_file, key_file)?),
+        })
+    }
+
+    /// On an error the old one stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current
+            .store(Arc::new(read_pair(&self.cert_file, &self.key_file)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read_pair(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| TlsError::File {
+        file: key_file.to_owned(),
+        what: "a private key",
+        cause: error.to_string(),
+    })?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Settings(error.to_string()))
+}
+
+/// What accepts TLS from clients, and its certificate; `None` when it is off.
+pub fn acceptor(settings: &ListenTls) -> Result<Option<(TlsAcceptor, Arc<Certificate>)>, TlsError> {
     let (cert_file, key_file) = match settings {
         ListenTls::Off => return Ok(None),
         ListenTls::Offered { cert_file, key_file } | ListenTls::Required { cert_file, key_file } => {
             (cert_file, key_file)
         }
     };
-    let certificates = certificates(cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| TlsError::File {
-        file: key_file.clone(),
-        what: "a private key",
-        cause: error.to_string(),
-    })?;
+    let certificate = Arc::new(Certificate::open(cert_file, key_file)?);
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
+        .map(|builder| builder.with_no_client_auth().with_cert_resolver(resolver))
         .map_err(|error| TlsError::Settings(error.to_string()))?;
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+    Ok(Some((TlsAcceptor::from(Arc::new(config)), certificate)))
 }
 
 /// What speaks TLS to the server; `None` when it is off.

@@ -39,6 +39,8 @@ pub struct Settings {
     pub host: String,
     pub port: u16,
     pub tls: UpstreamTls,
+    /// Databases that anybody may connect to; empty: all.
+    pub databases: Vec<String>,
     pub users: Vec<User>,
 }
 

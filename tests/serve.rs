@@ -1,0 +1,354 @@
+//! `serve` as an operator meets it: settings, rules and certificates read again, one process for a folder, a clean stop.
+//! No database is behind it here: none is dialled before an agent logs in.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+fn countersign(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for name in ["COUNTERSIGN_API_URL", "COUNTERSIGN_TOKEN", "COUNTERSIGN_CONFIG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    countersign(folder)
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A running `serve`, killed with its test.
+struct Serve {
+    child: Child,
+    stderr: PathBuf,
+    listen: SocketAddr,
+    api: SocketAddr,
+    // Kept open, so that writing to it never fails.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Serve {
+    fn start(folder: &Path) -> Self {
+        let stderr = folder.join("serve.log");
+        let log = std::fs::File::create(&stderr).expect("a log");
+        let mut child = countersign(folder)
+            .args(["serve", "--json", "--config", "countersign.toml"])
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!(
+                "not ready: {}",
+                std::fs::read_to_string(&stderr).unwrap_or_default()
+            )
+        });
+        let address = |key: &str| {
+            ready[key]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("an address")
+        };
+        Self {
+            listen: address("listen"),
+            api: address("api"),
+            child,
+            stderr,
+            _stdout: stdout,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits until the log says so.
+    fn said(&self, words: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let log = std::fs::read_to_string(&self.stderr).expect("a log");
+            if log.contains(words) {
+                return log;
+            }
+            assert!(Instant::now() < end, "never said `{words}`: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+const SETTINGS: &str = r#"
+data_dir = "data"
+[listen]
+address = "127.0.0.1:0"
+[api]
+address = "127.0.0.1:0"
+[rules]
+file = "./rules.toml"
+[[upstream.users]]
+name = "app"
+"#;
+
+const HOLD_ALL: &str = "[[rule]]\nname = \"hold-all\"\noutcome = \"hold\"\nrisk = \"high\"\n";
+
+fn house(settings: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    std::fs::write(folder.path().join("countersign.toml"), settings).expect("written");
+    std::fs::write(folder.path().join("rules.toml"), HOLD_ALL).expect("written");
+    folder
+}
+
+fn rule_changes(folder: &Path) -> Vec<Value> {
+    let done = run(
+        folder,
+        &["log", "query", "--data-dir", "data", "--oldest-first", "--json"],
+    );
+    let page: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    let items = page["items"].as_array().expect("items").iter();
+    items
+        .filter(|record| record["kind"] == "rules_change")
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn rules_are_read_again_at_sighup_and_broken_ones_change_nothing() {
+    let folder = house(SETTINGS);
+    let serve = Serve::start(folder.path());
+    assert_eq!(
+        rule_changes(folder.path()).len(),
+        1,
+        "the rules at the start are recorded"
+    );
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, "[[rule]]\nname = \"x\"\noutcome = \"maybe\"\n").expect("written");
+    serve.signal("HUP");
+    let log = serve.said("the old rules stay in force");
+    assert!(
+        log.contains("rules.toml:3:"),
+        "file, line and column are said: {log}"
+    );
+    std::fs::write(&rules, format!("{HOLD_ALL}reason = \"all\"\n")).expect("written");
+    serve.signal("HUP");
+    serve.said("are in force");
+    let changes = rule_changes(folder.path());
+    assert_eq!(changes.len(), 3, "the rejected file is recorded too: {changes:?}");
+    assert_ne!(changes[0]["generation"], changes[2]["generation"]);
+}
+
+#[test]
+fn one_folder_has_one_serve() {
+    let folder = house(SETTINGS);
+    let _serve = Serve::start(folder.path());
+    let second = run(folder.path(), &["serve", "--config", "countersign.toml"]);
+    assert_eq!(second.status.code(), Some(1));
+    let messages = text(&second.stderr);
+    assert!(
+        messages.contains("error: another process") && messages.contains("hint: "),
+        "{messages}"
+    );
+}
+
+#[test]
+fn sigterm_ends_it_in_good_order_and_it_starts_again() {
+    let folder = house(SETTINGS);
+    for name in ["TERM", "INT"] {
+        let mut serve = Serve::start(folder.path());
+        serve.signal(name);
+        let ended = serve.child.wait().expect("it ends");
+        assert_eq!(ended.code(), Some(0), "{name}");
+        assert!(std::net::TcpStream::connect(serve.api).is_err());
+        assert!(std::net::TcpStream::connect(serve.listen).is_err());
+    }
+}
+
+#[tokio::test]
+async fn the_first_administrator_needs_no_token() {
+    let folder = house(SETTINGS);
+    let settings = ["--config", "countersign.toml"];
+    let add = run(
+        folder.path(),
+        &[&["user", "add", "root", "--role", "admin"], &settings[..]].concat(),
+    );
+    assert_eq!(add.status.code(), Some(0), "{}", text(&add.stderr));
+    let serve = Serve::start(folder.path());
+    let made = run(
+        folder.path(),
+        &[&["user", "token", "root"], &settings[..]].concat(),
+    );
+    let token = text(&made.stdout);
+    let listed = countersign(folder.path())
+        .args(["user", "list", "--json"])
+        .env("COUNTERSIGN_API_URL", format!("http://{}", serve.api))
+        .env("COUNTERSIGN_TOKEN", token.trim())
+        .output()
+        .expect("the binary runs");
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+    assert!(text(&listed.stdout).contains("\"root\""));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(folder.path().join("data"))
+            .expect("a folder")
+            .permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o700, "what agents sent is nobody else's business");
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_started() {
+    let cases = [
+        (
+            "[listen]\nadress = \"x\"\n",
+            "countersign.toml:2:1: unknown key `adress`",
+            "did you mean `address`?",
+        ),
+        (
+            "data_dir = \"data\"\n",
+            "the settings name no database user",
+            "[[upstream.users]]",
+        ),
+        (
+            "[[upstream.users]]\nname = \"app\"\npassword_file = \"none\"\n",
+            "cannot read `none`",
+            "--config",
+        ),
+        (
+            "[rules]\nfile = \"none.toml\"\n[[upstream.users]]\nname = \"app\"\n",
+            "none.toml",
+            "hint: ",
+        ),
+    ];
+    for (settings, error, hint) in cases {
+        let folder = house(settings);
+        let done = run(
+            folder.path(),
+            &["serve", "--config", "countersign.toml", "--data-dir", "data"],
+        );
+        let messages = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{messages}");
+        assert!(messages.contains(error) && messages.contains(hint), "{messages}");
+        assert!(
+            !folder.path().join("data").exists(),
+            "nothing was made: {settings}"
+        );
+    }
+}
+
+#[test]
+fn check_reads_settings_and_rules_and_starts_nothing() {
+    let folder = house(SETTINGS);
+    let good = run(
+        folder.path(),
+        &["check", "--config", "countersign.toml", "--json"],
+    );
+    let found: Value = serde_json::from_slice(&good.stdout).expect("JSON");
+    assert_eq!(
+        (found["ok"].as_bool(), found["rule_count"].as_u64()),
+        (Some(true), Some(1)),
+        "{found}"
+    );
+    std::fs::write(folder.path().join("rules.toml"), "[[rule]]\nnaem = \"x\"\n").expect("written");
+    let broken = run(folder.path(), &["check", "--config", "countersign.toml"]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(
+        text(&broken.stderr).contains("rules.toml:"),
+        "{}",
+        text(&broken.stderr)
+    );
+    assert!(!folder.path().join("data").exists());
+}
+
+/// Writes a new certificate for localhost, and gives it.
+fn certify(folder: &Path) -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(folder.join("tls.crt"), made.cert.pem()).expect("written");
+    std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).expect("written");
+    made.cert.pem()
+}
+
+async fn api_is_trusted(address: SocketAddr, pem: &str) -> bool {
+    let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).expect("PEM");
+    let client = reqwest::Client::builder()
+        .tls_certs_only([trusted])
+        .build()
+        .expect("a client");
+    let url = format!("https://localhost:{}/livez", address.port());
+    client
+        .get(url)
+        .send()
+        .await
+        .is_ok_and(|answer| answer.status().is_success())
+}
+
+async fn proxy_is_trusted(address: SocketAddr, pem: &str) -> bool {
+    use rustls::pki_types::pem::PemObject as _;
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+    roots.add(certificate).expect("a root");
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    // SSLRequest: https://www.postgresql.org/docs/current/protocol-message-formats.html
+    stream
+        .write_all(&[0, 0, 0, 8, 4, 210, 22, 47])
+        .await
+        .expect("sent");
+    let mut answer = [0];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"S");
+    let name = ServerName::try_from("localhost").expect("a name");
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_at_sighup() {
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let files = "cert_file = \"tls.crt\"\nkey_file = \"tls.key\"\n[";
+    let settings = SETTINGS.replace("0\"\n[", &format!("0\"\n{files}"));
+    let folder = house(&settings);
+    let old = certify(folder.path());
+    let serve = Serve::start(folder.path());
+    assert!(api_is_trusted(serve.api, &old).await && proxy_is_trusted(serve.listen, &old).await);
+    let new = certify(folder.path());
+    serve.signal("HUP");
+    serve.said("are in force");
+    assert!(api_is_trusted(serve.api, &new).await && proxy_is_trusted(serve.listen, &new).await);
+    assert!(!api_is_trusted(serve.api, &old).await && !proxy_is_trusted(serve.listen, &old).await);
+    std::fs::write(folder.path().join("tls.crt"), "broken").expect("written");
+    serve.signal("HUP");
+    serve.said("the proxy keeps its old certificate");
+    assert!(api_is_trusted(serve.api, &new).await && proxy_is_trusted(serve.listen, &new).await);
+}
