@@ -84,6 +84,16 @@ impl Judged {
         Self::new(text, judgement, lexing)
     }
 
+    /// The same text when it can no longer be said what it does.
+    pub fn unknown(&self, why: &str) -> Self {
+        let mut judgement = (*self.judgement).clone();
+        for action in &mut judgement.actions {
+            action.class = Class::Unknown;
+            action.reasons.push(why.to_owned());
+        }
+        Self::new(Arc::clone(&self.text), judgement, self.lexing)
+    }
+
     /// The text with passwords masked.
     pub fn shown(&self) -> &[u8] {
         let secret = self

@@ -26,14 +26,27 @@ pub struct Meaning {
     pub types: RefCell<Vec<u32>>,
     /// Of a portal: the run that its first Execute carries out.
     pub run: Cell<Option<RunId>>,
+    pub origin: NameOrigin,
+}
+
+/// How a name came by its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOrigin {
+    /// Parse or Bind: the text is the statement, and can be judged again.
+    Text,
+    /// SQL-level PREPARE: the text is that of the PREPARE, so its judgement stands or falls with its search_path.
+    SqlPrepare,
+    /// A portal that a person let through.
+    Approved,
 }
 
 impl Meaning {
-    pub fn new(judged: Rc<Judged>) -> Self {
+    pub fn new(judged: Rc<Judged>, origin: NameOrigin) -> Self {
         Self {
             judged,
             types: RefCell::default(),
             run: Cell::new(None),
+            origin,
         }
     }
 }
@@ -106,7 +119,7 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
             let change = match effect {
                 Effect::Prepares { name, inner } => {
                     let of_name = Judged::of_action(Arc::clone(&judged.text), inner, judged.lexing);
-                    Change::Set(name.clone(), Rc::new(Meaning::new(Rc::new(of_name))))
+                    Change::Set(name.clone(), Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare)))
                 }
                 Effect::Deallocates { name: Some(name) } => Change::Remove(name.clone()),
                 Effect::Deallocates { name: None } => Change::RemoveAll,

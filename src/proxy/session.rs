@@ -21,7 +21,7 @@ use crate::proxy::login::LoggedIn;
 use crate::proxy::pipe::{Io, Pipe};
 use crate::proxy::refusal::{Refusal, fatal};
 use crate::proxy::registry::Control;
-use crate::proxy::runs::{Meaning, Run, TransactionNotes};
+use crate::proxy::runs::{Meaning, NameOrigin, Run, TransactionNotes};
 use crate::proxy::thread::WireThread;
 use crate::proxy::turn::Next;
 use crate::sql::action::Judgement;
@@ -126,11 +126,10 @@ impl Session {
             depends_on_names: true,
             fingerprint: [0; 32],
         };
-        let nothing = Rc::new(Meaning::new(Rc::new(Judged::new(
-            Arc::from([]),
-            empty,
-            facts.lexing(),
-        ))));
+        let nothing = Rc::new(Meaning::new(
+            Rc::new(Judged::new(Arc::from([]), empty, facts.lexing())),
+            NameOrigin::Text,
+        ));
         let mut claimed = BTreeMap::new();
         if !application_name.is_empty() {
             claimed.insert("application_name".to_owned(), application_name.clone());

@@ -16,10 +16,10 @@ use crate::proxy::facts::RESERVED;
 use crate::proxy::judgements::Judged;
 use crate::proxy::parameters;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::runs::{Meaning, changes_data, may_copy_in, name_changes};
+use crate::proxy::runs::{Meaning, NameOrigin, changes_data, may_copy_in, name_changes};
 use crate::proxy::session::{End, Session};
 use crate::sql::action::{Action, CancelTarget, Class};
-use crate::sql::statement::{Encoding, LexingState, PreparedNames};
+use crate::sql::statement::{Encoding, LexingState, PathTrust, PreparedNames};
 use crate::sql::{IN_PLACE_BYTES_MAX, STATEMENT_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{
     Conversation, CopyIn, Lookup, Mark, NAME_BYTES_MAX, Origin, RunId, Sent,
@@ -35,6 +35,12 @@ const BIND_BYTES_MAX: usize = 1 << 20;
 
 /// A name, a row limit: no sound client sends more in these messages.
 const SMALL_FRAME_BYTES_MAX: usize = 16 << 10;
+
+/// Answers that may be outstanding: more wait until some are in.
+const IN_FLIGHT_MAX: usize = 50_000;
+
+/// Prepared statements of one session: a client that closes none does not get more of the proxy's memory.
+const STATEMENTS_MAX: usize = 10_000;
 
 /// A portal that never exists: executing it fails a transaction and does nothing else.
 const NO_PORTAL: &[u8] = b"_countersign_refused";
@@ -86,6 +92,8 @@ struct Pending {
 /// What a turn has let go so far.
 struct Batch {
     mark: Mark,
+    /// `passing` and `dropping` of the session when it began.
+    frame_left: (usize, usize),
     consumed: usize,
     first_run: RunId,
     pending: Vec<Pending>,
@@ -109,11 +117,16 @@ enum Gathered {
     Whole { bytes: usize, bind_at: Option<usize> },
 }
 
-struct Names<'a>(&'a Conversation<Rc<Meaning>>);
+struct Names<'a> {
+    talk: &'a Conversation<Rc<Meaning>>,
+    path: PathTrust,
+}
 
 impl PreparedNames for Names<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<Action>> {
-        match self.0.statement(name) {
+        match self.talk.statement(name) {
+            // Under another search_path its names may be others, so what it does is not known.
+            Lookup::Known(meaning) if meaning.judged.lexing.path != self.path => None,
             Lookup::Known(meaning) => match meaning.judged.judgement.actions.as_slice() {
                 [action] => Some(Arc::new(action.clone())),
                 _ => None,
@@ -129,6 +142,7 @@ impl Session {
         let inbox = std::mem::take(&mut self.pipe.inbox);
         let mut batch = Batch {
             mark: self.talk.mark(),
+            frame_left: (self.passing, self.dropping),
             consumed: 0,
             first_run: self.runs_begun + 1,
             pending: Vec::new(),
@@ -167,6 +181,7 @@ impl Session {
     fn undo(&mut self, batch: &Batch) {
         self.pipe.to_server.discard();
         self.talk.rewind(batch.mark);
+        (self.passing, self.dropping) = batch.frame_left;
         for run in batch.first_run..=self.runs_begun {
             if let Some(run) = self.runs.remove(&run) {
                 self.meaning_in_flight -= usize::from(run.changes_meaning);
@@ -287,7 +302,7 @@ impl Session {
             CopyIn::Possible => return Ok(Step::Stop(Next::Settle)),
             CopyIn::Open => return self.copy_message(header, rest, batch),
         }
-        if self.failing {
+        if self.failing || self.talk.in_flight() > IN_FLIGHT_MAX {
             return Ok(Step::Stop(Next::Settle));
         }
         self.message(header, rest, batch)
@@ -385,6 +400,9 @@ impl Session {
         if alone && !self.talk.has_open_pipeline() && !self.talk.is_skipping() {
             let status = self.talk.status();
             self.pipe.tell(|out| put_ready(out, status));
+            batch.consumed += frame.len();
+            // What is told cannot be taken back, so the turn ends here.
+            return Ok(Step::Stop(Next::Again));
         } else {
             self.talk.sent(Origin::Client, Sent::Sync);
             self.pipe.to_server.plain(frame);
@@ -472,6 +490,10 @@ impl Session {
         let Some(name) = served_name(parse.name) else {
             return Ok(self.bad_name(header, rest, batch));
         };
+        if self.talk.statements().len() >= STATEMENTS_MAX {
+            let why = format!("{STATEMENTS_MAX} prepared statements are open, close some");
+            return Ok(self.refused(Refusal::Unreadable { why }, header, rest, batch, false));
+        }
         let judged = match self.judge(parse.text) {
             Ok(judged) => judged,
             Err(next) => return Ok(self.stopped(next, header, rest, batch, false)),
@@ -552,7 +574,7 @@ impl Session {
 
     fn send_parse(&mut self, run: RunId, name: &str, judged: &Rc<Judged>, types: Vec<u32>) {
         self.begin_parse(run, judged);
-        let meaning = Meaning::new(Rc::clone(judged));
+        let meaning = Meaning::new(Rc::clone(judged), NameOrigin::Text);
         *meaning.types.borrow_mut() = types;
         let sent = Sent::Parse {
             run: Some(run),
@@ -596,7 +618,7 @@ impl Session {
                 return Ok(Step::Stop(Next::Wait));
             };
             let run = self.run_of_bind(name, &judged, &verdict, parameters, batch);
-            self.send_bind(run, portal, &judged, types);
+            self.send_bind(run, portal, &judged, types, NameOrigin::Text);
             let permit = Permit::from_allow(permit, self.attempt(run));
             self.pipe.to_server.statement(permit, frame);
             batch.consumed += frame.len();
@@ -637,19 +659,26 @@ impl Session {
             return Err(self.stopped(next, header, rest, batch, false));
         }
         let types = meaning.types.borrow().clone();
-        let now = self.facts.lexing();
-        if meaning.judged.lexing == now || meaning.judged.judgement.depends_on_names {
-            return Ok((Rc::clone(&meaning.judged), types));
-        }
-        // The names in it may mean something else under the search_path of now; its text was read when it was parsed.
-        let lexing = LexingState {
-            path: now.path,
-            ..meaning.judged.lexing
-        };
-        let text = Arc::clone(&meaning.judged.text);
-        match self.judge_under(&text, lexing) {
+        match self.judge_again(&meaning) {
             Ok(judged) => Ok((judged, types)),
             Err(next) => Err(self.stopped(next, header, rest, batch, false)),
+        }
+    }
+
+    /// What a statement judged before does now: its names may mean something else under the search_path of now, and
+    /// an EXECUTE in it goes by what that name means by now. Its text is read as it was when it was parsed.
+    fn judge_again(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
+        let judged = &meaning.judged;
+        let path = self.facts.lexing().path;
+        match meaning.origin {
+            NameOrigin::Text if judged.judgement.depends_on_names || judged.lexing.path != path => {
+                let text = Arc::clone(&judged.text);
+                self.judge_under(&text, LexingState { path, ..judged.lexing })
+            }
+            NameOrigin::SqlPrepare if judged.lexing.path != path => Ok(Rc::new(judged.unknown(
+                "it was prepared under another search_path",
+            ))),
+            NameOrigin::Text | NameOrigin::SqlPrepare | NameOrigin::Approved => Ok(Rc::clone(judged)),
         }
     }
 
@@ -692,8 +721,15 @@ impl Session {
         }
     }
 
-    fn send_bind(&mut self, run: RunId, portal: &str, judged: &Rc<Judged>, types: Vec<u32>) {
-        let meaning = Meaning::new(Rc::clone(judged));
+    fn send_bind(
+        &mut self,
+        run: RunId,
+        portal: &str,
+        judged: &Rc<Judged>,
+        types: Vec<u32>,
+        origin: NameOrigin,
+    ) {
+        let meaning = Meaning::new(Rc::clone(judged), origin);
         *meaning.types.borrow_mut() = types;
         meaning.run.set(Some(run));
         let sent = Sent::Bind {
@@ -738,7 +774,7 @@ impl Session {
             bytes: header.body_bytes as u64,
         };
         let run = self.run_of_bind(name, &judged, &verdict, vec![unread], batch);
-        self.send_bind(run, portal, &judged, types);
+        self.send_bind(run, portal, &judged, types, NameOrigin::Text);
         let count = header.frame_bytes().min(rest.len());
         let permit = Permit::from_allow(permit, self.attempt(run));
         self.pipe.to_server.statement(permit, &rest[..count]);
@@ -786,6 +822,9 @@ impl Session {
             Lookup::Unknown => Rc::clone(&self.nothing),
             Lookup::Wait => return Ok(Step::Stop(Next::Settle)),
         };
+        if let Some(step) = self.names_changed(&meaning, header, rest, batch) {
+            return Ok(step);
+        }
         let run = match meaning.run.take() {
             Some(run) => run,
             None => {
@@ -810,6 +849,29 @@ impl Session {
         self.pipe.to_server.plain(frame);
         batch.consumed += frame.len();
         Ok(Step::Went)
+    }
+
+    /// A portal of an EXECUTE looks its name up when it runs: what was let through at its Bind must still be so.
+    fn names_changed(
+        &mut self,
+        meaning: &Meaning,
+        header: Header,
+        rest: &[u8],
+        batch: &mut Batch,
+    ) -> Option<Step> {
+        let depends = meaning.judged.judgement.depends_on_names && !meaning.judged.text.is_empty();
+        if meaning.origin != NameOrigin::Text || !depends {
+            return None;
+        }
+        let judged = match self.judge_again(meaning) {
+            Ok(judged) => judged,
+            Err(next) => return Some(self.stopped(next, header, rest, batch, false)),
+        };
+        if self.verdict(&judged).outcome() == Outcome::Allow {
+            return None;
+        }
+        let why = "what its EXECUTE runs has changed since it was bound".to_owned();
+        Some(self.refused(Refusal::Unreadable { why }, header, rest, batch, false))
     }
 
     fn note_execute(&mut self, run: RunId, judged: &Rc<Judged>) {
@@ -847,7 +909,7 @@ impl Session {
             match header.tag {
                 client::PARSE => {
                     if let Ok(parse) = Parse::decode(body) {
-                        let meaning = Meaning::new(Rc::clone(judged));
+                        let meaning = Meaning::new(Rc::clone(judged), NameOrigin::Text);
                         *meaning.types.borrow_mut() = parse.types;
                         let name = served_name(parse.name).unwrap_or_default().to_owned();
                         let sent = Sent::Parse {
@@ -861,7 +923,7 @@ impl Session {
                 client::BIND => {
                     if let Ok((portal, _)) = Bind::names(body) {
                         let portal = served_name(portal).unwrap_or_default();
-                        self.send_bind(run, portal, judged, Vec::new());
+                        self.send_bind(run, portal, judged, Vec::new(), NameOrigin::Approved);
                     }
                 }
                 client::EXECUTE => {
@@ -1054,7 +1116,7 @@ impl Session {
                 lexing,
             }));
         }
-        let judgement = judge_postgres(text, lexing, &Names(&self.talk));
+        let judgement = judge_postgres(text, lexing, &self.names(lexing));
         if judgement.depends_on_names && !self.talk.is_settled() {
             return Err(Stopped::Next(Next::Settle));
         }
@@ -1063,9 +1125,16 @@ impl Session {
         Ok(judged)
     }
 
+    fn names(&self, lexing: LexingState) -> Names<'_> {
+        Names {
+            talk: &self.talk,
+            path: lexing.path,
+        }
+    }
+
     /// A long text is judged on a parser thread; the turn that comes next finds it remembered.
     pub(super) async fn judge_apart(&mut self, text: Arc<[u8]>, lexing: LexingState) -> Result<(), End> {
-        let names = Names(&self.talk);
+        let names = self.names(lexing);
         let prepared = self.talk.statements().keys();
         let names = prepared
             .filter_map(|name| Some((name.clone(), names.prepared(name)?)))

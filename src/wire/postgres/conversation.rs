@@ -234,6 +234,11 @@ impl<S: Clone> Conversation<S> {
         self.expected.is_empty()
     }
 
+    /// Messages whose answer is still to come.
+    pub fn in_flight(&self) -> usize {
+        self.expected.len()
+    }
+
     /// Whether messages since the last Sync hold an implicit transaction open.
     pub fn has_open_pipeline(&self) -> bool {
         self.unsynced > 0
