@@ -7,22 +7,27 @@
 
 mod facts;
 mod judgements;
+mod judging;
 mod listen;
 mod login;
 mod outbound;
+mod own_cancel;
 mod parameters;
 mod park;
 mod pipe;
 mod refusal;
+mod refuse;
 mod registry;
 mod runs;
 mod session;
 mod socket;
 mod startup;
+mod statements;
 mod thread;
 mod throttle;
 mod tls;
 mod turn;
+mod unit;
 mod upstream;
 
 use std::net::SocketAddr;

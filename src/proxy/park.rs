@@ -16,7 +16,7 @@ use crate::proxy::facts::{Names, Question};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::proxy::session::{End, Happened, Session};
-use crate::proxy::turn::{Unit, what};
+use crate::proxy::unit::{Unit, what};
 use crate::wire::postgres::conversation::RunId;
 use crate::wire::postgres::frame::Header;
 use crate::wire::postgres::message::{Status, client, put_parameter_status, server};

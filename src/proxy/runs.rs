@@ -119,7 +119,10 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
             let change = match effect {
                 Effect::Prepares { name, inner } => {
                     let of_name = Judged::of_action(Arc::clone(&judged.text), inner, judged.lexing);
-                    Change::Set(name.clone(), Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare)))
+                    Change::Set(
+                        name.clone(),
+                        Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare)),
+                    )
                 }
                 Effect::Deallocates { name: Some(name) } => Change::Remove(name.clone()),
                 Effect::Deallocates { name: None } => Change::RemoveAll,

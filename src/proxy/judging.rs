@@ -1,0 +1,152 @@
+//! When a text may be judged, and under what. Never judges behind an answer that could change what it means.
+//! Read `sql/parse.rs` for the judgement itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::policy::Verdict;
+use crate::proxy::judgements::Judged;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::runs::{Meaning, NameOrigin};
+use crate::proxy::session::{End, Session};
+use crate::proxy::turn::{Next, Stopped};
+use crate::sql::action::{Action, Class};
+use crate::sql::statement::{Encoding, LexingState, PathTrust, PreparedNames};
+use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
+use crate::wire::postgres::conversation::{Conversation, Lookup};
+use crate::wire::postgres::message::Status;
+
+pub struct Names<'a> {
+    pub talk: &'a Conversation<Rc<Meaning>>,
+    pub path: PathTrust,
+}
+
+impl PreparedNames for Names<'_> {
+    fn prepared(&self, name: &str) -> Option<Arc<Action>> {
+        match self.talk.statement(name) {
+            // Under another search_path its names may be others, so what it does is not known.
+            Lookup::Known(meaning) if meaning.judged.lexing.path != self.path => None,
+            Lookup::Known(meaning) => match meaning.judged.judgement.actions.as_slice() {
+                [action] => Some(Arc::new(action.clone())),
+                _ => None,
+            },
+            Lookup::Unknown | Lookup::Wait => None,
+        }
+    }
+}
+
+impl Session {
+    /// What a text would do now.
+    pub(super) fn judge(&mut self, text: &[u8]) -> Result<Rc<Judged>, Stopped> {
+        if let Some(stopped) = self.not_ready() {
+            return Err(stopped);
+        }
+        self.judge_under(text, self.facts.lexing())
+    }
+
+    /// What must come before anything can be judged.
+    pub(super) fn not_ready(&mut self) -> Option<Stopped> {
+        if let Some(refusal) = self.refuse_once.take_if(|_| self.talk.is_settled()) {
+            return Some(Stopped::Refuse(refusal));
+        }
+        if self.refuse_once.is_some() || self.meaning_in_flight > 0 {
+            return Some(Stopped::Next(Next::Settle));
+        }
+        if self.facts.stale && self.talk.status() != Status::Failed {
+            let next = if self.talk.is_settled() {
+                Next::Ask
+            } else {
+                Next::Settle
+            };
+            return Some(Stopped::Next(next));
+        }
+        if self.facts.lexing().encoding == Encoding::Other || !self.facts.standard_conforming_strings {
+            let why = "client_encoding other than UTF8, or standard_conforming_strings off, is not served: \
+                       reconnect with client_encoding UTF8 and standard_conforming_strings on";
+            return Some(Stopped::Refuse(Refusal::Unreadable { why: why.to_owned() }));
+        }
+        None
+    }
+
+    fn judge_under(&mut self, text: &[u8], lexing: LexingState) -> Result<Rc<Judged>, Stopped> {
+        let known = self.thread.judgements.borrow().find(text, lexing);
+        if let Some(judged) = known {
+            return Ok(judged);
+        }
+        if text.len() > IN_PLACE_BYTES_MAX {
+            return Err(Stopped::Next(Next::Parse {
+                text: text.into(),
+                lexing,
+            }));
+        }
+        let judgement = judge_postgres(text, lexing, &self.names(lexing));
+        if judgement.depends_on_names && !self.talk.is_settled() {
+            return Err(Stopped::Next(Next::Settle));
+        }
+        let judged = Rc::new(Judged::new(text.into(), judgement, lexing));
+        self.thread.judgements.borrow_mut().keep(&judged);
+        Ok(judged)
+    }
+
+    /// What a statement judged before does now: its names may mean something else under the search_path of now, and
+    /// an EXECUTE in it goes by what that name means by now. Its text is read as it was when it was parsed.
+    pub(super) fn judge_again(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
+        let judged = &meaning.judged;
+        let path = self.facts.lexing().path;
+        match meaning.origin {
+            NameOrigin::Text if judged.judgement.depends_on_names || judged.lexing.path != path => {
+                let text = Arc::clone(&judged.text);
+                self.judge_under(
+                    &text,
+                    LexingState {
+                        path,
+                        ..judged.lexing
+                    },
+                )
+            }
+            NameOrigin::SqlPrepare if judged.lexing.path != path => Ok(Rc::new(
+                judged.unknown("it was prepared under another search_path"),
+            )),
+            NameOrigin::Text | NameOrigin::SqlPrepare | NameOrigin::Approved => Ok(Rc::clone(judged)),
+        }
+    }
+
+    fn names(&self, lexing: LexingState) -> Names<'_> {
+        Names {
+            talk: &self.talk,
+            path: lexing.path,
+        }
+    }
+
+    /// A long text is judged on a parser thread; the turn that comes next finds it remembered.
+    pub(super) async fn judge_apart(&mut self, text: Arc<[u8]>, lexing: LexingState) -> Result<(), End> {
+        let names = self.names(lexing);
+        let prepared = self.talk.statements().keys();
+        let names = prepared
+            .filter_map(|name| Some((name.clone(), names.prepared(name)?)))
+            .collect();
+        let mut judgement = self
+            .thread
+            .shared
+            .parsers
+            .judge(Arc::clone(&text), lexing, names)
+            .await;
+        // Remembered by its text like any other: so it must not depend on names of this session.
+        if judgement.depends_on_names {
+            for action in &mut judgement.actions {
+                action.class = Class::Unknown;
+                action
+                    .reasons
+                    .push("a text this long may not use names of prepared statements".to_owned());
+            }
+            judgement.depends_on_names = false;
+        }
+        let judged = Rc::new(Judged::new(text, judgement, lexing));
+        self.thread.judgements.borrow_mut().keep(&judged);
+        Ok(())
+    }
+
+    pub(super) fn verdict(&self, judged: &Judged) -> Rc<Verdict> {
+        judged.verdict(&self.thread.shared.rules.load(), self.key, &self.peer)
+    }
+}

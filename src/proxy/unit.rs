@@ -1,0 +1,243 @@
+//! Client frames that go, wait or are refused together: a Query, or the messages of one portal.
+//! Never changes a byte of them. Read `park.rs` next.
+
+use std::rc::Rc;
+
+use crate::hold::{Parameter, Permit};
+use crate::policy::{Outcome, Verdict};
+use crate::proxy::judgements::Judged;
+use crate::proxy::parameters;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::runs::{Meaning, NameOrigin};
+use crate::proxy::session::{End, Session};
+use crate::proxy::statements::served_name;
+use crate::proxy::turn::{Batch, Next, Step};
+use crate::wire::postgres::conversation::{Lookup, Origin, RunId, Sent};
+use crate::wire::postgres::frame::{HEADER_BYTES, Header};
+use crate::wire::postgres::message::{Bind, Parse, Status, Target, client, execute_portal};
+
+/// Client frames that go, wait or are refused together: a Query, or the messages of one portal.
+#[derive(Debug)]
+pub struct Unit {
+    /// The frames as they came.
+    pub frames: Vec<u8>,
+    pub simple: bool,
+    pub judged: Rc<Judged>,
+    pub verdict: Option<Rc<Verdict>>,
+    pub parameters: Vec<Parameter>,
+    /// Of the Bind, if there is one: formats of the results, for the digest.
+    pub bound: Vec<u8>,
+    /// Bytes of its last frame that are still to come and are dropped.
+    pub to_drop: usize,
+}
+
+/// How much of a unit the inbox holds.
+pub enum Gathered {
+    /// Its end has not come yet.
+    More,
+    /// Bytes from its head, and where in them its Bind begins.
+    Whole { bytes: usize, bind_at: Option<usize> },
+}
+
+impl Session {
+    /// A unit with a Bind that is held or denied.
+    pub(super) fn stop_bound(
+        &mut self,
+        frames: &[u8],
+        bind_at: usize,
+        judged: Rc<Judged>,
+        verdict: Rc<Verdict>,
+        types: &[u32],
+        batch: &mut Batch,
+    ) -> Result<Step, End> {
+        let header = Header::cut(&frames[bind_at..]).map_err(|error| End::Violation(error.to_string()))?;
+        let Some(header) = header else {
+            return Ok(Step::Stop(Next::Wait));
+        };
+        let body = &frames[bind_at + HEADER_BYTES..bind_at + header.frame_bytes()];
+        let bind = Bind::decode(body).map_err(|error| End::Violation(error.to_string()))?;
+        if let Some(own) = self.own_cancel(&judged, &bind.values) {
+            return Ok(self.let_cancel_bound(&own, frames, batch));
+        }
+        let unit = Unit {
+            frames: frames.to_vec(),
+            simple: false,
+            parameters: parameters::decode(&bind, types),
+            bound: body.to_vec(),
+            judged,
+            verdict: Some(verdict),
+            to_drop: 0,
+        };
+        Ok(self.stop_with(unit, batch))
+    }
+
+    /// Ends the turn with a unit that must wait or be refused; what is under way is answered first.
+    pub(super) fn stop_with(&mut self, unit: Unit, batch: &mut Batch) -> Step {
+        if !self.talk.is_settled() || !batch.pending.is_empty() {
+            return Step::Stop(Next::Settle);
+        }
+        batch.consumed += unit.frames.len();
+        let Some(verdict) = &unit.verdict else {
+            return Step::Stop(Next::Wait);
+        };
+        if verdict.outcome() == Outcome::Deny {
+            let refusal = Refusal::DeniedByRule {
+                rule: verdict.rule.to_string(),
+                reason: reason(verdict, &unit.judged),
+            };
+            return Step::Stop(Next::Refuse(refusal, unit));
+        }
+        // Inside a failed transaction the server runs nothing but its end, so there is nothing to decide.
+        if self.talk.status() == Status::Failed && unit.judged.judgement.actions.len() == 1 {
+            return Step::Stop(Next::Refuse(Refusal::TransactionFailed, unit));
+        }
+        Step::Stop(Next::Hold(unit))
+    }
+
+    /// Puts an approved unit's frames, unchanged, and notes what they are.
+    pub(super) fn send_unit(&mut self, unit: &Unit, run: RunId, permit: Permit) {
+        let request = permit.request();
+        if unit.simple {
+            self.send_query(run, &unit.judged, request);
+        } else {
+            self.begin_run(run, &unit.judged, request);
+            self.note_frames(unit, run);
+        }
+        self.pipe.to_server.approved(permit, &unit.frames);
+    }
+
+    pub(super) fn note_frames(&mut self, unit: &Unit, run: RunId) {
+        let mut rest = unit.frames.as_slice();
+        let judged = &unit.judged;
+        // Its frames were decoded when the unit was gathered.
+        while let Ok(Some(header)) = Header::cut(rest) {
+            let Some(body) = rest.get(HEADER_BYTES..header.frame_bytes()) else {
+                return;
+            };
+            match header.tag {
+                client::PARSE => {
+                    if let Ok(parse) = Parse::decode(body) {
+                        let meaning = Meaning::new(Rc::clone(judged), NameOrigin::Text);
+                        *meaning.types.borrow_mut() = parse.types;
+                        let name = served_name(parse.name).unwrap_or_default().to_owned();
+                        let sent = Sent::Parse {
+                            run: Some(run),
+                            name,
+                            statement: Rc::new(meaning),
+                        };
+                        self.talk.sent(Origin::Client, sent);
+                    }
+                }
+                client::BIND => {
+                    if let Ok((portal, _)) = Bind::names(body) {
+                        let portal = served_name(portal).unwrap_or_default();
+                        self.send_bind(run, portal, judged, Vec::new(), NameOrigin::Approved);
+                    }
+                }
+                client::EXECUTE => {
+                    if let Some(portal) = execute_portal(body).ok().and_then(served_name) {
+                        if let Lookup::Known(meaning) = self.talk.portal(portal) {
+                            meaning.run.set(None);
+                        }
+                    }
+                    self.note_execute(run, judged);
+                }
+                tag => {
+                    if let Ok(target) = Target::decode(body) {
+                        self.note_target(tag, target);
+                    }
+                }
+            }
+            rest = &rest[header.frame_bytes()..];
+        }
+    }
+
+    fn note_target(&mut self, tag: u8, target: Target<'_>) {
+        let (Target::Statement(name) | Target::Portal(name)) = target;
+        let name = served_name(name).unwrap_or_default().to_owned();
+        let sent = match (tag, target) {
+            (client::CLOSE, Target::Statement(_)) => Sent::CloseStatement { name },
+            (client::CLOSE, Target::Portal(_)) => Sent::ClosePortal { name },
+            (_, Target::Statement(_)) => Sent::DescribeStatement { name },
+            (_, Target::Portal(_)) => Sent::DescribePortal,
+        };
+        self.talk.sent(Origin::Client, sent);
+    }
+}
+
+/// How far the messages of one portal go. With `parse`, the first frame is a Parse of that name, and its Bind is looked
+/// for; else the first frame is the Bind.
+pub fn gather(rest: &[u8], parse: Option<&str>) -> Result<Gathered, End> {
+    let mut at = 0;
+    let mut bind_at = parse.is_none().then_some(0);
+    loop {
+        let header = Header::cut(&rest[at..]).map_err(|error| End::Violation(error.to_string()))?;
+        let Some(header) = header else {
+            return Ok(Gathered::More);
+        };
+        let body = rest.get(at + HEADER_BYTES..at + header.frame_bytes());
+        let ends = match header.tag {
+            client::DESCRIBE | client::EXECUTE | client::CLOSE => {
+                bind_at.is_none() && header.tag != client::DESCRIBE
+            }
+            client::PARSE | client::BIND if at == 0 => false,
+            client::BIND if bind_at.is_none() => {
+                let Some(body) = body else {
+                    return Ok(Gathered::More);
+                };
+                let bound = Bind::names(body).ok().and_then(|(_, name)| served_name(name));
+                let own = bound.is_some() && bound == parse;
+                if own {
+                    bind_at = Some(at);
+                }
+                !own
+            }
+            _ => true,
+        };
+        if ends {
+            return Ok(Gathered::Whole { bytes: at, bind_at });
+        }
+        if body.is_none() {
+            return Ok(Gathered::More);
+        }
+        at += header.frame_bytes();
+    }
+}
+
+/// Why the rules said so, in one line.
+pub fn reason(verdict: &Verdict, judged: &Judged) -> String {
+    let mut reasons: Vec<&str> = verdict.reasons.iter().map(String::as_str).collect();
+    if reasons.is_empty() {
+        reasons = judged
+            .judgement
+            .actions
+            .iter()
+            .flat_map(|action| action.reasons.iter().map(String::as_str))
+            .collect();
+    }
+    reasons.truncate(3);
+    if reasons.is_empty() {
+        what(judged)
+    } else {
+        reasons.join("; ")
+    }
+}
+
+/// What a statement is, in a few words.
+pub fn what(judged: &Judged) -> String {
+    let verbs: Vec<&str> = judged
+        .judgement
+        .actions
+        .iter()
+        .map(|action| action.verb.as_str())
+        .take(3)
+        .collect();
+    let tables = judged
+        .tables
+        .iter()
+        .take(3)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!("{} {tables}", verbs.join("; ")).trim().to_owned()
+}
