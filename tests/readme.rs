@@ -148,3 +148,35 @@ fn free_port() -> u16 {
         .unwrap()
         .port()
 }
+
+#[test]
+fn every_test_that_the_promises_name_exists() {
+    let promises = std::fs::read_to_string("docs/promises.md").unwrap();
+    let mut sources = String::new();
+    gather(Path::new("tests"), &mut sources);
+    gather(Path::new("src"), &mut sources);
+    let code = promises.split('`').skip(1).step_by(2);
+    let is_test_name =
+        |word: &&str| word.len() > 20 && word.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
+    let names: Vec<&str> = code.filter(is_test_name).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/promises.md names tests that are not there: {missing:?}"
+    );
+}
+
+fn gather(folder: &Path, sources: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}

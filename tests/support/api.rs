@@ -114,14 +114,9 @@ pub fn id_of(request: &Value) -> String {
     request["id"].as_str().expect("an id is text").to_owned()
 }
 
-/// The texts of all its statements.
+/// The whole message, as it came.
 pub fn text_of(request: &Value) -> String {
-    let statements = request["statements"].as_array().expect("statements is a list");
-    statements
-        .iter()
-        .filter_map(|statement| statement["text"].as_str())
-        .collect::<Vec<_>>()
-        .join(";")
+    request["text"].as_str().unwrap_or_default().to_owned()
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {

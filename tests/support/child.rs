@@ -38,7 +38,11 @@ impl Demo {
 
     /// With any arguments of `countersign demo` besides `--json`.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
+        Self::start_as(arguments, Command::new(PROGRAM))
+    }
+
+    /// As `start`, by a command that runs countersign with the arguments that follow.
+    pub fn start_as(arguments: &[&str], mut command: Command) -> Self {
         command.args(["demo", "--json"]).args(arguments);
         let mut child = Process::spawn(command);
         let line = child
@@ -51,6 +55,10 @@ impl Demo {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.child
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The first reviewer's way to decide.
