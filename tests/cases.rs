@@ -1,11 +1,14 @@
 //! Behaviour as data: every file under `tests/cases/` is checked by the function of its kind.
 //!
-//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`.
+//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `rules`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countersign::clock::Timestamp;
+use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::policy::{RuleSet, Verdict, evaluate};
 use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement};
 use countersign::sql::judge_postgres;
 use countersign::sql::parse::PARSER_STACK_BYTES;
@@ -58,7 +61,9 @@ fn read(file: &Path) -> Vec<Case> {
             Some(line) => {
                 let (key, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
                 let case = cases.last_mut().expect("a title above");
-                case.lines.push((key.to_owned(), rest.trim_start().to_owned()));
+                // A line of a file keeps its indentation.
+                let rest = if key == "|" { rest } else { rest.trim_start() };
+                case.lines.push((key.to_owned(), rest.to_owned()));
             }
             None => cases.push(Case {
                 place: format!("{name}: {line}"),
@@ -253,13 +258,101 @@ fn on_a_large_stack(work: impl FnOnce() + Send + 'static) {
 
 #[test]
 fn statements_are_what_their_cases_say() {
-    on_a_large_stack(|| {
-        let cases = cases("classify");
-        assert!(cases.len() > 100, "cases are missing");
-        // Every wrong case is told, not only the first.
-        let wrong = cases
-            .iter()
-            .filter(|case| std::panic::catch_unwind(|| check_classify(case)).is_err());
-        assert_eq!(wrong.count(), 0, "cases are wrong");
-    });
+    on_a_large_stack(|| check_all("classify", 150, check_classify));
+}
+
+/// Every wrong case is told, not only the first.
+fn check_all(kind: &str, least: usize, check: fn(&Case)) {
+    let cases = cases(kind);
+    assert!(cases.len() >= least, "cases are missing");
+    let wrong = cases
+        .iter()
+        .filter(|case| std::panic::catch_unwind(|| check(case)).is_err());
+    assert_eq!(wrong.count(), 0, "cases are wrong");
+}
+
+/// Keys in order: `| line of the rule file` or `shipped NAME`; then either `error LINE:COLUMN piece of the message` and
+/// `next piece`, or any of `principal`, `database`, `label NAME=VALUE`, `at TIME`, which stay as they are set, and `sql`
+/// with what is said of it: `verdict OUTCOME RULE`, `people`, `wait` in seconds, `why`.
+fn check_rules(case: &Case) {
+    let place = &case.place;
+    let file: String = case.all("|").map(|line| format!("{line}\n")).collect();
+    let rules = match case.one("shipped") {
+        Some(name) => Ok(RuleSet::shipped(name)),
+        None => RuleSet::parse(&file, "rules.toml"),
+    };
+    if let Some(error) = case.one("error") {
+        let found = rules.expect_err(place);
+        let (at, piece) = error.split_once(' ').unwrap_or((error, ""));
+        assert_eq!(format!("{}:{}", found.line, found.column), at, "{place}: {found}");
+        assert!(found.message.contains(piece), "{place}: {found}");
+        assert!(
+            !found.next_step.is_empty() && found.next_step.contains(case.one("next").unwrap_or_default()),
+            "{place}"
+        );
+        return;
+    }
+    let rules = rules.expect(place);
+    let mut peer = peer();
+    let mut now = Timestamp::from_micros(0);
+    let mut said: Option<Verdict> = None;
+    for (key, rest) in &case.lines {
+        let verdict = || {
+            said.as_ref()
+                .unwrap_or_else(|| panic!("{place}: `{key}` above any `sql`"))
+        };
+        match key.as_str() {
+            "|" | "shipped" => {}
+            "principal" => peer.principal = PrincipalName::parse(rest).expect(place),
+            "database" => peer.database.clone_from(rest),
+            "label" => {
+                let (label, value) = rest.split_once('=').expect(place);
+                peer.labels.insert(label.to_owned(), value.to_owned());
+            }
+            "at" => now = Timestamp::parse(rest).expect(place),
+            "sql" => {
+                let judgement = judge_postgres(rest.as_bytes(), LexingState::default_postgres(), &());
+                said = Some(evaluate(&rules, &judgement, &peer, now));
+            }
+            "verdict" => {
+                let found = verdict();
+                assert_eq!(
+                    format!("{} {}", found.outcome(), found.rule),
+                    *rest,
+                    "{place}: {found:?}"
+                );
+                assert_eq!(found.allowed().is_some(), rest.starts_with("allow"), "{place}");
+            }
+            "people" => assert_eq!(verdict().approvals_needed.to_string(), *rest, "{place}"),
+            "wait" => assert_eq!(
+                verdict().wait.map_or(0, |wait| wait.as_secs()).to_string(),
+                *rest,
+                "{place}"
+            ),
+            "why" => assert!(
+                verdict().reasons.iter().any(|reason| reason.contains(rest)),
+                "{place}"
+            ),
+            _ => panic!("{place}: unknown key `{key}`"),
+        }
+    }
+}
+
+fn peer() -> Peer {
+    Peer {
+        principal: PrincipalName::parse("agent").expect("a name"),
+        owner: PersonName::parse("owner").expect("a name"),
+        profile: Profile::Standard,
+        labels: std::collections::BTreeMap::new(),
+        session: SessionId(1),
+        source: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        upstream: "main".to_owned(),
+        database: "postgres".to_owned(),
+        database_user: "app".to_owned(),
+    }
+}
+
+#[test]
+fn rules_say_what_their_cases_say() {
+    on_a_large_stack(|| check_all("rules", 25, check_rules));
 }
