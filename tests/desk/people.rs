@@ -55,7 +55,8 @@ fn a_token_gives_what_its_person_may_do_and_never_more() {
     let mut store = store(dir.path());
     let now = Timestamp::now();
     let all = [Scope::Read, Scope::Decide, Scope::Log, Scope::Manage];
-    let cases: [(&str, Option<&[Scope]>, &[Scope]); 5] = [
+    type Case<'a> = (&'a str, Option<&'a [Scope]>, &'a [Scope]);
+    let cases: [Case<'_>; 5] = [
         ("dora", None, &[Scope::Read, Scope::Decide]),
         ("dora", Some(&all), &[Scope::Read, Scope::Decide]),
         ("dora", Some(&[Scope::Read]), &[Scope::Read]),
