@@ -34,6 +34,9 @@ use crate::store::{Expected, NewDecision, Note, Outcome, Query, Saved};
 /// Ids drawn before a full store is assumed: at a million requests each draw is free with 999 of 1000.
 const ID_DRAWS_MAX: usize = 16;
 
+/// Two ticks, a slow disk, and a little.
+const EXPIRY_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 const LIST_DEFAULT: usize = 50;
@@ -540,7 +543,8 @@ impl Core {
         Ok(Asked::Parked(Parked {
             request: held.id,
             reattached,
-            wait: ask.wait.min(held.expires_at.since(now.wall)),
+            // If it expires first, the session is told so, before its own clock could tell it something else.
+            wait: ask.wait.min(held.expires_at.since(now.wall) + EXPIRY_TOLD_WITHIN),
             woken: self.waiters.sleep(held.id),
         }))
     }

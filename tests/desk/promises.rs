@@ -466,6 +466,22 @@ fn the_earlier_of_two_clocks_ends_a_request() {
 }
 
 #[test]
+fn a_request_that_expires_before_its_wait_is_over_tells_so_while_its_session_waits() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    ask.expires = Duration::from_secs(2);
+    let mut parked = world.expect_parked(&ask);
+    assert!(
+        parked.wait > ask.expires && parked.wait < MINUTE,
+        "{:?}",
+        parked.wait
+    );
+    world.pass(ask.expires);
+    world.tick();
+    assert_eq!(parked.woken.try_recv(), Ok(Wake::Expired));
+}
+
+#[test]
 fn promise_10_a_principal_has_so_many_undecided_requests_and_no_more() {
     let settings = Settings {
         held_per_principal_max: 3,
