@@ -150,6 +150,16 @@ fn free_port() -> u16 {
 }
 
 #[test]
+fn settings_of_the_container_are_valid() {
+    let config = countersign::config::Config::load(Some(Path::new("docker/countersign.toml")), Vec::new());
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        (config.upstream.host.as_str(), config.upstream.users.len()),
+        ("postgres", 1)
+    );
+}
+
+#[test]
 fn every_test_that_the_promises_name_exists() {
     let promises = std::fs::read_to_string("docs/promises.md").unwrap();
     let mut sources = String::new();
