@@ -21,6 +21,8 @@ use countersign::telemetry::Metrics;
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 
 /// A desk with an API on a free port, two agents, and a person for every role.
 struct House {
@@ -1087,6 +1089,25 @@ async fn health_and_metrics_tell_the_state_without_a_token() {
         metrics.contains("countersign_held 0") && !metrics.contains("orders"),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn silent_clients_are_sent_away_and_too_many_are_turned_away() {
+    let house = House::build().await;
+    let address = ("127.0.0.1", house.api.local_addr.port());
+    let mut silent = Vec::new();
+    for _ in 0..api::CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(address).await.expect("taken"));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut late = TcpStream::connect(address).await.expect("taken by the system");
+    let turned_away = tokio::time::timeout(Duration::from_secs(2), late.read(&mut [0])).await;
+    assert!(!matches!(turned_away, Ok(Ok(1..)) | Err(_)), "{turned_away:?}");
+    for mut client in silent {
+        let ended = tokio::time::timeout(Duration::from_secs(30), client.read(&mut [0; 512])).await;
+        assert!(ended.is_ok(), "a client that says nothing is sent away");
+    }
+    assert_eq!(house.get("dave", "/api/v1/me").await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
 
 pub mod card;
+mod connections;
 pub mod events;
 pub mod health;
 pub mod login;
@@ -23,6 +24,7 @@ use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
 use crate::telemetry::Metrics;
 
+pub use connections::CONNECTIONS_MAX;
 pub use serve::{Api, ApiError, Certificate, Settings, start};
 
 /// What the routes work on. Cheap to clone.

@@ -1,21 +1,27 @@
 //! The listener of the API: limits, headers, TLS, graceful stop. Never knows a route by name: those are in `mod.rs`.
 //! Read `problem.rs` for how errors look.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum::routing::IntoMakeService;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
+use super::connections::Door;
 use super::problem::{Kind, Problem};
 use super::{Rooms, routes};
 
@@ -90,7 +96,7 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         address: settings.address,
         error,
     };
-    let listener = TcpListener::bind(settings.address).map_err(failed)?;
+    let listener = std::net::TcpListener::bind(settings.address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
     let tls = match &settings.certificate {
@@ -109,25 +115,15 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         .layer(middleware::from_fn(guard))
         .with_state(rooms)
         .into_make_service();
-    let plain = axum_server::from_tcp(listener)
+    let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
-    let serving = async move |result: std::io::Result<()>| {
-        if let Err(error) = result {
-            tracing::error!(%error, "the API has stopped serving");
-        }
-    };
-    match tls.clone() {
+    match &tls {
         Some((config, _)) => {
-            let mut server = plain.acceptor(axum_server::tls_rustls::RustlsAcceptor::new(config));
-            limit(server.http_builder());
-            tokio::spawn(async move { serving(server.serve(service).await).await });
+            let acceptor = RustlsAcceptor::new(config.clone()).acceptor(Door::new());
+            serve(server.acceptor(acceptor), service);
         }
-        None => {
-            let mut server = plain;
-            limit(server.http_builder());
-            tokio::spawn(async move { serving(server.serve(service).await).await });
-        }
+        None => serve(server.acceptor(Door::new()), service),
     }
     Ok(Api {
         local_addr,
@@ -136,18 +132,27 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
     })
 }
 
-fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
-    builder
+/// Serves until the handle says to stop.
+fn serve<A>(server: Server<SocketAddr, A>, service: IntoMakeService<Router>)
+where
+    A: Accept<TcpStream, Router, Service = Router> + Clone + Send + Sync + 'static,
+    A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
+    A::Future: Send,
+{
+    // HTTP/1 alone: its time-out for headers also ends clients that send nothing at all. Said last: a new acceptor
+    // takes it back.
+    let mut server = server.http1_only();
+    server
+        .http_builder()
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEADERS_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .max_header_list_size(HEADERS_BYTES_MAX as u32)
-        .max_concurrent_streams(64);
+    tokio::spawn(async move {
+        if let Err(error) = server.serve(service).await {
+            tracing::error!(%error, "the API has stopped serving");
+        }
+    });
 }
 
 /// Ends a call that takes too long, and puts on every answer what keeps a browser from misusing it.
@@ -210,6 +215,6 @@ pub fn server_config(pair: &Certificate) -> Result<rustls::ServerConfig, ApiErro
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| wrong(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

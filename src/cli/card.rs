@@ -39,7 +39,13 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
         .impact
         .estimated_rows
         .map_or("no estimate".to_owned(), |rows| format!("about {rows} rows"));
-    line("impact", &format!("{}; {rows}", or_none(&card.impact.tables)));
+    line(
+        "impact",
+        &format!(
+            "{}; {rows}; locks not known without a catalog",
+            or_none(&card.impact.tables)
+        ),
+    );
     line("who", &who(card));
     for (name, value) in &card.claimed {
         line(

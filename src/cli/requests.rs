@@ -23,6 +23,14 @@ const POLL_SECONDS: u64 = 30;
 
 #[derive(Debug, Args)]
 pub struct PendingArgs {
+    /// Requests in these states instead, newest first: approved,denied …
+    #[arg(
+        long,
+        value_name = "STATES",
+        default_value = "pending",
+        hide_default_value = true
+    )]
+    state: String,
     /// Only requests of this agent
     #[arg(long)]
     principal: Option<String>,
@@ -85,7 +93,7 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
         ("class", args.class),
         ("database", args.database),
     ];
-    let mut query = vec![("state", "pending".to_owned())];
+    let mut query = vec![("state", args.state)];
     query.extend(filters.into_iter().filter_map(|(key, value)| Some((key, value?))));
     let mut items: Vec<Card> = Vec::new();
     let mut cursor: Option<String> = None;
@@ -107,7 +115,7 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
         return Ok(Exit::Done);
     }
     if items.is_empty() {
-        eprintln!("nothing waits for a decision");
+        eprintln!("no request");
     }
     items
         .iter()
