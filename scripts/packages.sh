@@ -5,6 +5,9 @@
 
 rust_version_min=1.95
 
+# rustup's folder is often not on the PATH of a script.
+PATH=$PATH:$HOME/.cargo/bin
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 say() { printf '%s\n' "$*" >&2; }
@@ -124,14 +127,10 @@ install_without_cluster() {
 
 # cargo of at least the version that Cargo.toml names; installed for this user if there is none.
 need_rust() {
-    if ! have cargo && [[ -x $HOME/.cargo/bin/cargo ]]; then
-        PATH=$HOME/.cargo/bin:$PATH
-    fi
     if ! have cargo; then
         say "Installing Rust for this user with rustup (https://rustup.rs)"
         curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -y --profile minimal \
             --component clippy,rustfmt --no-modify-path >&2 || fail "Rust could not be installed" "see https://rustup.rs"
-        PATH=$HOME/.cargo/bin:$PATH
     fi
     local version
     version=$(cargo --version 2>/dev/null) || fail "cargo does not run" "try: rustup toolchain install stable"

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,14 +43,15 @@ impl Stage {
     pub async fn build(args: &DemoArgs) -> Result<Self, CliError> {
         let program =
             std::env::current_exe().map_err(|error| CliError::error(error, "run it from a file"))?;
-        let upstream = open_upstream(args, program.clone()).await?;
+        let upstream = open_upstream(args, program.clone())?;
         let (folder, watchdog) = open_folder(&upstream, &program)?;
         let data_dir = args.keep.clone().unwrap_or_else(|| folder.join("countersign"));
+        let data_dir = absolute(&data_dir)?;
         make_private_folder(&data_dir)?;
         let config = settings(args, &upstream, &folder, &data_dir)?;
         let secrets = make_people(&config, &upstream)?;
         let running = serve::start(config).await?;
-        let agent_address = running.proxy_address;
+        let agent_address = reachable(running.proxy_address);
         let sheet = Sheet {
             postgres_url: format!(
                 "postgresql://{AGENT}:{}@{agent_address}/{}",
@@ -108,7 +110,17 @@ impl Stage {
     }
 }
 
-async fn open_upstream(args: &DemoArgs, program: PathBuf) -> Result<Upstream, CliError> {
+/// Where a client on this machine finds a listener on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
+}
+
+fn open_upstream(args: &DemoArgs, program: PathBuf) -> Result<Upstream, CliError> {
     let opened = match args.upstream_postgres.clone() {
         Some(url) => Upstream::existing(&url),
         None => {
@@ -137,6 +149,10 @@ fn open_folder(upstream: &Upstream, program: &Path) -> Result<(PathBuf, Option<W
         )
     })?;
     Ok((folder, Some(watchdog)))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|error| CliError::error(error, "run it in a folder that exists"))
 }
 
 fn make_private_folder(folder: &Path) -> Result<(), CliError> {
@@ -168,11 +184,7 @@ fn settings_text(
     password_file: &Path,
 ) -> Result<String, CliError> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    let quoted_path = |path: &Path| {
-        let path =
-            std::path::absolute(path).map_err(|error| CliError::error(error, "name an existing folder"))?;
-        Ok::<_, CliError>(quoted(&path.display().to_string()))
-    };
+    let quoted_path = |path: &Path| Ok::<_, CliError>(quoted(&absolute(path)?.display().to_string()));
     let rules = args
         .rules
         .as_deref()

@@ -81,7 +81,7 @@ impl Upstream {
             found.map(|(_, value)| value.into_owned())
         };
         Ok(Upstream {
-            host: present("host", parsed.host_str().unwrap_or(""))?,
+            host: present("host", parsed.host_str().unwrap_or("").trim_matches(['[', ']']))?,
             port: parsed.port().unwrap_or(5432),
             database: present("database", parsed.path().trim_start_matches('/'))?,
             user: present("user", parsed.username())?,
@@ -139,6 +139,15 @@ mod tests {
             ("app", "p@ss/word")
         );
         assert_eq!(upstream.database, "my shop");
+    }
+
+    #[test]
+    fn address_of_a_connection_string_is_given_without_its_brackets() {
+        let upstream = Upstream::existing("postgres://app:pass@[::1]:6543/shop?sslmode=require").unwrap();
+        assert_eq!(
+            (upstream.host.as_str(), upstream.tls.as_str()),
+            ("::1", "require")
+        );
     }
 
     #[test]
