@@ -199,6 +199,16 @@ impl Record {
 }
 
 impl Fields {
+    /// About how much memory the record takes: its statement and values, which have no small limit.
+    pub fn bytes(&self) -> usize {
+        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        let values = self
+            .parameters
+            .iter()
+            .map(|parameter| length(&parameter.value) + length(&parameter.hex));
+        self.text.as_ref().map_or(0, Vec::len) + values.sum::<usize>() + size_of::<Self>()
+    }
+
     fn set(&mut self, tag: u8, value: &[u8], attempt: &mut AttemptParts) -> Result<(), Malformed> {
         let text = || text(tag, value).map(Some);
         let number = || number(tag, value).map(Some);

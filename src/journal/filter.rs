@@ -37,6 +37,9 @@ pub struct LogFilter {
 /// Most records on one page.
 pub const LIMIT_MAX: usize = 1_000;
 
+/// Statements and values on one page; the record that goes beyond is still on it.
+pub(super) const PAGE_BYTES_MAX: usize = 16 << 20;
+
 /// Which end of the log comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {

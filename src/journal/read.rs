@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::JournalError;
-use super::filter::{LIMIT_MAX, LogFilter, Order, Term};
+use super::filter::{LIMIT_MAX, LogFilter, Order, PAGE_BYTES_MAX, Term};
 use super::index::Index;
 use super::load::{Place, Segment};
 use super::recover::list;
@@ -55,13 +55,16 @@ impl Reader {
             records: Vec::new(),
             next_cursor: None,
         };
-        let mut last = None;
+        let (mut last, mut bytes) = (None, 0);
         while let Some((key, lane)) = next(self, &mut lanes, &want)? {
-            if page.records.len() == limit {
+            if page.records.len() == limit || bytes >= PAGE_BYTES_MAX {
                 page.next_cursor = last.as_ref().map(Key::to_string);
                 break;
             }
-            page.records.extend(lane.take(&self.dir)?);
+            if let Some(record) = lane.take(&self.dir)? {
+                bytes += record.fields.bytes();
+                page.records.push(record);
+            }
             last = Some(key);
         }
         Ok(page)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::{Damage, JournalError};
-use super::filter::LogFilter;
+use super::filter::{LogFilter, PAGE_BYTES_MAX};
 use super::load::{Place, Segment};
 use super::recover::list;
 use super::segment::{self, Cut, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Header};
@@ -62,8 +62,13 @@ impl Tail {
     /// ask again in a while.
     pub fn next_batch(&mut self, records_max: usize) -> Result<Vec<Record>, JournalError> {
         self.look_for_files()?;
-        let share = (records_max / self.files.len().max(1)).max(1);
-        let mut batch = Vec::new();
+        let lanes = self.files.len().max(1);
+        let mut batch = Batch {
+            records: Vec::new(),
+            bytes: 0,
+            records_max: 0,
+            bytes_max: 0,
+        };
         for (lane, numbers) in &self.files {
             let tail = match self.lanes.get_mut(lane) {
                 Some(tail) => tail,
@@ -72,10 +77,12 @@ impl Tail {
                     None => continue,
                 },
             };
-            tail.read(&self.dir, numbers, &self.filter, share, &mut batch)?;
+            batch.records_max = batch.records.len() + (records_max / lanes).max(1);
+            batch.bytes_max = batch.bytes + PAGE_BYTES_MAX / lanes;
+            tail.read(&self.dir, numbers, &self.filter, &mut batch)?;
         }
-        batch.sort_by_key(|record| (record.time, record.id));
-        Ok(batch)
+        batch.records.sort_by_key(|record| (record.time, record.id));
+        Ok(batch.records)
     }
 
     fn look_for_files(&mut self) -> Result<(), JournalError> {
@@ -91,6 +98,25 @@ impl Tail {
             self.changed = Some(changed);
         }
         Ok(())
+    }
+}
+
+/// What one call gives, and how far the lane that is read may fill it.
+struct Batch {
+    records: Vec<Record>,
+    bytes: usize,
+    records_max: usize,
+    bytes_max: usize,
+}
+
+impl Batch {
+    const fn has_room(&self) -> bool {
+        self.records.len() < self.records_max && self.bytes < self.bytes_max
+    }
+
+    fn push(&mut self, record: Record) {
+        self.bytes += record.fields.bytes();
+        self.records.push(record);
     }
 }
 
@@ -158,18 +184,16 @@ impl LaneTail {
         }
     }
 
-    /// Adds at most `share` records, going on from segment to segment.
+    /// Fills the lane's share of the batch, going on from segment to segment.
     fn read(
         &mut self,
         dir: &Path,
         numbers: &[u64],
         filter: &LogFilter,
-        share: usize,
-        batch: &mut Vec<Record>,
+        batch: &mut Batch,
     ) -> Result<(), JournalError> {
-        let full = batch.len() + share;
         loop {
-            let stop = self.read_segment(dir, filter, full, batch)?;
+            let stop = self.read_segment(dir, filter, batch)?;
             let is_last = numbers.last().is_none_or(|last| *last <= self.header.segment);
             if matches!(stop, Stop::Share) || is_last {
                 return Ok(());
@@ -225,8 +249,7 @@ impl LaneTail {
         &mut self,
         dir: &Path,
         filter: &LogFilter,
-        full: usize,
-        batch: &mut Vec<Record>,
+        batch: &mut Batch,
     ) -> Result<Stop, JournalError> {
         let path = self.place().path(dir);
         let failed = |cause| JournalError::read(&path, cause);
@@ -240,7 +263,7 @@ impl LaneTail {
             };
             let chunk = read_at(file, self.offset, bytes_max).map_err(failed)?;
             let before = self.offset;
-            let stop = self.cut(dir, &chunk, filter, full, batch)?;
+            let stop = self.cut(dir, &chunk, filter, batch)?;
             match stop {
                 Stop::End(_) if chunk.len() < bytes_max => return Ok(stop),
                 Stop::End(None) if self.offset == before => return Ok(stop),
@@ -256,12 +279,11 @@ impl LaneTail {
         dir: &Path,
         chunk: &[u8],
         filter: &LogFilter,
-        full: usize,
-        batch: &mut Vec<Record>,
+        batch: &mut Batch,
     ) -> Result<Stop, JournalError> {
         let start = self.offset;
         let mut frames = Frames::from(chunk, 0, self.checksum);
-        while batch.len() < full {
+        while batch.has_room() {
             match frames.cut() {
                 Cut::Record { offset, payload } => {
                     let range = start + offset..start + offset + payload.len();
@@ -283,7 +305,7 @@ impl LaneTail {
         range: Range<usize>,
         payload: &[u8],
         filter: &LogFilter,
-        batch: &mut Vec<Record>,
+        batch: &mut Batch,
     ) -> Result<(), JournalError> {
         if let Some(hash) = segment::text_hash(payload) {
             self.texts.insert(hash, range);

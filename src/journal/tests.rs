@@ -862,3 +862,69 @@ fn a_record_that_is_too_large_is_refused_alone() {
         1 << 20
     );
 }
+
+#[test]
+fn a_page_of_long_statements_ends_early_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let journal = open(dir.path());
+    let mut lane = journal.lane(0);
+    let long = "x".repeat(1 << 20);
+    for number in 0..20 {
+        lane.append(&[attempt(number, &long, &[])])
+            .expect("the disk is well");
+    }
+    let filter = LogFilter {
+        kind: Some(Kind::Attempt),
+        ..LogFilter::default()
+    };
+    let first = journal.reader().query(&filter).expect("whole");
+    assert_eq!(first.records.len(), 16);
+    assert_eq!(pages(&journal.reader(), filter).len(), 20);
+    let mut tail = journal
+        .reader()
+        .tail(TailFrom::Start, LogFilter::default())
+        .expect("whole");
+    let mut followed = tail.next_batch(1_000).expect("whole");
+    assert!(followed.len() < 20);
+    for _ in 0..10 {
+        followed.extend(tail.next_batch(1_000).expect("whole"));
+    }
+    assert_eq!(
+        followed
+            .iter()
+            .filter(|record| record.kind == Kind::Attempt)
+            .count(),
+        20
+    );
+}
+
+#[test]
+fn a_scripted_fault_holds_while_its_line_is_there() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let script = dir.path().join("faults");
+    let journal = Journal::open_on(
+        settings(dir.path()),
+        Disk::with_faults(Faults::from_script(script.clone())),
+    );
+    let journal = journal.expect("no fault holds yet");
+    let mut lane = journal.lane(0);
+    fs::write(&script, "fail-sync\n").expect("the script");
+    let recorded = lane.append(&[attempt(1, text(1), &[])]).expect("writing works");
+    assert!(matches!(
+        lane.sync_blocking(&recorded),
+        Err(JournalError::Sync { .. })
+    ));
+    fs::write(&script, "full\n").expect("the script");
+    assert!(matches!(
+        lane.append(&[attempt(2, text(2), &[])]),
+        Err(JournalError::Write { .. })
+    ));
+    fs::remove_file(&script).expect("the script");
+    lane.sync_blocking(&recorded).expect("the disk is well again");
+    let list = fs::read_to_string(dir.path().join("faults.synced")).expect("syncs are listed");
+    let synced = |line: &str| {
+        line.split_once(' ')
+            .is_some_and(|(bytes, path)| bytes != "0" && path.ends_with(".seg"))
+    };
+    assert!(list.lines().any(synced), "{list}");
+}
