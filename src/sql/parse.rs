@@ -75,7 +75,7 @@ fn judge(bytes: &[u8], lexing: LexingState, names: &dyn PreparedNames) -> (Judge
     let tree = match pg_raw_parse::parse(text) {
         Ok(tree) => tree,
         Err(error) => {
-            let reason = format!("cannot be parsed: {}", one_line(&error.to_string()));
+            let reason = format!("cannot be parsed: {}", complaint(&error.to_string()));
             return (unknown(text, &scan, reason), nothing);
         }
     };
@@ -260,7 +260,10 @@ fn mark_secrets(actions: &mut [Action], secrets: &[Range<usize>]) {
     }
 }
 
-fn one_line(message: &str) -> String {
+/// What the grammar says, without the piece of text that it points at: that may be a secret.
+fn complaint(message: &str) -> String {
+    let message = message.strip_prefix("Invalid statement: ").unwrap_or(message);
+    let message = message.split(" at or near ").next().unwrap_or_default();
     message.replace(['\n', '\r'], " ")
 }
 
@@ -327,5 +330,57 @@ fn work(queue: &Mutex<Receiver<Job>>) {
         let Ok(job) = job else { return };
         // A caller that has gone away needs no answer.
         let _ = job.answer.send(judge_postgres(&job.text, job.lexing, &job.names));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_of_the_grammar_shows_nothing_of_the_text() {
+        let judged = judge_postgres(
+            b"ALTER ROLE x PASSWORD a 'hunter2'",
+            LexingState::default_postgres(),
+            &(),
+        );
+        assert!(
+            judged.actions[0]
+                .reasons
+                .iter()
+                .all(|reason| !reason.contains("hunter2")),
+            "{judged:?}"
+        );
+        assert_eq!(judged.class(), Class::Unknown);
+    }
+
+    #[test]
+    fn the_fingerprint_forgets_literals_and_nothing_else() {
+        let print =
+            |text: &str| judge_postgres(text.as_bytes(), LexingState::default_postgres(), &()).fingerprint;
+        assert_eq!(
+            print("SELECT * FROM t WHERE a IN (1, 2)"),
+            print("select *  from t /* x */ where a in ($1)")
+        );
+        assert_eq!(print("SELECT 'a'"), print("SELECT $$b$$"));
+        assert_ne!(print("SELECT a FROM t"), print("SELECT a FROM u"));
+        assert_ne!(print("SELECT \"A\""), print("SELECT \"a\""));
+        assert_ne!(print("SELECT f(1, 2)"), print("SELECT f(1, a)"));
+    }
+
+    #[test]
+    fn long_texts_are_judged_on_threads_of_their_own() {
+        let threads = ParserThreads::start(2);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let text = format!("SELECT 1 WHERE a IN ({}1)", "1,".repeat(20_000));
+        let judged = runtime.block_on(threads.judge(
+            text.into_bytes().into(),
+            LexingState::default_postgres(),
+            HashMap::new(),
+        ));
+        assert_eq!(judged.class(), Class::Read);
     }
 }

@@ -50,16 +50,32 @@ impl Walk<'_, '_> {
                 self.target(refresh.relation());
             }
             Node::RenameStmt(rename) => {
-                self.is(Class::Ddl, "rename");
+                let class = match rename.rename_type {
+                    ObjectType::OBJECT_ROLE | ObjectType::OBJECT_POLICY => Class::Grant,
+                    _ => Class::Ddl,
+                };
+                self.is(class, altered(rename.rename_type));
                 self.target(rename.relation());
             }
-            Node::CommentStmt(_) => self.is(Class::Ddl, "comment"),
+            Node::CommentStmt(comment) => {
+                self.is(Class::Ddl, "comment");
+                match (comment.objtype, comment.object()) {
+                    (ObjectType::OBJECT_COLUMN, Node::NodeList(name)) => self.table_of(name),
+                    (
+                        ObjectType::OBJECT_TABLE | ObjectType::OBJECT_VIEW | ObjectType::OBJECT_MATVIEW,
+                        Node::NodeList(name),
+                    ) => {
+                        self.named_table(name);
+                    }
+                    _ => {}
+                }
+            }
             Node::AlterObjectSchemaStmt(alter) => {
-                self.is(Class::Ddl, "set schema of an object");
+                self.is(Class::Ddl, altered(alter.object_type));
                 self.target(alter.relation());
             }
             Node::AlterOwnerStmt(alter) => {
-                self.holds(Class::Grant, "alter owner", "changes an owner");
+                self.holds(Class::Grant, altered(alter.object_type), "changes an owner");
                 self.target(alter.relation());
             }
             Node::GrantStmt(grant) => self.grant(grant),
@@ -249,15 +265,7 @@ impl Walk<'_, '_> {
     }
 
     fn alter_table(&mut self, alter: &nodes::AlterTableStmt) {
-        let verb = match alter.objtype {
-            ObjectType::OBJECT_INDEX => "alter index",
-            ObjectType::OBJECT_VIEW => "alter view",
-            ObjectType::OBJECT_MATVIEW => "alter materialized view",
-            ObjectType::OBJECT_SEQUENCE => "alter sequence",
-            ObjectType::OBJECT_FOREIGN_TABLE => "alter foreign table",
-            ObjectType::OBJECT_TYPE => "alter type",
-            _ => "alter table",
-        };
+        let verb = altered(alter.objtype);
         self.is(Class::Ddl, verb);
         self.target(alter.relation());
         for command in alter.cmds() {
@@ -395,5 +403,34 @@ impl Walk<'_, '_> {
                 self.target(Some(relation));
             }
         }
+    }
+}
+
+/// The verb of an ALTER by what it alters.
+fn altered(kind: ObjectType::Type) -> &'static str {
+    match kind {
+        ObjectType::OBJECT_INDEX => "alter index",
+        ObjectType::OBJECT_VIEW => "alter view",
+        ObjectType::OBJECT_MATVIEW => "alter materialized view",
+        ObjectType::OBJECT_SEQUENCE => "alter sequence",
+        ObjectType::OBJECT_FOREIGN_TABLE => "alter foreign table",
+        ObjectType::OBJECT_TYPE | ObjectType::OBJECT_ATTRIBUTE => "alter type",
+        ObjectType::OBJECT_DOMAIN | ObjectType::OBJECT_DOMCONSTRAINT => "alter domain",
+        ObjectType::OBJECT_SCHEMA => "alter schema",
+        ObjectType::OBJECT_DATABASE => "alter database",
+        ObjectType::OBJECT_FUNCTION | ObjectType::OBJECT_AGGREGATE | ObjectType::OBJECT_ROUTINE => {
+            "alter function"
+        }
+        ObjectType::OBJECT_PROCEDURE => "alter procedure",
+        ObjectType::OBJECT_ROLE => "alter role",
+        ObjectType::OBJECT_TRIGGER => "alter trigger",
+        ObjectType::OBJECT_POLICY => "alter policy",
+        ObjectType::OBJECT_RULE => "alter rule",
+        ObjectType::OBJECT_LARGEOBJECT => "alter large object",
+        // Columns and constraints are renamed by ALTER TABLE.
+        ObjectType::OBJECT_TABLE | ObjectType::OBJECT_COLUMN | ObjectType::OBJECT_TABCONSTRAINT => {
+            "alter table"
+        }
+        _ => "alter object",
     }
 }

@@ -350,9 +350,12 @@ impl Walk<'_, '_> {
         if name != "current_setting" {
             return;
         }
-        if let Some(text) = call.args().first().and_then(literal)
-            && setting::is_secret_to_show(&text)
-        {
+        let argument = |node| match node {
+            Node::NamedArgExpr(argument) => literal(argument.arg()),
+            node => literal(node),
+        };
+        let mut literals = call.args().into_iter().filter_map(argument);
+        if let Some(text) = literals.find(|text| setting::is_secret_to_show(text)) {
             self.raise(
                 Class::Admin,
                 format!("shows the setting `{text}`, which may hold a password"),
