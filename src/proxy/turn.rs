@@ -280,11 +280,27 @@ impl Session {
             // The server ignores both while it reads data.
             client::SYNC | client::FLUSH => Ok(self.drop_frame(header)),
             client::TERMINATE => Err(End::ClientLeft),
-            other => Err(End::Violation(format!(
-                "message `{}` inside a COPY is refused",
-                other.escape_ascii()
-            ))),
+            _ => {
+                let skipped = self.skip(header, rest)?;
+                if matches!(skipped, Step::Went) {
+                    self.end_copy(header.tag);
+                }
+                Ok(skipped)
+            }
         }
+    }
+
+    /// What the server does with such a message: the COPY fails, and the message is not carried out.
+    fn end_copy(&mut self, tag: u8) {
+        let mut frame = Vec::new();
+        put(&mut frame, client::COPY_FAIL, |out| {
+            let why = format!("message `{}` inside a COPY is refused", tag.escape_ascii());
+            out.extend(why.as_bytes());
+            out.push(0);
+        });
+        self.talk.sent(Origin::Client, Sent::CopyEnd);
+        self.pipe.to_server.own(&frame);
+        self.failing = true;
     }
 
     fn message(&mut self, header: Header, rest: &[u8], batch: &mut Batch) -> Result<Step, End> {

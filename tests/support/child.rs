@@ -36,6 +36,14 @@ impl Demo {
         Self::start(&["--upstream-postgres", &postgres.owner_url()])
     }
 
+    /// As `in_front_of`, with further environment variables.
+    pub fn in_front_of_with(postgres: &Postgres, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["demo", "--json", "--upstream-postgres", &postgres.owner_url()]);
+        command.envs(environment.iter().copied());
+        Self::spawn(command)
+    }
+
     /// With any arguments of `countersign demo` besides `--json`.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_as(arguments, Command::new(PROGRAM))
@@ -44,6 +52,10 @@ impl Demo {
     /// As `start`, by a command that runs countersign with the arguments that follow.
     pub fn start_as(arguments: &[&str], mut command: Command) -> Self {
         command.args(["demo", "--json"]).args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(command: Command) -> Self {
         let mut child = Process::spawn(command);
         let line = child
             .next_line()
@@ -78,6 +90,46 @@ impl Demo {
             .env("COUNTERSIGN_API_URL", &self.sheet.api_url)
             .env("COUNTERSIGN_TOKEN", &self.sheet.reviewer_token);
         command
+    }
+}
+
+/// A running `countersign serve --json`.
+pub struct Serve {
+    child: Process,
+    pub listen: std::net::SocketAddr,
+    pub api_url: String,
+}
+
+impl Serve {
+    /// `settings`: a whole settings file, written into `folder`.
+    pub fn start(folder: &std::path::Path, settings: &str) -> Self {
+        let file = folder.join("countersign.toml");
+        std::fs::write(&file, settings).expect("the folder can be written");
+        let mut command = Command::new(PROGRAM);
+        command
+            .current_dir(folder)
+            .args(["serve", "--json", "--config"])
+            .arg(file);
+        let mut child = Process::spawn(command);
+        let line = child
+            .next_line()
+            .unwrap_or_else(|| panic!("serve printed nothing: {}", child.messages()));
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+        let address = |key: &str| -> std::net::SocketAddr {
+            ready[key]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("an address")
+        };
+        Serve {
+            listen: address("listen"),
+            api_url: format!("http://{}", address("api")),
+            child,
+        }
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.child
     }
 }
 

@@ -1,0 +1,155 @@
+//! The whole program with a disk that fails and a store that is locked: statements are refused, and run again once the
+//! fault is gone, without a restart. Needs the feature `faults`, which `./test` turns on.
+#![cfg(feature = "faults")]
+
+mod support;
+
+use std::path::Path;
+
+use support::api::Api;
+use support::child::{Demo, Serve};
+use support::server::{Postgres, eventually};
+use support::wire::{Frames, Url, Wire, error, status, tags, value};
+
+const FAULTS: &str = "COUNTERSIGN_JOURNAL_FAULTS";
+
+fn demo_with(postgres: &Postgres, faults: &Path) -> Demo {
+    let faults = faults.to_str().expect("UTF-8");
+    Demo::in_front_of_with(postgres, &[(FAULTS, faults)])
+}
+
+/// Full, read-only, failing: each refuses, and none outlives its cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_a_log_that_cannot_be_written_refuses_statements_and_recovers() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let faults = folder.path().join("faults");
+    std::fs::write(&faults, "").expect("written");
+    let demo = demo_with(&postgres, &faults);
+    let mut client = Wire::connect(&demo.sheet.postgres_url);
+    assert_eq!(value(&client.query("SELECT 1")), "1");
+    for fault in ["full", "read-only", "fail-write", "short-write"] {
+        std::fs::write(&faults, format!("{fault}\n")).expect("written");
+        let refused = client.query(&format!("SELECT 'under {fault}'"));
+        assert_eq!(
+            (error(&refused).sqlstate.as_str(), status(&refused)),
+            ("58000", 'I'),
+            "{fault}"
+        );
+        let batch = Frames::new()
+            .parse("", "SELECT 2")
+            .bind("", "", &[])
+            .execute("")
+            .sync();
+        let refused = client.ask(batch);
+        assert_eq!(
+            (error(&refused).sqlstate.as_str(), tags(&refused).as_str()),
+            ("58000", "EZ"),
+            "{fault}"
+        );
+        std::fs::write(&faults, "").expect("written");
+        assert_eq!(value(&client.query("SELECT 3")), "3", "after {fault}");
+        assert!(!postgres.has_seen(&format!("under {fault}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_a_failed_fsync_refuses_what_must_be_on_disk_and_recovers() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let faults = folder.path().join("faults");
+    std::fs::write(&faults, "").expect("written");
+    let demo = demo_with(&postgres, &faults);
+    let mut client = Wire::connect(&demo.sheet.postgres_url);
+    std::fs::write(&faults, "fail-sync\n").expect("written");
+    let write = "UPDATE countries SET name = 'Elsewhere' WHERE code = 'DE'";
+    let refused = client.query(write);
+    assert_eq!(
+        (error(&refused).sqlstate.as_str(), status(&refused)),
+        ("58000", 'I')
+    );
+    // What a person must decide needs the disk too.
+    let refused = client.query("DROP TABLE reviews");
+    assert_eq!(
+        (error(&refused).sqlstate.as_str(), status(&refused)),
+        ("58000", 'I')
+    );
+    std::fs::write(&faults, "").expect("written");
+    assert!(!postgres.has_seen("Elsewhere"));
+    eventually("it recovers", async || tags(&client.query(write)) == "CZ").await;
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    demo.reviewer()
+        .approve(&demo.reviewer().held("DROP TABLE reviews").await)
+        .await;
+    assert_eq!(tags(&client.until_ready()), "CZ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_a_locked_store_refuses_what_would_be_held_and_recovers() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let mut client = Wire::connect(&demo.sheet.postgres_url);
+    let store = std::fs::read_dir(&demo.sheet.data_dir)
+        .expect("a folder")
+        .filter_map(Result::ok)
+        .map(|file| file.path())
+        .find(|path| {
+            path.extension()
+                .is_some_and(|end| end == "db" || end == "sqlite" || end == "sqlite3")
+        })
+        .expect("the store's file");
+    let locked = rusqlite::Connection::open(&store).expect("a second opening");
+    locked.execute_batch("BEGIN EXCLUSIVE").expect("the lock");
+    let refused = client.query("DROP TABLE reviews");
+    assert_eq!(
+        (error(&refused).sqlstate.as_str(), status(&refused)),
+        ("58000", 'I')
+    );
+    assert_eq!(value(&client.query("SELECT 1")), "1", "reads need no store");
+    locked.execute_batch("ROLLBACK").expect("unlocked");
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    demo.reviewer()
+        .approve(&demo.reviewer().held("DROP TABLE reviews").await)
+        .await;
+    assert_eq!(tags(&client.until_ready()), "CZ");
+}
+
+/// A proxy that is killed and started again in the same folder: pending requests are detached, and run when the agent
+/// sends them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_6_a_restart_detaches_what_was_parked() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let keep = folder.path().join("data");
+    let keep = keep.to_str().expect("UTF-8");
+    let mut first = Demo::start(&["--upstream-postgres", &postgres.owner_url(), "--keep", keep]);
+    let mut client = Wire::connect(&first.sheet.postgres_url);
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    let request = first.reviewer().held("DROP TABLE reviews").await;
+    first.process().signal(rustix::process::Signal::KILL);
+    first.process().wait();
+    let settings = format!(
+        "data_dir = {keep:?}\n[listen]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"127.0.0.1:0\"\n\
+         [upstream]\nname = \"demo\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"disable\"\n\
+         [[upstream.users]]\nname = \"shop_owner\"\npassword_file = \"password\"\n",
+        postgres.port()
+    );
+    std::fs::write(folder.path().join("password"), postgres.owner_password()).expect("written");
+    let second = Serve::start(folder.path(), &settings);
+    let reviewer = Api::new(&second.api_url, &first.sheet.reviewer_token);
+    let again = reviewer.held("DROP TABLE reviews").await;
+    assert_eq!(again["id"], request["id"]);
+    assert_eq!(again["detached"], true, "{again}");
+    reviewer.approve(&again).await;
+    let url = Url::parse(&first.sheet.postgres_url);
+    let url = format!(
+        "postgres://{}:{}@{}/{}",
+        url.user, url.password, second.listen, url.database
+    );
+    let mut client = Wire::connect(&url);
+    assert_eq!(
+        tags(&client.query("DROP TABLE reviews")),
+        "CZ",
+        "the grant runs it once"
+    );
+}
