@@ -573,6 +573,11 @@ async fn what_cannot_be_read_is_said_with_a_next_step() {
             "unacceptable",
         ),
         (
+            "/api/v1/log?kind=thing",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
             "/api/v1/log?order=random",
             StatusCode::UNPROCESSABLE_ENTITY,
             "unacceptable",
@@ -873,6 +878,7 @@ async fn the_log_is_found_by_its_terms_and_each_look_is_recorded() {
         "principal=bot",
         "class=ddl",
         "verdict=hold",
+        "kind=attempt",
         "table=orders",
         "table=public.orders",
     ] {
@@ -902,8 +908,8 @@ async fn the_log_is_found_by_its_terms_and_each_look_is_recorded() {
         .filter(|record| record["kind"] == "log_query")
         .collect();
     assert!(
-        looks.len() >= 11,
-        "five queries, five looks at one record, and the last query: {page}"
+        looks.len() >= 13,
+        "six queries, six looks at one record, and the last query: {page}"
     );
     assert!(looks.iter().all(|look| look["by"] == "carol"));
 }

@@ -15,10 +15,10 @@ use super::Rooms;
 use super::card::CLASS_WORDS;
 use super::events::{HEARTBEAT, STREAM_LIFE};
 use super::login::Caller;
-use super::problem::{Kind, Problem, ProblemDocument};
+use super::problem::{self, Problem, ProblemDocument};
 use super::read::{Named, Params, moment, request_id, unacceptable, word};
 use super::requests::{Page, desk_problem, limit};
-use crate::audit::{Record, RecordId};
+use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
 use crate::identity::principal::SessionId;
@@ -50,6 +50,8 @@ pub struct LogQuery {
     /// A request's id.
     pub request: Option<String>,
     pub session: Option<String>,
+    /// `attempt`, `outcome`, `decision`, `login`, `session_start` …
+    pub kind: Option<String>,
     /// `newest` (first, the default) or `oldest`.
     pub order: Option<String>,
     /// Records on one page, 1 to 1000; 100 without it.
@@ -71,6 +73,11 @@ impl LogQuery {
         let session = |text: String| {
             SessionId::parse(&text)
                 .ok_or_else(|| unacceptable("session", &text, "write its 13 letters and digits"))
+        };
+        let kind = |text: String| {
+            let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            Kind::parse(&text)
+                .ok_or_else(|| unacceptable("kind", &text, format!("write one of: {}", words.join(", "))))
         };
         let order = match word(
             "order",
@@ -94,6 +101,7 @@ impl LogQuery {
                 .transpose()?
                 .map(|id| id.to_string()),
             session: self.session.map(session).transpose()?,
+            kind: self.kind.map(kind).transpose()?,
             order,
             limit: limit(self.limit, 100, PAGE_MAX)?,
             cursor: self.cursor,
@@ -235,7 +243,7 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error @ JournalError::Cursor { .. })) => Err(Problem::new(
-            Kind::Unacceptable,
+            problem::Kind::Unacceptable,
             error.to_string(),
             error.next_step(),
         )),

@@ -59,7 +59,8 @@ impl Client {
             .map_err(|error| CliError::error(error, "check the certificates of this machine"))?;
         Ok(Self {
             http,
-            base: base.trim_end_matches('/').to_owned(),
+            // People paste it with the path, too.
+            base: base.trim_end_matches('/').trim_end_matches("/api/v1").to_owned(),
             token,
         })
     }

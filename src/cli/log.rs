@@ -72,6 +72,9 @@ pub struct FilterArgs {
     request: Option<String>,
     #[arg(long)]
     session: Option<String>,
+    /// attempt, outcome, decision, login, session_start, rules_change, people_change, log_query …
+    #[arg(long)]
+    kind: Option<String>,
     /// Read the files of this data folder instead of asking the API; such a look is not recorded
     #[arg(long, value_name = "DIR")]
     data_dir: Option<std::path::PathBuf>,
@@ -106,6 +109,7 @@ impl FilterArgs {
             approver: self.approver.clone(),
             request: self.request.clone(),
             session: self.session.clone(),
+            kind: self.kind.clone(),
             ..LogQuery::default()
         }
     }
@@ -129,6 +133,7 @@ fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
         ("approver", query.approver),
         ("request", query.request),
         ("session", query.session),
+        ("kind", query.kind),
         ("order", query.order),
         ("limit", query.limit.map(|limit| limit.to_string())),
         ("cursor", query.cursor),
