@@ -84,6 +84,7 @@ async fn check_driver(client: Client) {
     check_deny(&stage, client).await;
     check_cancel(&stage, client).await;
     check_leave(&stage, client).await;
+    check_log(&stage).await;
 }
 
 fn start(stage: &Stage, client: Client, mode: &str, argument: &str) -> Process {
@@ -175,6 +176,39 @@ async fn check_cancel(stage: &Stage, client: Client) {
     ends_well(process);
     stage.reviewer.until_state(&request, &["withdrawn"]).await;
     assert_eq!(stage.times_run(text), 0);
+}
+
+/// Every statement of it all is found, with what was decided.
+async fn check_log(stage: &Stage) {
+    let query = [
+        "log",
+        "query",
+        "--json",
+        "--limit",
+        "1000",
+        "--principal",
+        &stage.demo.sheet.agent,
+    ];
+    let wanted = [
+        "FROM orders ORDER BY id LIMIT 5",
+        "DROP TABLE to_approve",
+        "to_thin_out",
+        "DROP TABLE to_deny",
+        "DROP TABLE to_cancel",
+        "DROP TABLE to_leave",
+        "SELECT 1",
+    ];
+    eventually("`countersign log query` finds every statement", async || {
+        let output = stage.demo.command(&query).output().unwrap();
+        let records = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        wanted.iter().all(|text| records.contains(text))
+    })
+    .await;
 }
 
 /// A client that leaves is not run for; the same bytes again, after the approval, run once.
