@@ -313,14 +313,20 @@ impl ParserThreads {
             answer,
         };
         if self.jobs.try_send(job).is_err() {
-            return unreadable(&text, "cannot be read now: too many long texts wait".to_owned());
+            return not_now(&text, "cannot be read now: too many long texts wait");
         }
         match tokio::time::timeout(PARSER_WAIT, judged).await {
             Ok(Ok(judgement)) => judgement,
-            Ok(Err(_)) | Err(_) => {
-                unreadable(&text, "cannot be read now: the parser did not answer".to_owned())
-            }
+            Ok(Err(_)) | Err(_) => not_now(&text, "cannot be read now: the parser did not answer"),
         }
+    }
+}
+
+/// Unknown for the moment only: as if it depended on names, so that nobody remembers it for the text.
+fn not_now(text: &[u8], reason: &str) -> Judgement {
+    Judgement {
+        depends_on_names: true,
+        ..unreadable(text, reason.to_owned())
     }
 }
 
