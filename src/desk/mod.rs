@@ -4,10 +4,16 @@
 //! Why one thread: the store has one writer and the order of a held run is a sequence; every caller gets its answer
 //! through a channel, so that no wire thread touches SQLite or fsync.
 
+mod ask;
 mod core;
 mod crash;
+mod decide;
 mod expiry;
+mod fault;
+mod leave;
+mod notes;
 mod record;
+mod run;
 mod thread;
 mod waiters;
 

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::audit::RulesChange;
 use crate::clock::Timestamp;
-use crate::desk::core::{Core, desk_store_error};
+use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
     Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, ManageError,
@@ -74,10 +74,7 @@ impl Desk {
     /// Takes over what an earlier process left: pending becomes detached, approved becomes a grant, running becomes
     /// `outcome_unknown`.
     pub fn start(mut store: Store, journal: Journal, settings: Settings) -> Result<Self, DeskError> {
-        let lock = store
-            .lock_for_serving()
-            .map_err(desk_store_error)?
-            .ok_or(DeskError::AlreadyServed)?;
+        let lock = store.lock_for_serving()?.ok_or(DeskError::AlreadyServed)?;
         let (messages, inbox) = mpsc::channel();
         let (events, ended) = (
             broadcast::Sender::new(EVENTS_KEPT),
@@ -99,7 +96,7 @@ impl Desk {
         std::thread::Builder::new()
             .name("desk".to_owned())
             .spawn(move || run(core, &inbox, lock))
-            .map_err(|error| desk_store_error(StoreError::Failed(error.to_string())))?;
+            .map_err(|error| DeskError::from(StoreError::Failed(error.to_string())))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 messages,
@@ -346,7 +343,7 @@ impl Desk {
         &self,
         work: impl FnOnce(&mut Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, DeskError> {
-        self.call(move |core, now| work(core.store(), now.wall).map_err(desk_store_error))
+        self.call(move |core, now| work(core.store(), now.wall).map_err(DeskError::from))
             .await
             .unwrap_or(Err(DeskError::Stopping))
     }

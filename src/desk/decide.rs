@@ -1,0 +1,205 @@
+//! What people say of a request: promise 4, then one compare-and-set from undecided.
+//! Never runs anything. Read `run.rs` next.
+
+use crate::desk::core::{Core, NotMoved, With};
+use crate::desk::{Decide, DecideError, Decision, Moment, Wake, crash_point};
+use crate::hold::{Approval, Event, HeldRequest, RequestId, State};
+use crate::identity::directory::{WhyNot, may_decide};
+use crate::store::{Expected, NewDecision, Note, Saved};
+
+impl Core {
+    /// One word of one person: a compare-and-set from pending or detached.
+    pub fn decide(
+        &mut self,
+        request: RequestId,
+        decide: &Decide,
+        now: Moment,
+    ) -> Result<HeldRequest, DecideError> {
+        if self.is_stopping {
+            return Err(DecideError::Stopping);
+        }
+        if decide.decision == Decision::Deny && decide.reason.trim().is_empty() {
+            return Err(DecideError::ReasonMissing);
+        }
+        self.log_is_ready(now)?;
+        let mut held = self.load_decidable(request, now)?;
+        if let Some(key) = &decide.idempotency
+            && self.store.said_under(request, &decide.by, key)?
+        {
+            return Ok(held);
+        }
+        if !held.state.is_undecided() {
+            return Err(already_decided(&held));
+        }
+        if decide.digest.is_some_and(|digest| digest != held.digest)
+            || decide.version.is_some_and(|version| version != held.version)
+        {
+            return Err(DecideError::Stale {
+                digest: held.digest,
+                version: held.version,
+            });
+        }
+        self.may_decide(&held, decide)?;
+        let said = Approval {
+            by: decide.by.clone(),
+            approves: decide.decision == Decision::Approve,
+            reason: decide.reason.clone(),
+            channel: decide.channel.clone(),
+            at: now.wall,
+        };
+        held = self.keep_decision(&held, said, decide.idempotency.clone(), now)?;
+        self.wake_decided(&held);
+        crash_point("decision_stored");
+        self.clerk_carries_over(now)?;
+        crash_point("decision_logged");
+        Ok(held)
+    }
+
+    pub(super) fn load_decidable(
+        &mut self,
+        request: RequestId,
+        now: Moment,
+    ) -> Result<HeldRequest, DecideError> {
+        self.end_overdue(request, now)?;
+        self.store.request(request)?.ok_or(DecideError::NotFound)
+    }
+
+    /// Promise 4, with who had a stake when it was asked and who has one now.
+    pub(super) fn may_decide(&mut self, held: &HeldRequest, decide: &Decide) -> Result<(), DecideError> {
+        let refuse = |why| Err(DecideError::NotPermitted(why));
+        let person = self.store.person(&decide.by)?;
+        let Some(person) = person else {
+            return refuse(WhyNot::Inactive(decide.by.clone()));
+        };
+        let agent = self.store.agent(held.peer.principal.as_str())?;
+        let current = agent.map(|agent| agent.stakes());
+        for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
+            if let Err(why) = may_decide(&person, stakes, &held.approvers) {
+                return refuse(why);
+            }
+        }
+        if held.decisions.iter().any(|said| said.by == decide.by) {
+            return refuse(WhyNot::HasApproved(decide.by.clone()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_decision(
+        &mut self,
+        held: &HeldRequest,
+        said: Approval,
+        idempotency: Option<String>,
+        now: Moment,
+    ) -> Result<HeldRequest, DecideError> {
+        let mut decided = held.clone();
+        decided.decisions.push(said.clone());
+        let note = Note::Decision {
+            request: held.id.to_string(),
+            approves: said.approves,
+            by: said.by.to_string(),
+            reason: said.reason.clone(),
+            channel: said.channel.clone(),
+            digest: held.digest.to_string(),
+        };
+        let people = decided.approved_by();
+        let is_enough = people.len() >= held.approvals_needed as usize;
+        let grant = self.grant_until(held, now);
+        if said.approves && matches!(held.state, State::Detached) && grant.is_none() {
+            return Err(DecideError::NobodyWaits);
+        }
+        let event = match (said.approves, is_enough) {
+            (false, _) => Some(Event::Deny {
+                by: said.by.clone(),
+                reason: said.reason.clone(),
+            }),
+            (true, true) => Some(Event::Approve {
+                by: people,
+                reason: said.reason.clone(),
+                grant,
+            }),
+            (true, false) => None,
+        };
+        let with = With {
+            decision: Some(NewDecision { said, idempotency }),
+            notes: vec![note],
+        };
+        let expected = Expected::of(held);
+        let moved = match event {
+            Some(event) => self.move_from(&decided, &expected, event, with, now),
+            None => self.keep_same_state(decided, &expected, with, now),
+        };
+        moved.map_err(|not_moved| match not_moved {
+            NotMoved::Store(error) => error.into(),
+            NotMoved::Lost | NotMoved::Illegal(_) => match self.store.request(held.id) {
+                Ok(Some(held)) => already_decided(&held),
+                Ok(None) => DecideError::NotFound,
+                Err(error) => error.into(),
+            },
+        })
+    }
+
+    /// An approval that is not the last one needed.
+    pub(super) fn keep_same_state(
+        &mut self,
+        mut held: HeldRequest,
+        expected: &Expected,
+        with: With,
+        now: Moment,
+    ) -> Result<HeldRequest, NotMoved> {
+        held.version += 1;
+        held.changed_at = now.wall.max(held.changed_at);
+        match self
+            .store
+            .save(&held, expected, with.decision.as_ref(), &with.notes)?
+        {
+            Saved::Lost => Err(NotMoved::Lost),
+            Saved::Kept => {
+                self.announce(&held);
+                Ok(held)
+            }
+        }
+    }
+
+    pub(super) fn wake_decided(&mut self, held: &HeldRequest) {
+        match &held.state {
+            State::Approved { by, reason } => {
+                let by = by.iter().map(ToString::to_string).collect();
+                self.wakes.push((
+                    held.id,
+                    Wake::Approved {
+                        by,
+                        reason: reason.clone(),
+                    },
+                ));
+            }
+            State::Denied { by, reason } => {
+                self.wakes.push((
+                    held.id,
+                    Wake::Denied {
+                        by: by.to_string(),
+                        reason: reason.clone(),
+                    },
+                ));
+            }
+            State::Pending
+            | State::Detached
+            | State::Running { .. }
+            | State::Finished { .. }
+            | State::Failed { .. }
+            | State::OutcomeUnknown { .. }
+            | State::Expired
+            | State::Withdrawn { .. }
+            | State::Stale { .. }
+            | State::Grant { .. }
+            | State::Redeemed { .. }
+            | State::Lapsed { .. } => {}
+        }
+    }
+}
+
+fn already_decided(held: &HeldRequest) -> DecideError {
+    DecideError::AlreadyDecided {
+        by: held.decisions.last().map(|said| said.by.clone()),
+        state: held.state.kind(),
+    }
+}
