@@ -423,7 +423,10 @@ impl Core {
             let paid = match &owed {
                 Owed::Leave(why) => self.detach_now(request, *why, now).map(|_| ()),
                 Owed::Withdraw(why) => self.withdraw_now(request, why, now).map(|_| ()),
-                Owed::Abandon(claim, why) => self.abandon_now(request, *claim, why, now),
+                // If the claim was not kept after all, its session has gone all the same.
+                Owed::Abandon(claim, why) => self
+                    .abandon_now(request, *claim, why, now)
+                    .and_then(|()| self.detach_now(request, Detach::WaitOver, now).map(|_| ())),
                 Owed::Finish(outcome) => self.finish_now(request, outcome.clone(), now).map(|_| ()),
             };
             if let Err(error) = paid {

@@ -6,15 +6,30 @@ use tracing::warn;
 
 use crate::desk::core::{Core, Owed, With};
 use crate::desk::notes::{event_note, started_word};
-use crate::desk::{DeskError, Moment, NotStarted, RunOutcome, crash_point};
+use crate::desk::{DeskError, Detach, Moment, NotStarted, RunOutcome, crash_point};
 use crate::hold::{ClaimId, Event, HeldRequest, Permit, Presented, RequestId, State, claim, compare};
 use crate::identity::principal::AttemptId;
 use crate::store::sqlite::StoreError;
 use crate::store::{Expected, Note, Saved};
 
 impl Core {
-    /// The claim: one compare-and-set, `started` on disk in the log, then the permit.
+    /// The claim: one compare-and-set, `started` on disk in the log, then the permit. Where store or log are not there
+    /// the session is refused and waits no longer, so the approval is owed the move to a grant.
     pub fn start_run(
+        &mut self,
+        request: RequestId,
+        presented: Presented<'_>,
+        now: Moment,
+    ) -> Result<Permit, NotStarted> {
+        let started = self.try_start(request, presented, now);
+        if let Err(NotStarted::LogUnavailable | NotStarted::StoreUnavailable) = started {
+            self.waiters.forget(request);
+            self.owed.entry(request).or_insert(Owed::Leave(Detach::WaitOver));
+        }
+        started
+    }
+
+    fn try_start(
         &mut self,
         request: RequestId,
         presented: Presented<'_>,

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use countersign::desk::{AskError, DecideError, NotStarted, Settings};
+use countersign::desk::{AskError, Asked, DecideError, NotStarted, Settings};
 use countersign::hold::StateKind;
 use countersign::store::sqlite::{Limits, Store, StoreError};
 use rusqlite::Connection;
@@ -41,7 +41,7 @@ fn a_locked_store_refuses_and_recovers() {
     world.tick();
     other.execute_batch("ROLLBACK").expect("the lock is given back");
     world.tick();
-    // Its session has left meanwhile; the move was owed.
+    // The one session has left meanwhile, the other was refused; both moves were owed.
     let states: Vec<_> = world
         .core()
         .list(&countersign::desk::RequestFilter::default())
@@ -50,9 +50,10 @@ fn a_locked_store_refuses_and_recovers() {
         .into_iter()
         .map(|held| held.state.kind())
         .collect();
-    assert_eq!(states, [StateKind::Detached, StateKind::Approved]);
+    assert_eq!(states, [StateKind::Detached, StateKind::Grant]);
     assert!(world.ask(&refused).is_ok());
-    assert!(world.start_run(parked.request, &ask).is_ok());
+    let again = world.sending("bot-a", 1);
+    assert!(matches!(world.ask(&again), Ok(Asked::Granted(..))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Promise 3 at the desk: what the log cannot take does not happen, and it happens again once the log can.
 
-use countersign::desk::{AskError, DecideError, NotStarted, RequestFilter, Wake};
+use countersign::desk::{AskError, Asked, DecideError, NotStarted, RequestFilter, Wake};
 use countersign::hold::{State, StateKind};
 use countersign::journal::disk::Fault;
 
@@ -61,10 +61,12 @@ fn promise_3_without_a_log_nothing_is_held_decided_or_run_until_it_is_back() {
         // What was refused was withdrawn, and asked for once only.
         assert_eq!(
             states,
-            [StateKind::Withdrawn, StateKind::Pending, StateKind::Approved],
+            [StateKind::Withdrawn, StateKind::Pending, StateKind::Grant],
             "{fault:?}"
         );
-        assert!(world.start_run(approved.request, &ask).is_ok(), "{fault:?}");
+        // The session was told to send it again later: then it runs.
+        let again = world.sending("bot-a", 1);
+        assert!(matches!(world.ask(&again), Ok(Asked::Granted(..))), "{fault:?}");
         assert!(world.approve(undecided.request, "dora").is_ok(), "{fault:?}");
         assert!(world.ask(&refused).is_ok(), "{fault:?}");
     }
