@@ -58,7 +58,9 @@ impl Session {
             Ok(bound) => bound,
             Err(refusal) => return self.refuse(&refusal, &unit),
         };
-        let desk = self.thread.shared.desk.clone();
+        let shared = &self.thread.shared;
+        shared.metrics.count_statement(unit.judged.class.as_str(), "hold");
+        let desk = shared.desk.clone();
         // The number is used up whatever becomes of the statement: no other may have its place in the log.
         let run = self.next_run();
         match desk.ask(self.question_to_people(&unit, &bound, run)).await {
