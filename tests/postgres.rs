@@ -357,6 +357,40 @@ async fn promise_1_another_parameter_than_the_approved_one_is_another_request() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn promise_2_a_parameter_of_somebodys_type_is_held_before_its_input_runs() {
+    let road = Road::start();
+    let admin = road.postgres.connect().await;
+    admin
+        .batch_execute(
+            "CREATE SEQUENCE canary;
+             CREATE DOMAIN checked AS int CHECK (nextval('canary') > 0)",
+        )
+        .await
+        .expect("a domain whose check does something");
+    let canary = "SELECT is_called FROM canary";
+    let oid: u32 = admin
+        .query_one("SELECT 'checked'::regtype::oid", &[])
+        .await
+        .expect("it")
+        .get(0);
+    let mut client = road.client();
+    client.send(
+        Frames::new()
+            .parse_of("", "SELECT $1", &[oid])
+            .bind("", "", &["5"])
+            .execute("")
+            .sync(),
+    );
+    let request = road.held("SELECT $1").await;
+    let called: bool = admin.query_one(canary, &[]).await.expect("it").get(0);
+    assert!(!called, "the check ran before the decision");
+    road.demo.reviewer().decide(&request, "deny", "no").await;
+    client.until_ready();
+    let called: bool = admin.query_one(canary, &[]).await.expect("it").get(0);
+    assert!(!called, "the check ran although it was denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_2_what_cannot_be_held_is_refused() {
     let road = Road::start();
     let mut client = road.client();

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::hold::masked;
 use crate::identity::principal::Peer;
 use crate::policy::{RuleSet, Verdict, evaluate};
-use crate::sql::action::{Action, Class, Judgement};
+use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::statement::LexingState;
 
 /// Texts remembered by one thread, in bytes of text; what is kept of one is a few times as large.
@@ -22,6 +22,10 @@ const TEXTS_EXPECTED: usize = 10_000;
 
 /// Verdicts kept beside one judgement: more principals than this on one text are rare.
 const VERDICTS_MAX: usize = 8;
+
+/// Types with smaller OIDs come with the server. Source: src/include/access/transam.h.
+const FIRST_NORMAL_OBJECT_ID: u32 = 16_384;
+const FOREIGN_TYPE: &str = "a parameter has a type that is not built in";
 
 /// A text with what it would do.
 #[derive(Debug)]
@@ -89,9 +93,25 @@ impl Judged {
         let mut judgement = (*self.judgement).clone();
         for action in &mut judgement.actions {
             action.class = Class::Unknown;
+            action.breadth = Breadth::Unbounded;
             action.reasons.push(why.to_owned());
         }
         Self::new(Arc::clone(&self.text), judgement, self.lexing)
+    }
+
+    /// The same text with parameters of the given types: input of a type that is not built in may run somebody's
+    /// code, a domain's check for one, as soon as a value is bound.
+    pub fn with_types(self: Rc<Self>, types: &[u32]) -> Rc<Self> {
+        match types.iter().all(|oid| *oid < FIRST_NORMAL_OBJECT_ID) {
+            true => self,
+            false => Rc::new(self.unknown(FOREIGN_TYPE)),
+        }
+    }
+
+    /// Whether `with_types` found one that is not built in.
+    pub fn has_foreign_types(&self) -> bool {
+        let reasons = self.judgement.actions.iter().flat_map(|action| &action.reasons);
+        reasons.into_iter().any(|reason| reason == FOREIGN_TYPE)
     }
 
     /// The text with passwords masked.

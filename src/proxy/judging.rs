@@ -10,7 +10,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::runs::{Meaning, NameOrigin};
 use crate::proxy::session::{End, Session};
 use crate::proxy::turn::{Next, Stopped};
-use crate::sql::action::{Action, Class};
+use crate::sql::action::{Action, Breadth, Class};
 use crate::sql::statement::{Encoding, LexingState, PathTrust, PreparedNames};
 use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{Conversation, Lookup};
@@ -94,6 +94,8 @@ impl Session {
         let judged = &meaning.judged;
         let path = self.facts.lexing().path;
         match meaning.origin {
+            // Another path makes no foreign type one of the server's.
+            NameOrigin::Text if judged.has_foreign_types() => Ok(Rc::clone(judged)),
             NameOrigin::Text if judged.judgement.depends_on_names || judged.lexing.path != path => {
                 let text = Arc::clone(&judged.text);
                 self.judge_under(
@@ -135,6 +137,7 @@ impl Session {
         if judgement.depends_on_names {
             for action in &mut judgement.actions {
                 action.class = Class::Unknown;
+                action.breadth = Breadth::Unbounded;
                 action
                     .reasons
                     .push("a text this long may not use names of prepared statements".to_owned());

@@ -108,7 +108,7 @@ impl Session {
             return Ok(self.refused(Refusal::Unreadable { why }, header, rest, batch, false));
         }
         let judged = match self.judge(parse.text) {
-            Ok(judged) => judged,
+            Ok(judged) => judged.with_types(&parse.types),
             Err(next) => return Ok(self.stopped(next, header, rest, batch, false)),
         };
         let verdict = self.verdict(&judged);

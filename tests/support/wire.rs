@@ -39,11 +39,15 @@ impl Frames {
         self
     }
 
-    pub fn parse(mut self, name: &str, text: &str) -> Self {
+    pub fn parse(self, name: &str, text: &str) -> Self {
+        self.parse_of(name, text, &[])
+    }
+
+    pub fn parse_of(mut self, name: &str, text: &str, types: &[u32]) -> Self {
         Parse {
             name: name.as_bytes(),
             text: text.as_bytes(),
-            types: Vec::new(),
+            types: types.to_vec(),
         }
         .encode(&mut self.0);
         self
