@@ -118,6 +118,9 @@ pub struct Fields {
     /// Not verified.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claimed: Vec<Claim>,
+    /// What became of the attempt; the reader joins it when one attempt is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<Record>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::{Damage, JournalError};
+use super::filter::LogFilter;
 use super::segment::{self, Cut, Frames, HEADER_BYTES, Header, SEAL_BYTES};
 use crate::audit::{Malformed, Record, RecordId};
 use crate::clock::Timestamp;
@@ -183,6 +184,20 @@ impl Segment {
             record.fields.text = self.text(dir, &hash)?;
         }
         Ok(record)
+    }
+
+    /// The first record that matches.
+    pub fn first(&self, dir: &Path, filter: &LogFilter) -> Result<Option<Record>, JournalError> {
+        for place in 0..self.len() {
+            let payload = self.payload(place).unwrap_or_default();
+            if filter
+                .matches(payload)
+                .map_err(|what| self.malformed(place, what))?
+            {
+                return self.record(dir, place).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     pub fn malformed(&self, place: usize, what: Malformed) -> JournalError {

@@ -10,9 +10,15 @@ use super::filter::{LIMIT_MAX, LogFilter, Order, PAGE_BYTES_MAX, Term};
 use super::index::Index;
 use super::load::{Place, Segment};
 use super::recover::list;
+use super::segment::Header;
 use super::tail::{Tail, TailFrom};
-use crate::audit::{Record, RecordId};
+use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
+use crate::identity::principal::AttemptId;
+
+/// Segments after its own in which the result of an attempt is looked for. Only a statement that ran for very long,
+/// or an index that is far behind, needs more.
+const RESULT_SEGMENTS_MAX: usize = 256;
 
 /// One page of records.
 #[derive(Clone, Debug)]
@@ -70,25 +76,62 @@ impl Reader {
         Ok(page)
     }
 
-    /// The record of this id, with its statement.
+    /// The record of this id; of an attempt with its statement, and its result if that has been written.
     pub fn show(&self, id: RecordId) -> Result<Option<Record>, JournalError> {
         let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();
         let Some((mut place, mut header)) = Place::last(&self.dir, id.lane, &numbers)? else {
             return Ok(None);
         };
+        let mut younger = Vec::new();
         while header.first_record > id.number {
             let Some(before) = Place::before(&header) else {
                 return Ok(None);
             };
+            younger.push((place, header));
             place = before;
             header = place.known_header(&self.dir)?;
         }
         let segment = Segment::load(&self.dir, place)?;
         let at = usize::try_from(id.number - header.first_record).unwrap_or(usize::MAX);
-        if at < segment.len() {
-            segment.record(&self.dir, at).map(Some)
-        } else {
-            Ok(None)
+        if at >= segment.len() {
+            return Ok(None);
+        }
+        let mut record = segment.record(&self.dir, at)?;
+        if let (Kind::Attempt, Some(attempt)) = (record.kind, record.fields.attempt) {
+            younger.reverse();
+            record.fields.result = self.result_of(attempt, segment, &younger)?.map(Box::new);
+        }
+        Ok(Some(record))
+    }
+
+    /// Looks for the result of an attempt in its segment and some of those after it in its lane.
+    fn result_of(
+        &self,
+        attempt: AttemptId,
+        segment: Segment,
+        younger: &[(Place, Header)],
+    ) -> Result<Option<Record>, JournalError> {
+        let filter = LogFilter {
+            attempt: Some(attempt),
+            kind: Some(Kind::Outcome),
+            ..LogFilter::default()
+        };
+        let terms = filter.terms();
+        let mut segments_left = RESULT_SEGMENTS_MAX;
+        let mut segment = segment;
+        let mut younger = younger.iter();
+        loop {
+            if let Some(result) = segment.first(&self.dir, &filter)? {
+                return Ok(Some(result));
+            }
+            let Some((place, _)) = younger.find(|(_, header)| self.index.may_hold(header, &terms)) else {
+                return Ok(None);
+            };
+            if segments_left == 0 {
+                return Ok(None);
+            }
+            segments_left -= 1;
+            segment = Segment::load(&self.dir, *place)?;
         }
     }
 

@@ -185,6 +185,31 @@ fn what_was_appended_is_read_back_with_its_text() {
 }
 
 #[test]
+fn an_attempt_is_shown_with_its_result_even_segments_later() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let journal = open(dir.path());
+    let mut lane = journal.lane(0);
+    let slow = lane
+        .append(&[attempt(0, text(0), &[])])
+        .expect("the disk is well");
+    for number in 1..1_000 {
+        lane.append(&[attempt(number, text(number), &[]), outcome(number)])
+            .expect("the disk is well");
+    }
+    let result = || {
+        let shown = journal
+            .reader()
+            .show(slow.id())
+            .expect("whole")
+            .expect("it was recorded");
+        shown.fields.result.and_then(|result| result.fields.outcome)
+    };
+    assert_eq!(result(), None);
+    lane.append(&[outcome(0)]).expect("the disk is well");
+    assert_eq!(result().as_deref(), Some("ran"));
+}
+
+#[test]
 fn a_text_is_kept_once_per_segment() {
     let dir = tempfile::tempdir().expect("a scratch folder");
     let journal = open(dir.path());
