@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::LaneMark;
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, JournalError};
+use super::load::Place;
 use super::segment::{self, Cut, Frames, Header};
 use super::writer::{LaneStart, awaits_result};
 use super::{OnLoss, Settings};
@@ -60,12 +61,16 @@ pub fn list(dir: &Path) -> Result<BTreeMap<u16, Vec<u64>>, JournalError> {
     Ok(lanes)
 }
 
-/// One segment of a lane's chain.
+/// One segment of a lane's chain. Its bytes are read when they are looked at: a chain can be long.
 struct Link {
     path: PathBuf,
-    file: DiskFile,
-    bytes: Vec<u8>,
     header: Header,
+}
+
+impl Link {
+    fn bytes(&self) -> Result<Vec<u8>, JournalError> {
+        std::fs::read(&self.path).map_err(|cause| JournalError::read(&self.path, cause))
+    }
 }
 
 /// The look at one lane.
@@ -106,7 +111,7 @@ impl Search<'_> {
                 cut: 0,
             },
         };
-        let chain = self.chain(numbers)?;
+        let chain = self.chain(numbers, &mut found.position.cut)?;
         if let Some(first) = chain.first() {
             let mut seen = Seen {
                 records: first.header.first_record,
@@ -114,25 +119,30 @@ impl Search<'_> {
                 attempts: HashMap::new(),
             };
             let (last, end) = self.scan(&chain, &mut seen)?;
-            found.position.cut = self.finish(&chain, last, &end, &seen)?;
             found.position.found = seen.records;
+            // Nothing is cut from a journal that is refused.
+            self.check_for_loss(&found, chain.last())?;
+            found.position.cut += self.finish(&chain, last, &end, &seen)?;
             found.start.next_record = seen.records;
             found.start.last_time = seen.last_time;
             found.start.previous = Some((chain[last].header.segment, end.offset as u64));
             found.start.attempts = seen.attempts;
+        } else {
+            self.check_for_loss(&found, None)?;
         }
-        self.check_for_loss(&found, chain.last())?;
         Ok(found)
     }
 
     /// The segments in which attempts may still wait for a result, oldest first.
-    fn chain(&self, numbers: &[u64]) -> Result<Vec<Link>, JournalError> {
+    fn chain(&self, numbers: &[u64], cut: &mut u64) -> Result<Vec<Link>, JournalError> {
         let mut chain = Vec::new();
-        // A file whose header never reached the disk holds nothing that anybody was told of.
         for number in numbers.iter().rev() {
-            if let Some(last) = self.link(*number)? {
-                chain.push(last);
-                break;
+            match self.link(*number)? {
+                Some(last) => {
+                    chain.push(last);
+                    break;
+                }
+                None => *cut += self.never_begun(*number)?,
             }
         }
         while let Some(link) = chain.last()
@@ -151,18 +161,35 @@ impl Search<'_> {
         Ok(chain)
     }
 
-    fn link(&self, number: u64) -> Result<Option<Link>, JournalError> {
-        let path = self.settings.dir.join(segment::file_name(self.lane, number));
-        let file = DiskFile::open(&path).map_err(|cause| JournalError::open(&path, cause))?;
-        let bytes = file.read().map_err(|cause| JournalError::read(&path, cause))?;
-        let header = Header::decode(&bytes).map(|(header, _)| header);
-        let header = header.filter(|header| header.lane == self.lane && header.segment == number);
-        Ok(header.map(|header| Link {
-            path,
-            file,
-            bytes,
-            header,
-        }))
+    /// A file whose header never reached the disk holds nothing that anybody was told of. Gives its bytes that are
+    /// not zero, which are left where they are.
+    fn never_begun(&self, segment: u64) -> Result<u64, JournalError> {
+        let path = Place {
+            lane: self.lane,
+            segment,
+            end: None,
+        }
+        .path(&self.settings.dir);
+        let bytes = std::fs::read(&path).map_err(|cause| JournalError::read(&path, cause))?;
+        if segment::ends_with_seal(&bytes) {
+            return Err(JournalError::damaged(&path, 0, Damage::Header));
+        }
+        let used = used_bytes(&bytes);
+        if used > 0 {
+            tracing::warn!(file = %path.display(), bytes = used, "a segment without a header is left aside");
+        }
+        Ok(used)
+    }
+
+    fn link(&self, segment: u64) -> Result<Option<Link>, JournalError> {
+        let place = Place {
+            lane: self.lane,
+            segment,
+            end: None,
+        };
+        let path = place.path(&self.settings.dir);
+        let header = place.header(&self.settings.dir)?;
+        Ok(header.map(|header| Link { path, header }))
     }
 
     /// Goes through the chain up to its end or to the first bad frame that may be cut; gives the place of that link.
@@ -176,9 +203,10 @@ impl Search<'_> {
                 return Err(JournalError::damaged(&link.path, 0, gap));
             }
             let counted = next.and_then(|next| next.header.previous).map(|(_, end)| end);
-            let end = scan_segment(link, counted, seen);
+            let bytes = link.bytes()?;
+            let end = scan_segment(link, &bytes, counted, seen);
             if let Some(what) = end.bad
-                && !self.may_cut(link, &end)
+                && !self.may_cut(link, &bytes, &end, what)
             {
                 return Err(JournalError::damaged(&link.path, end.offset as u64, what));
             }
@@ -189,21 +217,24 @@ impl Search<'_> {
         }
     }
 
-    /// A torn end is cut where nothing says that it had been on disk.
-    fn may_cut(&self, link: &Link, end: &GoodEnd) -> bool {
+    /// A torn end is cut where nothing says that it had been on disk. A record that is whole and not understood was
+    /// written by a newer program, and stays.
+    fn may_cut(&self, link: &Link, bytes: &[u8], end: &GoodEnd, what: Damage) -> bool {
+        let is_torn = !matches!(what, Damage::Record(_)) && !segment::ends_with_seal(bytes);
         let was_on_disk = self.mark.is_some_and(|mark| {
             let here = (link.header.segment, end.offset as u64);
             here < (mark.segment, mark.offset)
         });
-        !segment::ends_with_seal(&link.bytes) && (!was_on_disk || self.settings.on_loss == OnLoss::Record)
+        is_torn && (!was_on_disk || self.settings.on_loss == OnLoss::Record)
     }
 
     /// Cuts the torn end off, seals the segment, and puts aside what stands behind it. Gives the bytes that are gone.
     fn finish(&self, chain: &[Link], last: usize, end: &GoodEnd, seen: &Seen) -> Result<u64, JournalError> {
         let link = &chain[last];
-        let mut cut = used_bytes(&link.bytes[end.offset..]);
+        let bytes = link.bytes()?;
+        let mut cut = used_bytes(&bytes[end.offset..]);
         for behind in &chain[last + 1..] {
-            cut += used_bytes(&behind.bytes);
+            cut += used_bytes(&behind.bytes()?);
             let aside = behind.path.with_extension("void");
             std::fs::rename(&behind.path, &aside)
                 .map_err(|cause| JournalError::write(&behind.path, cause))?;
@@ -218,18 +249,18 @@ impl Search<'_> {
             );
         }
         let count = u32::try_from(seen.records - link.header.first_record).unwrap_or(u32::MAX);
-        self.seal(link, end.offset, count, seen.last_time)
+        let seal = segment::seal(checksum_at(&bytes, end.offset), count, seen.last_time);
+        self.seal(&link.path, end.offset as u64, &seal)
             .map_err(|cause| JournalError::write(&link.path, cause))?;
         Ok(cut)
     }
 
-    fn seal(&self, link: &Link, end: usize, count: u32, last: Timestamp) -> io::Result<()> {
-        let checksum = checksum_at(&link.bytes, end);
-        self.disk.truncate(&link.file, end as u64)?;
-        self.disk.sync(&link.file)?;
-        self.disk
-            .write_at(&link.file, &segment::seal(checksum, count, last), end as u64)?;
-        self.disk.sync(&link.file)?;
+    fn seal(&self, path: &Path, end: u64, seal: &[u8]) -> io::Result<()> {
+        let file = DiskFile::open(path)?;
+        self.disk.truncate(&file, end)?;
+        self.disk.sync(&file)?;
+        self.disk.write_at(&file, seal, end)?;
+        self.disk.sync(&file)?;
         self.disk.sync_folder(&self.settings.dir)
     }
 
@@ -256,11 +287,11 @@ impl Search<'_> {
     }
 }
 
-fn scan_segment(link: &Link, counted: Option<u64>, seen: &mut Seen) -> GoodEnd {
-    let whole = link.bytes.len();
+fn scan_segment(link: &Link, bytes: &[u8], counted: Option<u64>, seen: &mut Seen) -> GoodEnd {
+    let whole = bytes.len();
     let limit = counted.map_or(whole, |end| usize::try_from(end).unwrap_or(whole).min(whole));
     let is_short = counted.is_some_and(|end| end > whole as u64);
-    let mut frames = Frames::behind_header(&link.bytes[..limit], link.header.checksum());
+    let mut frames = Frames::behind_header(&bytes[..limit], link.header.checksum());
     loop {
         let offset = frames.offset();
         let bad = match frames.cut() {

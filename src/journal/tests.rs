@@ -529,6 +529,46 @@ fn a_shorter_journal_is_reported_and_only_goes_on_when_told() {
 }
 
 #[test]
+fn a_record_of_a_newer_program_is_never_cut() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let recorded = dir.path().join("recorded");
+    let journal = open(dir.path());
+    journal
+        .lane(0)
+        .append(&[attempt(1, text(1), &[]), outcome(1)])
+        .expect("the disk is well");
+    copy(&settings(dir.path()).dir, &recorded);
+    drop(journal);
+    let path = recorded.join("lane-00000-000000000000.seg");
+    let mut bytes = fs::read(&path).expect("the segment");
+    let (header, checksum) = segment::Header::decode(&bytes).expect("it has a header");
+    let mut frames = segment::Frames::behind_header(&bytes, checksum);
+    while let segment::Cut::Record { .. } = frames.cut() {}
+    let (end, checksum) = (frames.offset(), frames.checksum());
+    let mut newer = Vec::new();
+    segment::put_frame(&mut newer, |out| {
+        out.extend_from_slice(&[2, 200, 0, 0, 0, 0, 0, 0, 0, 7])
+    });
+    segment::chain(&mut newer, checksum);
+    bytes[end..end + newer.len()].copy_from_slice(&newer);
+    fs::write(&path, &bytes).expect("a segment of a newer program");
+    fs::remove_file(recorded.join(checkpoint::FILE_NAME)).expect("it was copied");
+    let error = Journal::open(Settings::in_dir(&recorded)).expect_err("it is not understood");
+    assert!(
+        matches!(
+            error,
+            JournalError::Damaged {
+                what: Damage::Record(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(fs::read(&path).expect("the segment"), bytes);
+    assert_eq!(header.lane, 0);
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers_without_a_restart() {
     for fault in [Fault::Full, Fault::ReadOnly, Fault::FailWrite, Fault::ShortWrite] {
         let dir = tempfile::tempdir().expect("a scratch folder");
