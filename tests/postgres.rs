@@ -891,3 +891,67 @@ async fn promise_10_held_statements_of_one_agent_are_limited() {
         assert!(clients.len() < 200, "no limit");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_is_seen_behind_bytes_that_nobody_reads() {
+    let road = Road::start();
+    let mut client = road.client();
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    let request = road.held("DROP TABLE reviews").await;
+    let read = Frames::new().query("SELECT 1").0;
+    client.stuff(&read.repeat((40 << 20) / read.len()));
+    client.hang_up();
+    support::server::eventually("it is detached", async || {
+        road.demo
+            .reviewer()
+            .show(request["id"].as_str().expect("text"))
+            .await["detached"]
+            == true
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_any_size_pass_without_being_kept() {
+    let road = Road::start();
+    let mut client = road.client();
+    let before = memory_kib(&road);
+    let answer = client.query("SELECT repeat('x', 200 << 20)");
+    assert_eq!(tags(&answer), "TDCZ");
+    assert_eq!(answer[1].body.len(), 6 + (200 << 20));
+    let grown = memory_kib(&road).saturating_sub(before);
+    assert!(grown < 32 << 10, "the proxy has grown by {grown} KiB");
+}
+
+/// The most that the proxy's process has ever had in memory.
+fn memory_kib(road: &Road) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", road.demo.id())).expect("it runs");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("Linux tells");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
+/// Slow, because both intervals are what they are: the client hears something every 20 s, the server every 30 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_8_both_sides_are_kept_alive_while_a_statement_waits() {
+    let postgres = Postgres::start_with(&[("idle_session_timeout", "32s")]);
+    let demo = Demo::in_front_of(&postgres);
+    let road = Road { postgres, demo };
+    let mut client = road.client();
+    client.query("SET application_name = 'patient'");
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    client.until(b'N');
+    let alive = client.read();
+    assert_eq!(
+        (alive.tag, alive.body.as_slice()),
+        (b'S', b"application_name\0patient\0".as_slice())
+    );
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    road.approve("DROP TABLE reviews").await;
+    assert_eq!(tags(&client.until_ready()), "CZ", "the server has not hung up");
+}

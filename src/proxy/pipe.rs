@@ -9,12 +9,17 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::proxy::outbound::Outbound;
 use crate::proxy::socket::Socket;
+use crate::proxy::statements::BIND_BYTES_MAX;
+use crate::sql::STATEMENT_BYTES_MAX;
 use crate::wire::bytes::Malformed;
 use crate::wire::postgres::conversation::{Conversation, News, Route};
 use crate::wire::postgres::frame::{HEADER_BYTES, Header};
 
 /// The longest server message that is looked into; what is longer and must be looked into ends the session.
 const WANTED_BYTES_MAX: usize = 1 << 20;
+
+/// The least an inbox holds, whatever the settings say: the longest text and the longest Bind that are read whole.
+const INBOX_BYTES_MIN: usize = STATEMENT_BYTES_MAX + BIND_BYTES_MAX + (64 << 10);
 
 /// What a look at the sockets gave.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ impl Pipe {
             partial: Vec::new(),
             skip: 0,
             skip_route: Route::Relay,
-            inbox_bytes_max,
+            inbox_bytes_max: inbox_bytes_max.max(INBOX_BYTES_MIN),
             client_open: true,
         }
     }
@@ -77,6 +82,10 @@ impl Pipe {
     /// Whether the relay stands between two server messages, so that a message of the proxy's own may go in.
     pub fn may_tell(&self) -> bool {
         self.skip == 0
+    }
+
+    pub fn inbox_bytes_max(&self) -> usize {
+        self.inbox_bytes_max
     }
 
     pub fn is_inbox_full(&self) -> bool {

@@ -68,7 +68,7 @@ impl Session {
     }
 
     pub(super) fn gather_bytes_max(&self) -> usize {
-        self.thread.shared.settings.limits.session_buffer_bytes
+        self.pipe.inbox_bytes_max()
     }
 
     pub(super) fn stopped(

@@ -20,7 +20,7 @@ use crate::wire::postgres::message::{Bind, Parse, Target, client, execute_portal
 
 /// A Bind up to this size is read whole, so that its values can be shown and recorded; a larger one passes unread if
 /// its statement may, and cannot be held.
-const BIND_BYTES_MAX: usize = 1 << 20;
+pub const BIND_BYTES_MAX: usize = 1 << 20;
 
 /// Prepared statements of one session: a client that closes none does not get more of the proxy's memory.
 const STATEMENTS_MAX: usize = 10_000;

@@ -324,7 +324,16 @@ impl Wire {
         let _closed = stream.read(&mut [0; 1]);
     }
 
-    /// Closes only the sending half, as a client does that says good-bye without waiting.
+    /// Writes until the other side takes no more.
+    pub fn stuff(&mut self, bytes: &[u8]) {
+        self.stream
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .expect("an option");
+        // It ends with a time-out, which is what is wanted.
+        let _full = self.stream.write_all(bytes);
+    }
+
+    /// Closes the connection without a word.
     pub fn hang_up(self) {
         drop(self.stream);
     }
