@@ -49,7 +49,7 @@ pub struct LoggedIn {
 }
 
 /// Why there is no session. `None`: the client went, or wanted none.
-pub type NoSession = Option<Fields>;
+pub type NoSession = Option<Box<Fields>>;
 
 /// Talks to a client up to the first ReadyForQuery. The caller limits the time.
 pub async fn login(
@@ -135,18 +135,18 @@ async fn log_in(
 ) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
     let shared = &thread.shared;
     if matches!(shared.settings.tls, ListenTls::Required { .. }) && !client.is_encrypted() {
-        return Err(Some(fatal(
+        return Err(told(fatal(
             "28000",
             "this proxy requires TLS: connect with sslmode=require",
         )));
     }
-    let asked = startup::read(startup).map_err(|error| Some(fatal("08P01", &error.to_string())))?;
+    let asked = startup::read(startup).map_err(|error| told(fatal("08P01", &error.to_string())))?;
     if startup.protocol != PROTOCOL_3_0 || !asked.extensions.is_empty() {
         negotiate(client, &asked).await?;
     }
     let agent = shared.desk.agent(&asked.user).await.map_err(|error| {
         warn!(%error, "the store cannot be asked for an agent");
-        Some(fatal(
+        told(fatal(
             "58000",
             "countersign: the store is unavailable, nobody can log in. Retry later.",
         ))
@@ -162,7 +162,7 @@ async fn log_in(
     record(thread, &asked.user, source, refused.map(|(why, _)| why))?;
     let (Some(agent), None) = (agent, refused) else {
         tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
-        return Err(Some(refusal(refused, &asked)));
+        return Err(told(refusal(refused, &asked)));
     };
     shared.throttle.succeeded(source);
     let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
@@ -174,9 +174,9 @@ async fn log_in(
     match dialled {
         Ok(upstream) => match unserved(&upstream) {
             None => Ok((peer, upstream, asked)),
-            Some(why) => Err(Some(why)),
+            Some(why) => Err(told(why)),
         },
-        Err(error) => Err(Some(dial_failed(&peer, error))),
+        Err(error) => Err(told(dial_failed(&peer, error))),
     }
 }
 
@@ -285,7 +285,7 @@ fn record(
     };
     thread.append(&[entry]).map(|_| ()).map_err(|error| {
         warn!(%error, "a log-in cannot be recorded");
-        Some(fatal(
+        told(fatal(
             "58000",
             "countersign: audit log unavailable, nobody can log in. Retry later.",
         ))
@@ -304,7 +304,7 @@ fn judge_settings(thread: &Rc<WireThread>, peer: &Peer, asked: &Asked) -> Result
                 "countersign: the start-up parameter {name} is not allowed by rule {}: connect without it.",
                 verdict.rule
             );
-            return Err(Some(fatal("42501", &why)));
+            return Err(told(fatal("42501", &why)));
         }
     }
     Ok(())
@@ -342,18 +342,18 @@ async fn authenticate(
     let mut reader = Reader::new(&first);
     let mechanism = reader.c_str().map_err(|_| malformed())?;
     if mechanism != MECHANISM {
-        return Err(Some(fatal(
+        return Err(told(fatal(
             "28000",
             "only SCRAM-SHA-256 is served, without channel binding",
         )));
     }
     reader.i32().map_err(|_| malformed())?;
-    let keys = agent.map_or_else(|| nobodys_keys(user), |agent| keys_of(agent));
+    let keys = agent.map_or_else(|| nobodys_keys(user), keys_of);
     let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
     let (scram, challenge) = match ServerScram::first(reader.rest(), keys, &nonce) {
         Ok(begun) => begun,
         Err(ScramError::ChannelBinding) => {
-            return Err(Some(fatal(
+            return Err(told(fatal(
                 "28000",
                 "channel binding is not offered: connect with channel_binding=disable",
             )));
@@ -471,8 +471,13 @@ async fn begin(
     })
 }
 
+/// The client is told why.
+fn told(fields: Fields) -> NoSession {
+    Some(Box::new(fields))
+}
+
 fn malformed() -> NoSession {
-    Some(fatal("08P01", "malformed log-in message"))
+    told(fatal("08P01", "malformed log-in message"))
 }
 
 async fn send(client: &mut Socket, bytes: &[u8]) -> Result<(), NoSession> {

@@ -175,7 +175,11 @@ impl Session {
             return self.woken(request, Ok(wake));
         }
         self.detach(request, Detach::WaitOver).await;
-        Ok(Ended::Refused(Refusal::Pending { request }))
+        match parked.woken.try_recv() {
+            // An approval in that very instant has become a grant, which the same bytes redeem.
+            Ok(Wake::Approved { .. }) | Err(_) => Ok(Ended::Refused(Refusal::Pending { request })),
+            Ok(wake) => self.woken(request, Ok(wake)),
+        }
     }
 
     async fn left(&mut self, request: RequestId) -> Result<Ended, End> {
@@ -242,9 +246,7 @@ impl Session {
         by: &[String],
     ) -> Result<(), End> {
         while !self.talk.is_settled() {
-            if let Err(end) = self.step_of_release(request).await {
-                return Err(end);
-            }
+            self.step_of_release(request).await?;
         }
         let now = match self.bind_to_now(&unit).await {
             Ok(now) => now,

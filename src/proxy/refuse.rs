@@ -45,7 +45,7 @@ impl Session {
             bound: Vec::new(),
             to_drop: header.frame_bytes() - count,
         };
-        Step::Stop(Next::Refuse(refusal, unit))
+        Step::Stop(Next::Refuse(refusal, Box::new(unit)))
     }
 
     pub(super) fn too_long(&mut self, header: Header, rest: &[u8], batch: &mut Batch, simple: bool) -> Step {

@@ -185,7 +185,7 @@ impl Session {
                 Next::Settle => self.settle().await?,
                 Next::Ask => self.refresh_facts().await?,
                 Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
-                Next::Hold(unit) => self.hold(unit).await?,
+                Next::Hold(unit) => self.hold(*unit).await?,
                 Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit)?,
             }
         }
@@ -265,10 +265,10 @@ impl Session {
             if let Poll::Ready(Some(control)) = self.control.poll_recv(cx) {
                 return Poll::Ready(Happened::Control(control));
             }
-            if let Some(woken) = &mut woken {
-                if let Poll::Ready(wake) = std::pin::Pin::new(&mut **woken).poll(cx) {
-                    return Poll::Ready(Happened::Woken(wake));
-                }
+            if let Some(woken) = &mut woken
+                && let Poll::Ready(wake) = std::pin::Pin::new(&mut **woken).poll(cx)
+            {
+                return Poll::Ready(Happened::Woken(wake));
             }
             let mut scratch = thread.scratch.borrow_mut();
             if let Poll::Ready(io) = self
@@ -329,10 +329,10 @@ impl Session {
 
     async fn finish(mut self, end: End) {
         let (reason, fields) = last_words(&end);
-        if let Some(fields) = fields {
-            if self.pipe.may_tell() {
-                self.pipe.tell(|out| fields.put(server::ERROR, out));
-            }
+        if let Some(fields) = fields
+            && self.pipe.may_tell()
+        {
+            self.pipe.tell(|out| fields.put(server::ERROR, out));
         }
         // A client that does not read must not keep the session.
         let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.flush_client()).await;
@@ -402,7 +402,7 @@ fn last_words(end: &End) -> (String, Option<Fields>) {
         ),
         End::Stopping => (
             "proxy stopping".to_owned(),
-            Some(Refusal::Stopping.fields()).map(as_fatal),
+            Some(as_fatal(Refusal::Stopping.fields())),
         ),
     }
 }

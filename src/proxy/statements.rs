@@ -331,16 +331,15 @@ impl Session {
         parameters: Vec<Parameter>,
         batch: &mut Batch,
     ) -> RunId {
-        if let Some((parsed, at)) = batch.parsed.take() {
-            if parsed == name {
-                if let Some(pending) = batch.pending.get_mut(at) {
-                    pending.parameters = parameters;
-                    let run = pending.run;
-                    self.forget_run(run);
-                    self.begin_run(run, judged, None);
-                    return run;
-                }
-            }
+        if let Some((parsed, at)) = batch.parsed.take()
+            && parsed == name
+            && let Some(pending) = batch.pending.get_mut(at)
+        {
+            pending.parameters = parameters;
+            let run = pending.run;
+            self.forget_run(run);
+            self.begin_run(run, judged, None);
+            return run;
         }
         let run = self.next_run();
         self.begin_run(run, judged, None);

@@ -39,8 +39,8 @@ pub enum Next {
         text: Arc<[u8]>,
         lexing: LexingState,
     },
-    Hold(Unit),
-    Refuse(Refusal, Unit),
+    Hold(Box<Unit>),
+    Refuse(Refusal, Box<Unit>),
 }
 
 /// A statement whose record is to be written before the turn's bytes go.
@@ -147,14 +147,14 @@ impl Session {
             .iter()
             .any(|pending| changes_data(pending.judged.class));
         let durable = self.thread.shared.settings.audit == AuditMode::Durable && !batch.pending.is_empty();
-        if writes || durable || (batch.commits && self.transaction.wrote) {
-            if let Some(recorded) = self.unsynced {
-                let synced = self.thread.sync(&recorded);
-                if let Err(error) = synced.await {
-                    warn!(%error, "an attempt cannot be brought to disk");
-                    self.thread.shared.metrics.journal_errors.inc();
-                    return false;
-                }
+        if (writes || durable || (batch.commits && self.transaction.wrote))
+            && let Some(recorded) = self.unsynced
+        {
+            let synced = self.thread.sync(&recorded);
+            if let Err(error) = synced.await {
+                warn!(%error, "an attempt cannot be brought to disk");
+                self.thread.shared.metrics.journal_errors.inc();
+                return false;
             }
         }
         match self.unsynced {
@@ -400,10 +400,7 @@ impl Session {
 
 /// The whole frame, if it is there. Errors: a small message that claims to be large.
 pub fn whole(header: Header, rest: &[u8]) -> Result<Option<&[u8]>, End> {
-    let small = match header.tag {
-        client::QUERY | client::PARSE | client::BIND => false,
-        _ => true,
-    };
+    let small = !matches!(header.tag, client::QUERY | client::PARSE | client::BIND);
     if small && header.body_bytes > SMALL_FRAME_BYTES_MAX {
         return Err(End::Violation(format!(
             "message `{}` is too long",

@@ -85,13 +85,13 @@ impl Session {
                 rule: verdict.rule.to_string(),
                 reason: reason(verdict, &unit.judged),
             };
-            return Step::Stop(Next::Refuse(refusal, unit));
+            return Step::Stop(Next::Refuse(refusal, Box::new(unit)));
         }
         // Inside a failed transaction the server runs nothing but its end, so there is nothing to decide.
         if self.talk.status() == Status::Failed && unit.judged.judgement.actions.len() == 1 {
-            return Step::Stop(Next::Refuse(Refusal::TransactionFailed, unit));
+            return Step::Stop(Next::Refuse(Refusal::TransactionFailed, Box::new(unit)));
         }
-        Step::Stop(Next::Hold(unit))
+        Step::Stop(Next::Hold(Box::new(unit)))
     }
 
     /// Puts an approved unit's frames, unchanged, and notes what they are.
@@ -135,10 +135,10 @@ impl Session {
                     }
                 }
                 client::EXECUTE => {
-                    if let Some(portal) = execute_portal(body).ok().and_then(served_name) {
-                        if let Lookup::Known(meaning) = self.talk.portal(portal) {
-                            meaning.run.set(None);
-                        }
+                    if let Some(portal) = execute_portal(body).ok().and_then(served_name)
+                        && let Lookup::Known(meaning) = self.talk.portal(portal)
+                    {
+                        meaning.run.set(None);
                     }
                     self.note_execute(run, judged);
                 }

@@ -160,7 +160,7 @@ impl Wire {
     }
 
     /// With further start-up parameters; the server's error if it refuses.
-    pub fn connect_with(url: &str, parameters: &[(&str, &str)]) -> Result<Self, Fields> {
+    pub fn connect_with(url: &str, parameters: &[(&str, &str)]) -> Result<Self, Box<Fields>> {
         let url = Url::parse(url);
         let stream = TcpStream::connect((url.host.as_str(), url.port)).expect("the proxy listens");
         stream.set_nodelay(true).expect("an option");
@@ -193,7 +193,7 @@ impl Wire {
         Ok(wire)
     }
 
-    fn log_in(&mut self, password: &str) -> Result<(), Fields> {
+    fn log_in(&mut self, password: &str) -> Result<(), Box<Fields>> {
         let mut scram = None;
         let mut last = None;
         loop {
@@ -226,7 +226,7 @@ impl Wire {
                     self.process = i32::from_be_bytes(message.body[..4].try_into().expect("four bytes"));
                     self.key = message.body[4..].to_vec();
                 }
-                (b'E', _) => return Err(message.fields()),
+                (b'E', _) => return Err(Box::new(message.fields())),
                 (b'Z', _) => return Ok(()),
                 (b'S' | b'N' | b'v', _) => {}
                 other => panic!("not a message of a log-in: {other:?}"),
