@@ -74,6 +74,10 @@ impl Session {
             return Ok(judged);
         }
         if text.len() > IN_PLACE_BYTES_MAX {
+            let apart = self.judged_apart.take();
+            if let Some(judged) = apart.filter(|apart| *apart.text == *text && apart.lexing == lexing) {
+                return Ok(judged);
+            }
             return Err(Stopped::Next(Next::Parse {
                 text: text.into(),
                 lexing,
@@ -120,7 +124,7 @@ impl Session {
         }
     }
 
-    /// A long text is judged on a parser thread; the turn that comes next finds it remembered.
+    /// A long text is judged on a parser thread; the turn that comes next finds it.
     pub(super) async fn judge_apart(&mut self, text: Arc<[u8]>, lexing: LexingState) -> Result<(), End> {
         let names = self.names(lexing);
         let prepared = self.talk.statements().keys();
@@ -133,19 +137,18 @@ impl Session {
             .parsers
             .judge(Arc::clone(&text), lexing, names)
             .await;
-        // Remembered by its text like any other: so it must not depend on names of this session.
+        // It also says so where no thread was free. Neither is remembered for others: it is held this once.
         if judgement.depends_on_names {
             for action in &mut judgement.actions {
                 action.class = Class::Unknown;
                 action.breadth = Breadth::Unbounded;
-                action
-                    .reasons
-                    .push("a text this long may not use names of prepared statements".to_owned());
+                let why = "a text this long may not use names of prepared statements";
+                action.reasons.push(why.to_owned());
             }
-            judgement.depends_on_names = false;
         }
         let judged = Rc::new(Judged::new(text, judgement, lexing));
         self.thread.judgements.borrow_mut().keep(&judged);
+        self.judged_apart = Some(judged);
         Ok(())
     }
 

@@ -93,6 +93,8 @@ pub struct Session {
     pub(super) nothing: Rc<Meaning>,
     pub(super) application_name: String,
     pub(super) refuse_once: Option<Refusal>,
+    /// A long text that a parser thread has judged for the next turn.
+    pub(super) judged_apart: Option<Rc<Judged>>,
     process: i32,
     upstream_process: i32,
     upstream_key: Vec<u8>,
@@ -158,6 +160,7 @@ impl Session {
             nothing,
             application_name,
             refuse_once: None,
+            judged_apart: None,
             process,
             upstream_process: upstream.process,
             upstream_key: upstream.key,
