@@ -11,7 +11,7 @@ use countersign::api::{self, Api, Certificate, Rooms};
 use countersign::clock::Timestamp;
 use countersign::desk::{Ask, Asked, Desk, Parked, Transaction, Wake};
 use countersign::hold::{DigestBuilder, Parameter, ParameterFormat};
-use countersign::identity::directory::{NewAgent, NewPerson, NewToken, Role, Scope};
+use countersign::identity::directory::{NewAgent, NewPerson, NewToken, OtherTokens, Role, Scope};
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::journal::{self, Journal};
 use countersign::policy::Verdict;
@@ -195,6 +195,15 @@ impl House {
         }
     }
 
+    /// `who` makes a token for `whom`, to be known as `named`.
+    async fn issue(&mut self, who: &str, whom: &str, named: &'static str, body: Value) -> Value {
+        let path = format!("/api/v1/users/{whom}/tokens");
+        let (status, made) = self.call(who, Method::POST, &path, Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{who} for {whom}: {made}");
+        self.tokens.insert(named, text(&made, "token").to_owned());
+        made
+    }
+
     /// Runs the binary as a person with a token; gives exit code, stdout and stderr.
     async fn run(&self, who: &str, arguments: &[&str]) -> (i32, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -224,6 +233,8 @@ fn token(store: &mut Store, name: &str, scopes: Option<countersign::identity::di
         person: person(name),
         scopes,
         expires_at: None,
+        seen_by: BTreeSet::new(),
+        others: OtherTokens::Stay,
     };
     let secret = store
         .token_issue(&new, &person("root"), Timestamp::now())
@@ -407,6 +418,8 @@ async fn every_route_wants_its_role() {
         ("carol", "get", "/api/v1/agents"),
         ("alice", "post", "/api/v1/agents/bot/rotate"),
         ("alice", "delete", "/api/v1/agents/bot"),
+        ("alice", "delete", "/api/v1/users/bob/tokens"),
+        ("alice, reading", "delete", "/api/v1/users/alice/tokens"),
     ];
     for (who, word, path) in forbidden {
         let body = (word == "post").then(|| json!({ "decision": "approve" }));
@@ -417,7 +430,7 @@ async fn every_route_wants_its_role() {
     }
     let bodies = [
         ("/api/v1/users", json!({ "name": "eve", "roles": ["admin"] })),
-        ("/api/v1/users/alice/tokens", json!({})),
+        ("/api/v1/users/bob/tokens", json!({})),
         (
             "/api/v1/agents",
             json!({ "name": "x", "owner": "alice", "database_user": "app" }),
@@ -763,6 +776,196 @@ async fn nobody_decides_on_their_own_work_over_the_api() {
         status,
         StatusCode::FORBIDDEN,
         "an administrator who rotated has seen the secret: {problem}"
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_with_a_stake_does_not_decide_by_a_token_made_for_somebody_else() {
+    let mut house = House::build().await;
+    let bot = json!({ "name": "daves", "owner": "dave", "database_user": "app" });
+    let (status, _) = house
+        .call("dave", Method::POST, "/api/v1/agents", Some(bot))
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (_of_bot, on_bot) = house.park("DROP TABLE orders").await;
+    let mut ask = house.ask(b"DROP TABLE orders");
+    let mut peer = Peer::clone(&ask.peer);
+    peer.principal = PrincipalName::parse("daves").expect("a name");
+    peer.owner = person("dave");
+    ask.peer = Arc::new(peer);
+    let asked = house.desk.ask(ask).await.expect("taken");
+    let Asked::Parked(parked) = asked else {
+        panic!("no grant was there")
+    };
+    let id = parked.request.to_string();
+    let (_, card) = house.get("alice", &format!("/api/v1/requests/{id}")).await;
+
+    let made = house.issue("dave", "alice", "alice, by dave", json!({})).await;
+    assert_eq!(made["seen_by"], json!(["dave"]));
+    let (_, me) = house.get("alice, by dave", "/api/v1/me").await;
+    assert_eq!(me["token_seen_by"], json!(["dave"]));
+    // What is made with it is seen as well, for the same person, for another, and for a person made up.
+    house
+        .issue(
+            "alice, by dave",
+            "alice",
+            "alice, by herself",
+            json!({ "replace": false }),
+        )
+        .await;
+    house.issue("dave", "dave", "dave, again", json!({})).await;
+    let sock = json!({ "name": "sock", "roles": ["admin"] });
+    house
+        .call("dave", Method::POST, "/api/v1/users", Some(sock))
+        .await;
+    house.issue("dave", "sock", "sock", json!({})).await;
+    let made = house.issue("sock", "bob", "bob, by sock", json!({})).await;
+    assert_eq!(made["seen_by"], json!(["dave", "sock"]));
+
+    for who in ["alice, by dave", "alice, by herself", "sock", "bob, by sock"] {
+        for body in [approval(&card), json!({ "decision": "deny", "reason": "no" })] {
+            let (status, problem) = house.decide(who, &id, body).await;
+            let said = (status, text(&problem, "code"));
+            assert_eq!(said, (StatusCode::FORBIDDEN, "not_permitted"), "{who}: {problem}");
+            assert!(
+                text(&problem, "detail").contains("`dave` owns the agent"),
+                "{problem}"
+            );
+            assert!(
+                text(&problem, "next_step").contains("`dave` has not seen"),
+                "{problem}"
+            );
+        }
+    }
+    let (status, card) = house.decide("alice", &id, approval(&card)).await;
+    assert_eq!(status, StatusCode::OK, "by her own token: {card}");
+    let (status, card) = house
+        .decide("alice, by dave", text(&on_bot, "id"), approval(&on_bot))
+        .await;
+    assert_eq!(status, StatusCode::OK, "dave has no stake in bot: {card}");
+    assert_eq!(card["decisions"][0]["token_seen_by"], json!(["dave"]));
+}
+
+#[tokio::test]
+async fn an_administrator_and_a_token_made_for_somebody_else_count_as_one() {
+    for order in [["dave", "alice, by dave"], ["alice, by dave", "dave"]] {
+        let mut house = House::build().await;
+        house.issue("dave", "alice", "alice, by dave", json!({})).await;
+        let mut ask = house.ask(b"DROP TABLE orders");
+        ask.verdict.approvals_needed = 2;
+        let asked = house.desk.ask(ask).await.expect("taken");
+        let Asked::Parked(parked) = asked else {
+            panic!("no grant was there")
+        };
+        let id = parked.request.to_string();
+        let [first, second] = order;
+        let shown = |card: &Value| json!({ "decision": "approve", "digest": card["digest"] });
+        let (_, card) = house.get("alice", &format!("/api/v1/requests/{id}")).await;
+        let (status, card) = house.decide(first, &id, shown(&card)).await;
+        assert_eq!(
+            (status, text(&card, "state")),
+            (StatusCode::OK, "pending"),
+            "{card}"
+        );
+        let (status, problem) = house.decide(second, &id, shown(&card)).await;
+        assert_eq!(
+            (status, text(&problem, "code")),
+            (StatusCode::FORBIDDEN, "not_permitted"),
+            "{order:?}: {problem}"
+        );
+        let (status, card) = house.decide("bob", &id, shown(&card)).await;
+        assert_eq!(
+            (status, text(&card, "state")),
+            (StatusCode::OK, "approved"),
+            "{card}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_seen_a_token_has_seen_the_agents_secret_that_it_makes() {
+    let mut house = House::build().await;
+    let sock = json!({ "name": "sock", "roles": ["admin"] });
+    house
+        .call("dave", Method::POST, "/api/v1/users", Some(sock))
+        .await;
+    house.issue("dave", "sock", "sock", json!({})).await;
+    let bot = json!({ "name": "bot-4", "owner": "olivia", "database_user": "app" });
+    let (_, added) = house
+        .call("sock", Method::POST, "/api/v1/agents", Some(bot))
+        .await;
+    assert_eq!(added["secret_seen_by"], json!(["dave", "sock"]), "{added}");
+    let path = "/api/v1/agents/bot/rotate";
+    let (_, rotated) = house.call("sock", Method::POST, path, None).await;
+    assert_eq!(
+        rotated["secret_seen_by"],
+        json!(["dave", "rita", "root", "sock"]),
+        "{rotated}"
+    );
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let (status, problem) = house.decide("dave", text(&card, "id"), approval(&card)).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+}
+
+#[tokio::test]
+async fn people_make_their_own_tokens_which_do_no_more_than_the_one_they_have() {
+    let mut house = House::build().await;
+    let made = house.issue("alice", "alice", "alice, second", json!({})).await;
+    assert_eq!(
+        (&made["seen_by"], &made["expires_at"]),
+        (&json!([]), &Value::Null)
+    );
+    let (_, me) = house.get("alice, second", "/api/v1/me").await;
+    assert_eq!(
+        (&me["scopes"], &me["token_seen_by"]),
+        (&json!(["read", "decide"]), &json!([]))
+    );
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let (status, card) = house
+        .decide("alice, second", text(&card, "id"), approval(&card))
+        .await;
+    assert_eq!(status, StatusCode::OK, "nobody else has seen it: {card}");
+
+    house
+        .issue("alice, reading", "alice", "still reading", json!({}))
+        .await;
+    let (_, me) = house.get("still reading", "/api/v1/me").await;
+    assert_eq!(me["scopes"], json!(["read"]));
+    let path = "/api/v1/users/alice/tokens";
+    for body in [
+        json!({ "scopes": ["read", "decide"] }),
+        json!({ "replace": true }),
+    ] {
+        let (status, problem) = house
+            .call("alice, reading", Method::POST, path, Some(body.clone()))
+            .await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{body}: {problem}");
+    }
+
+    let short = house
+        .issue("alice", "alice", "short", json!({ "expires_in": "12h" }))
+        .await;
+    let longer = house
+        .issue("short", "alice", "longer", json!({ "expires_in": "30d" }))
+        .await;
+    assert_eq!(longer["expires_at"], short["expires_at"], "it lasts no longer");
+
+    let (code, replaced, messages) = house.run("alice", &["user", "token", "alice", "--replace"]).await;
+    assert_eq!(code, 0, "{messages}");
+    house.tokens.insert("alice, new", replaced.trim().to_owned());
+    for who in ["alice", "alice, second", "alice, reading", "longer"] {
+        assert_eq!(
+            house.get(who, "/api/v1/me").await.0,
+            StatusCode::UNAUTHORIZED,
+            "{who}"
+        );
+    }
+    assert_eq!(house.get("alice, new", "/api/v1/me").await.0, StatusCode::OK);
+    let (code, ended, _) = house.run("alice, new", &["user", "revoke", "alice"]).await;
+    assert_eq!((code, ended.trim()), (0, "alice  tokens revoked: 1"));
+    assert_eq!(
+        house.get("alice, new", "/api/v1/me").await.0,
+        StatusCode::UNAUTHORIZED
     );
 }
 

@@ -144,6 +144,9 @@ pub struct Said {
     pub reason: String,
     /// `api`, `cli` …
     pub channel: String,
+    /// Who else has seen the token by which it was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_seen_by: Vec<String>,
     pub at: String,
 }
 
@@ -221,6 +224,7 @@ impl Card {
                     decision: if said.approves { "approve" } else { "deny" }.to_owned(),
                     reason: said.reason.clone(),
                     channel: said.channel.clone(),
+                    token_seen_by: said.token_seen_by.iter().map(ToString::to_string).collect(),
                     at: said.at.to_string(),
                 })
                 .collect(),

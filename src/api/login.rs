@@ -1,19 +1,27 @@
 //! Who calls: the person of a bearer token, and what the token may be used for.
 //! Never takes a password, a cookie or an agent's secret. Read `requests.rs` next.
 
+use std::collections::BTreeSet;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::Rooms;
 use super::problem::{Kind, Problem};
-use crate::identity::directory::{Person, Scope, Scopes};
+use crate::clock::Timestamp;
+use crate::identity::directory::{Hands, Person, Scope, Scopes, SignedIn};
+use crate::identity::principal::PersonName;
 use crate::identity::secret::TokenHash;
 
 /// The signed-in person behind a call.
 pub struct Caller {
     pub person: Person,
     pub scopes: Scopes,
+    /// Everybody else who has seen the token, and so may be the one who calls.
+    pub token_seen_by: BTreeSet<PersonName>,
+    /// Until when the token is good.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Caller {
@@ -27,6 +35,29 @@ impl Caller {
             format!("this token of `{}` lacks the scope `{scope}`", self.person.name),
             "use a token of a person with a role that gives it; `GET /api/v1/me` says what this one has",
         ))
+    }
+}
+
+impl Caller {
+    /// Whoever may be behind the call.
+    pub fn hands(&self) -> Hands {
+        Hands {
+            person: self.person.name.clone(),
+            token_seen_by: self.token_seen_by.clone(),
+        }
+    }
+
+    /// Whether the token may do all that the person's roles give.
+    pub fn is_whole(&self) -> bool {
+        self.scopes == self.person.scopes()
+    }
+
+    /// Whether the token may end every token of its person: a narrowed one ends none that may do more.
+    pub fn may_end_own_tokens(&self) -> Result<(), Problem> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        self.needs(Scope::Manage)
     }
 }
 
@@ -52,7 +83,17 @@ impl FromRequestParts<Rooms> for Caller {
         };
         let found = rooms.desk.authenticate_token(hash).await;
         match found.map_err(|error| Problem::unavailable(&error))? {
-            Some((person, scopes)) if person.active => Ok(Self { person, scopes }),
+            Some(SignedIn {
+                person,
+                scopes,
+                token_seen_by,
+                expires_at,
+            }) if person.active => Ok(Self {
+                person,
+                scopes,
+                token_seen_by,
+                expires_at,
+            }),
             Some(_) | None => Err(unauthenticated(
                 "the token is unknown, has expired or was revoked",
             )),

@@ -1,7 +1,7 @@
 //! People, their tokens, and agents: who may connect and who may decide. Never shows a secret twice.
 //! Read `identity/directory.rs` for what roles give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -15,9 +15,10 @@ use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, parse_duration, unacceptable};
 use super::requests::{Page, desk_problem};
 use crate::clock::Timestamp;
-use crate::desk::{ManageError, NewAgent, NewPerson, NewToken};
+use crate::desk::{ManageError, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::directory::{Agent, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
+use crate::identity::secret::Secret;
 
 /// Somebody with a token for this API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +38,9 @@ pub struct Me {
     pub person: PersonShape,
     /// What this token may be used for: `read`, `decide`, `log`, `manage`.
     pub scopes: Vec<String>,
+    /// Who else has seen this token: it decides nothing in which one of them has a stake.
+    #[serde(default)]
+    pub token_seen_by: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -58,6 +62,9 @@ pub struct TokenBody {
     /// How long it is good: `30d`. Without it: until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
+    /// End every other token of the person, the one of this call too if it is theirs.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// A token, shown this once.
@@ -67,6 +74,9 @@ pub struct TokenShape {
     pub token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// Who else has seen it: it decides nothing in which one of them has a stake.
+    #[serde(default)]
+    pub seen_by: Vec<String>,
 }
 
 /// An agent's credential, without its secret.
@@ -187,7 +197,25 @@ impl TokenBody {
             person: person_name("name", person)?,
             scopes,
             expires_at: expiry(self.expires_in.as_deref(), now)?,
+            seen_by: BTreeSet::new(),
+            others: if self.replace {
+                OtherTokens::Revoked
+            } else {
+                OtherTokens::Stay
+            },
         })
+    }
+}
+
+impl TokenShape {
+    /// What was made of `new`.
+    pub fn of(new: &NewToken, token: &Secret) -> Self {
+        Self {
+            person: new.person.to_string(),
+            token: token.reveal().to_owned(),
+            expires_at: new.expires_at.map(|at| at.to_string()),
+            seen_by: new.seen_by.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -266,6 +294,7 @@ pub async fn me(caller: Caller) -> Json<Me> {
     Json(Me {
         person: PersonShape::of(&caller.person),
         scopes: caller.scopes.iter().map(|scope| scope.to_string()).collect(),
+        token_seen_by: caller.token_seen_by.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -323,7 +352,9 @@ pub async fn add_person(
     Ok((StatusCode::CREATED, Json(PersonShape::of(&person))))
 }
 
-/// Make a token for a person. It is shown this once.
+/// Make a token for a person. It is shown this once. Everybody makes one for themselves, which does no more and lasts
+/// no longer than the token of the call; an administrator makes one for anybody, has seen it then, and so has whoever
+/// has seen the token of the call.
 #[utoipa::path(
     post,
     path = "/users/{name}/tokens",
@@ -346,20 +377,37 @@ pub async fn issue_token(
     Named(name): Named,
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenShape>), Problem> {
-    caller.needs(Scope::Manage)?;
-    let new = body.checked(&name, Timestamp::now())?;
-    let expires_at = new.expires_at.map(|at| at.to_string());
+    if caller.person.name.as_str() != name {
+        caller.needs(Scope::Manage)?;
+    }
+    let new = issued_by(&caller, body.checked(&name, Timestamp::now())?)?;
     let token = rooms
         .desk
-        .token_issue(new, caller.person.name)
+        .token_issue(new.clone(), caller.person.name.clone())
         .await
         .map_err(manage_problem)?;
-    let shape = TokenShape {
-        person: name,
-        token: token.reveal().to_owned(),
-        expires_at,
-    };
-    Ok((StatusCode::CREATED, Json(shape)))
+    Ok((StatusCode::CREATED, Json(TokenShape::of(&new, &token))))
+}
+
+/// What the caller may make of the token that is asked for, and who sees it.
+/// Whoever has seen the token of the call may be the one who calls, and so sees the new one, too: otherwise an
+/// administrator would only have to make a second token with the first.
+fn issued_by(caller: &Caller, mut new: NewToken) -> Result<NewToken, Problem> {
+    if new.person == caller.person.name {
+        for scope in new.scopes.iter().flat_map(Scopes::iter) {
+            caller.needs(scope)?;
+        }
+        if new.others == OtherTokens::Revoked {
+            caller.may_end_own_tokens()?;
+        }
+        if new.scopes.is_none() && !caller.is_whole() {
+            new.scopes = Some(caller.scopes.clone());
+        }
+        new.expires_at = new.expires_at.into_iter().chain(caller.expires_at).min();
+    }
+    new.seen_by = caller.hands().all();
+    new.seen_by.remove(&new.person);
+    Ok(new)
 }
 
 /// How many tokens were revoked.
@@ -369,7 +417,7 @@ pub struct Revoked {
     pub revoked: usize,
 }
 
-/// Revoke every token of a person.
+/// Revoke every token of a person: an administrator anybody's, everybody their own.
 #[utoipa::path(
     delete,
     path = "/users/{name}/tokens",
@@ -387,9 +435,14 @@ pub async fn revoke_tokens(
     State(rooms): State<Rooms>,
     Named(name): Named,
 ) -> Result<Json<Revoked>, Problem> {
-    caller.needs(Scope::Manage)?;
+    if caller.person.name.as_str() == name {
+        caller.may_end_own_tokens()?;
+    } else {
+        caller.needs(Scope::Manage)?;
+    }
     let person = person_name("name", &name)?;
-    let revoked = rooms.desk.tokens_revoke(person, caller.person.name).await;
+    let by = caller.person.name.clone();
+    let revoked = rooms.desk.tokens_revoke(person, by).await;
     Ok(Json(Revoked {
         person: name,
         revoked: revoked.map_err(manage_problem)?,
@@ -482,7 +535,7 @@ pub async fn add_agent(
 ) -> Result<(StatusCode, Json<AgentSecret>), Problem> {
     caller.needs(Scope::Manage)?;
     let new = body.checked(Timestamp::now())?;
-    let added = rooms.desk.agent_add(new, caller.person.name).await;
+    let added = rooms.desk.agent_add(new, caller.hands()).await;
     let (agent, secret) = added.map_err(manage_problem)?;
     let shape = AgentSecret {
         agent: AgentShape::of(&agent),
@@ -515,7 +568,7 @@ pub async fn rotate_agent(
     let principal = principal_name(&name)?;
     let secret = rooms
         .desk
-        .agent_rotate(principal, caller.person.name)
+        .agent_rotate(principal, caller.hands())
         .await
         .map_err(manage_problem)?;
     let agent = agent_shape(&rooms, &name).await?;

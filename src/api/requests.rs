@@ -263,6 +263,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         .is_some_and(|agent| agent.as_bytes().starts_with(b"countersign/"));
     Ok(Decide {
         by: caller.person.name.clone(),
+        token_seen_by: caller.token_seen_by.clone(),
         decision,
         reason,
         digest,
@@ -325,9 +326,7 @@ fn decide_problem(id: RequestId, error: DecideError) -> Problem {
             format!("read it again: `countersign show {id}`"),
         )
         .with(|more| more.version = Some(version)),
-        DecideError::NotPermitted(_) => {
-            Problem::new(Kind::NotPermitted, detail, "ask another reviewer to decide it")
-        }
+        DecideError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
         DecideError::NobodyWaits => Problem::new(
             Kind::Conflict,
             detail,

@@ -107,7 +107,15 @@ pub fn said_by(said: &Said) -> String {
     } else {
         format!(": {}", visible_line(&said.reason))
     };
-    format!("{} by {} over {}{reason}", said.decision, said.by, said.channel)
+    let seen = if said.token_seen_by.is_empty() {
+        String::new()
+    } else {
+        format!(", by a token that {} has seen", said.token_seen_by.join(", "))
+    };
+    format!(
+        "{} by {} over {}{seen}{reason}",
+        said.decision, said.by, said.channel
+    )
 }
 
 /// One line of a list.

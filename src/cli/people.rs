@@ -29,6 +29,10 @@ pub enum UserCommand {
     /// List everybody
     List(PlaceArgs),
     /// Make a token for a person; it is shown this once
+    ///
+    /// Over the API everybody makes one for themselves, and an administrator for anybody: the token then remembers
+    /// that the administrator has seen it, and decides nothing in which the administrator has a stake. Made on the
+    /// machine of the store it remembers nobody: whoever runs that machine is trusted anyway. Hand it over unread.
     Token(TokenArgs),
     /// Revoke every token of a person
     Revoke(UserNameArgs),
@@ -84,6 +88,9 @@ pub struct TokenArgs {
     /// How long it is good: 12h, 30d
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// End every other token of the person
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -232,6 +239,7 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
     let body = TokenBody {
         scopes,
         expires_in: args.expires,
+        replace: args.replace,
     };
     let token: TokenShape = match args.place.way()? {
         Way::Api(client) => {
@@ -250,12 +258,7 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
             let secret = store
                 .token_issue(&new, &by, Timestamp::now())
                 .map_err(people_error)?;
-            let expires_at = new.expires_at.map(|at| at.to_string());
-            TokenShape {
-                person: args.name,
-                token: secret.reveal().to_owned(),
-                expires_at,
-            }
+            TokenShape::of(&new, &secret)
         }
     };
     // Alone on stdout, so that `COUNTERSIGN_TOKEN=$(countersign user token alice)` works.
@@ -264,6 +267,12 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
         "shown this once; `{}` signs in with it as COUNTERSIGN_TOKEN",
         token.person
     );
+    if !token.seen_by.is_empty() {
+        eprintln!(
+            "seen by {}: it decides nothing in which one of them has a stake",
+            token.seen_by.join(", ")
+        );
+    }
     Ok(Exit::Done)
 }
 

@@ -42,6 +42,7 @@ impl Core {
         self.may_decide(&held, decide)?;
         let said = Approval {
             by: decide.by.clone(),
+            token_seen_by: decide.token_seen_by.clone(),
             approves: decide.decision == Decision::Approve,
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
@@ -74,12 +75,18 @@ impl Core {
         let agent = self.store.agent(held.peer.principal.as_str())?;
         let current = agent.map(|agent| agent.stakes());
         for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
-            if let Err(why) = may_decide(&person, stakes, &held.approvers) {
+            if let Err(why) = may_decide(&person, &decide.token_seen_by, stakes, &held.approvers) {
                 return refuse(why);
             }
         }
         if held.decisions.iter().any(|said| said.by == decide.by) {
             return refuse(WhyNot::HasApproved(decide.by.clone()));
+        }
+        // A denial needs no count: whoever else may be behind it, one word is enough.
+        if decide.decision == Decision::Approve
+            && let Some((with, hand)) = held.approved_by_one_of(&decide.hands().all())
+        {
+            return refuse(WhyNot::CountsAsOne { with, hand });
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ mod run;
 mod thread;
 mod waiters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
 use crate::hold::{Digest, HeldRequest, Parameter, Permit, RequestId, StateKind};
 use crate::identity::directory::WhyNot;
-pub use crate::identity::directory::{NewAgent, NewPerson, NewToken};
+pub use crate::identity::directory::{Hands, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
 use crate::policy::Verdict;
 use crate::sql::action::Judgement;
@@ -215,6 +215,8 @@ pub enum DecisionScope {
 #[derive(Clone, Debug)]
 pub struct Decide {
     pub by: PersonName,
+    /// Everybody else who has seen that token, and so may be the one who speaks.
+    pub token_seen_by: BTreeSet<PersonName>,
     pub decision: Decision,
     /// Must not be empty for a denial.
     pub reason: String,
@@ -227,6 +229,15 @@ pub struct Decide {
     pub channel: String,
     /// The same key again gives the same answer again.
     pub idempotency: Option<String>,
+}
+
+impl Decide {
+    fn hands(&self) -> Hands {
+        Hands {
+            person: self.by.clone(),
+            token_seen_by: self.token_seen_by.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

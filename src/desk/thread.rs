@@ -18,7 +18,7 @@ use crate::desk::{
     Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
 };
 use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, State};
-use crate::identity::directory::{Agent, Person, Scopes};
+use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{Secret, TokenHash};
 use crate::journal::Journal;
@@ -225,7 +225,7 @@ impl Desk {
         self.inner.ended.subscribe()
     }
 
-    pub async fn authenticate_token(&self, hash: TokenHash) -> Result<Option<(Person, Scopes)>, DeskError> {
+    pub async fn authenticate_token(&self, hash: TokenHash) -> Result<Option<SignedIn>, DeskError> {
         self.read(move |store, now| store.authenticate(hash, now)).await
     }
 
@@ -315,13 +315,13 @@ impl Desk {
     }
 
     /// The secret is shown this once.
-    pub async fn agent_add(&self, new: NewAgent, by: PersonName) -> Result<(Agent, Secret), ManageError> {
-        self.manage(move |store, now| store.agent_add(&new, &by, now))
+    pub async fn agent_add(&self, new: NewAgent, by: Hands) -> Result<(Agent, Secret), ManageError> {
+        self.manage(move |store, now| store.agent_add(&new, by, now))
             .await
     }
 
-    pub async fn agent_rotate(&self, name: PrincipalName, by: PersonName) -> Result<Secret, ManageError> {
-        self.manage(move |store, now| store.agent_rotate(&name, &by, now))
+    pub async fn agent_rotate(&self, name: PrincipalName, by: Hands) -> Result<Secret, ManageError> {
+        self.manage(move |store, now| store.agent_rotate(&name, by, now))
             .await
     }
 

@@ -168,6 +168,8 @@ pub struct HeldStatement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
     pub by: PersonName,
+    /// Everybody else who had seen the token by which it was said, and so may have said it.
+    pub token_seen_by: BTreeSet<PersonName>,
     /// `false` is a denial.
     pub approves: bool,
     pub reason: String,
@@ -226,7 +228,23 @@ pub struct HeldRequest {
     pub expires_at: Timestamp,
 }
 
+impl Approval {
+    /// Somebody who may have said this and may be among `hands`, too.
+    fn shared_with(&self, hands: &BTreeSet<PersonName>) -> Option<PersonName> {
+        hands
+            .iter()
+            .find(|hand| self.by == **hand || self.token_seen_by.contains(hand))
+            .cloned()
+    }
+}
+
 impl HeldRequest {
+    /// The approver, and the one person who may be behind that approval and behind another one by `hands`.
+    pub fn approved_by_one_of(&self, hands: &BTreeSet<PersonName>) -> Option<(PersonName, PersonName)> {
+        let mut approvals = self.decisions.iter().filter(|said| said.approves);
+        approvals.find_map(|said| Some((said.by.clone(), said.shared_with(hands)?)))
+    }
+
     /// The people who approved it, each once.
     pub fn approved_by(&self) -> Vec<PersonName> {
         let mut people: Vec<PersonName> = Vec::new();

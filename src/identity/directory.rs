@@ -56,6 +56,36 @@ pub struct NewToken {
     /// `None`: all that the person's roles give.
     pub scopes: Option<Scopes>,
     pub expires_at: Option<Timestamp>,
+    /// Everybody but the person who gets to see it; nobody when it is made on the machine of the store, whose
+    /// operator is trusted anyway.
+    pub seen_by: BTreeSet<PersonName>,
+    /// What becomes of the tokens that the person has.
+    pub others: OtherTokens,
+}
+
+/// What becomes of a person's tokens when another is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherTokens {
+    #[default]
+    Stay,
+    Revoked,
+}
+
+/// What a token says of whoever brings it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    pub person: Person,
+    pub scopes: Scopes,
+    /// Everybody else who has seen the token, and so may be the one who brings it.
+    pub token_seen_by: BTreeSet<PersonName>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who makes a change: a person, or anybody who has seen the token that is brought in that person's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hands {
+    pub person: PersonName,
+    pub token_seen_by: BTreeSet<PersonName>,
 }
 
 /// Why a credential no longer counts.
@@ -129,6 +159,79 @@ pub enum WhyNot {
     NotInAGroup(PersonName, Vec<String>),
     #[error("`{0}` has approved already; another person is needed")]
     HasApproved(PersonName),
+    #[error("`{seen_by}` has seen this token of `{person}`, and {why}")]
+    TokenSeenBy {
+        person: PersonName,
+        seen_by: PersonName,
+        /// The stake of the one who has seen it.
+        why: Box<WhyNot>,
+    },
+    #[error("`{hand}` may be behind this and behind the approval by `{with}`: both count as one person")]
+    CountsAsOne {
+        /// Who has approved already.
+        with: PersonName,
+        /// Who has said both, or has seen the tokens by which both were said.
+        hand: PersonName,
+    },
+}
+
+impl WhyNot {
+    /// What the person can do now.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::TokenSeenBy { person, seen_by, .. } => format!(
+                "let `{person}` use a token that `{seen_by}` has not seen: made beside serve by `countersign user \
+                 token {person}`, or by `{person}` alone with such a one; or ask another reviewer"
+            ),
+            Self::CountsAsOne { hand, .. } => {
+                format!("ask another reviewer, with a token that `{hand}` has not seen")
+            }
+            Self::Inactive(_)
+            | Self::NotAnApprover(_)
+            | Self::OwnsTheAgent(_)
+            | Self::HasSeenTheSecret(_)
+            | Self::IsActedFor(_)
+            | Self::IsTheAgent(_)
+            | Self::NotInAGroup(..)
+            | Self::HasApproved(_) => "ask another reviewer to decide it".to_owned(),
+        }
+    }
+}
+
+impl Hands {
+    /// Everybody who may be the one.
+    pub fn all(&self) -> BTreeSet<PersonName> {
+        let mut all = self.token_seen_by.clone();
+        all.insert(self.person.clone());
+        all
+    }
+}
+
+impl From<&PersonName> for Hands {
+    /// Somebody on the machine of the store, who brings no token.
+    fn from(person: &PersonName) -> Self {
+        Self {
+            person: person.clone(),
+            token_seen_by: BTreeSet::new(),
+        }
+    }
+}
+
+impl Stakes {
+    /// The stake that a person has, if any.
+    fn of(&self, person: &PersonName) -> Option<WhyNot> {
+        if *person == self.owner {
+            Some(WhyNot::OwnsTheAgent(person.clone()))
+        } else if self.has_seen_secret.contains(person) {
+            Some(WhyNot::HasSeenTheSecret(person.clone()))
+        } else if self.acts_for.as_ref() == Some(person) {
+            Some(WhyNot::IsActedFor(person.clone()))
+        } else if person.as_str() == self.principal.as_str() {
+            Some(WhyNot::IsTheAgent(person.clone()))
+        } else {
+            None
+        }
+    }
 }
 
 impl Agent {
@@ -155,19 +258,29 @@ impl Agent {
     }
 }
 
-/// Whether `person` may decide what `stakes` describe, under a rule that names the groups `approvers`.
-pub fn may_decide(person: &Person, stakes: &Stakes, approvers: &[String]) -> Result<(), WhyNot> {
+/// Whether `person` may decide what `stakes` describe, under a rule that names the groups `approvers`, with a token
+/// that the people `token_seen_by` may bring as well.
+pub fn may_decide(
+    person: &Person,
+    token_seen_by: &BTreeSet<PersonName>,
+    stakes: &Stakes,
+    approvers: &[String],
+) -> Result<(), WhyNot> {
     let name = || person.name.clone();
+    let seen = |other: &PersonName| {
+        stakes.of(other).map(|why| WhyNot::TokenSeenBy {
+            person: name(),
+            seen_by: other.clone(),
+            why: Box::new(why),
+        })
+    };
     if !person.active {
         Err(WhyNot::Inactive(name()))
-    } else if person.name == stakes.owner {
-        Err(WhyNot::OwnsTheAgent(name()))
-    } else if stakes.has_seen_secret.contains(&person.name) {
-        Err(WhyNot::HasSeenTheSecret(name()))
-    } else if stakes.acts_for.as_ref() == Some(&person.name) {
-        Err(WhyNot::IsActedFor(name()))
-    } else if person.name.as_str() == stakes.principal.as_str() {
-        Err(WhyNot::IsTheAgent(name()))
+    } else if let Some(why) = stakes
+        .of(&person.name)
+        .or_else(|| token_seen_by.iter().find_map(seen))
+    {
+        Err(why)
     } else if !person.scopes().has(Scope::Decide) {
         Err(WhyNot::NotAnApprover(name()))
     } else if !approvers.is_empty() && !approvers.iter().any(|group| person.is_in(group)) {
@@ -298,8 +411,16 @@ mod tests {
 
     #[test]
     fn nobody_with_a_stake_decides_whatever_the_role() {
+        let unseen = BTreeSet::new();
         for role in Role::ALL {
-            let check = |who| may_decide(&person(who, &[role, Role::Approver], &[]), &stakes(), &[]);
+            let check = |who| {
+                may_decide(
+                    &person(who, &[role, Role::Approver], &[]),
+                    &unseen,
+                    &stakes(),
+                    &[],
+                )
+            };
             assert_eq!(check("olga"), Err(WhyNot::OwnsTheAgent(name("olga"))));
             assert_eq!(check("carl"), Err(WhyNot::HasSeenTheSecret(name("carl"))));
             assert_eq!(check("rita"), Err(WhyNot::HasSeenTheSecret(name("rita"))));
@@ -310,16 +431,43 @@ mod tests {
     }
 
     #[test]
+    fn nobody_with_a_stake_decides_by_a_token_of_somebody_else() {
+        let dora = person("dora", &[Role::Approver], &[]);
+        let cases = [
+            ("olga", WhyNot::OwnsTheAgent(name("olga"))),
+            ("carl", WhyNot::HasSeenTheSecret(name("carl"))),
+            ("anna", WhyNot::IsActedFor(name("anna"))),
+            ("bot", WhyNot::IsTheAgent(name("bot"))),
+        ];
+        for (who, why) in cases {
+            let expected = WhyNot::TokenSeenBy {
+                person: name("dora"),
+                seen_by: name(who),
+                why: Box::new(why),
+            };
+            let seen = [name("dave"), name(who)].into();
+            let refused = may_decide(&dora, &seen, &stakes(), &[]).expect_err("refused");
+            assert_eq!(refused, expected);
+            assert!(
+                refused.next_step().contains("countersign user token dora"),
+                "{}",
+                refused.next_step()
+            );
+        }
+        assert_eq!(may_decide(&dora, &[name("dave")].into(), &stakes(), &[]), Ok(()));
+    }
+
+    #[test]
     fn an_auditor_or_an_inactive_person_does_not_decide() {
         let auditor = person("dora", &[Role::Auditor], &[]);
         assert_eq!(
-            may_decide(&auditor, &stakes(), &[]),
+            may_decide(&auditor, &BTreeSet::new(), &stakes(), &[]),
             Err(WhyNot::NotAnApprover(name("dora")))
         );
         let mut gone = person("dora", &[Role::Approver], &[]);
         gone.active = false;
         assert_eq!(
-            may_decide(&gone, &stakes(), &[]),
+            may_decide(&gone, &BTreeSet::new(), &stakes(), &[]),
             Err(WhyNot::Inactive(name("dora")))
         );
     }
@@ -327,11 +475,15 @@ mod tests {
     #[test]
     fn a_named_group_excludes_everybody_else() {
         let groups = ["dba".to_owned(), "security".to_owned()];
+        let unseen = BTreeSet::new();
         let dora = person("dora", &[Role::Approver], &["dba"]);
-        assert_eq!(may_decide(&dora, &stakes(), &groups), Ok(()));
+        assert_eq!(may_decide(&dora, &unseen, &stakes(), &groups), Ok(()));
         let root = person("root", &[Role::Admin], &[]);
         let expected = WhyNot::NotInAGroup(name("root"), groups.to_vec());
-        assert_eq!(may_decide(&root, &stakes(), &groups), Err(expected));
-        assert_eq!(may_decide(&root, &stakes(), &["admin".to_owned()]), Ok(()));
+        assert_eq!(may_decide(&root, &unseen, &stakes(), &groups), Err(expected));
+        assert_eq!(
+            may_decide(&root, &unseen, &stakes(), &["admin".to_owned()]),
+            Ok(())
+        );
     }
 }

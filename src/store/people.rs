@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
-use crate::identity::directory::{Agent, NewAgent, NewPerson, NewToken, Person, Role, Scope, Scopes};
+use crate::identity::directory::{
+    Agent, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
+};
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlVerifiers, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
@@ -144,12 +146,30 @@ impl Store {
             if find_person(transaction, new.person.as_str())?.is_none() {
                 return Ok(false);
             }
-            let scopes: Option<Vec<_>> =
-                new.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect());
+            let scopes: Option<Vec<_>> = new
+                .scopes
+                .as_ref()
+                .map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect());
             let scopes = scopes.map(|scopes| json(&scopes)).transpose()?;
-            let text = "INSERT INTO tokens (hash, person, scopes, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let seen_by = Some(&new.seen_by)
+                .filter(|seen| !seen.is_empty())
+                .map(names)
+                .transpose()?;
+            if new.others == OtherTokens::Revoked {
+                revoke_tokens(transaction, &new.person, by, now)?;
+            }
+            let text = "INSERT INTO tokens (hash, person, scopes, seen_by, created_at, expires_at)
+                        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let ends = new.expires_at.map(Timestamp::micros);
-            transaction.execute(text, params![hash.as_bytes(), new.person.as_str(), scopes, now.micros(), ends])?;
+            let values = params![
+                hash.as_bytes(),
+                new.person.as_str(),
+                scopes,
+                seen_by,
+                now.micros(),
+                ends
+            ];
+            transaction.execute(text, values)?;
             note(transaction, "token_issued", new.person.as_str(), by, now)?;
             Ok(true)
         })?;
@@ -165,14 +185,7 @@ impl Store {
         by: &PersonName,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        self.write(|transaction| {
-            let text = "UPDATE tokens SET revoked = 1 WHERE person = ?1 AND revoked = 0";
-            let revoked = transaction.execute(text, [person.as_str()])?;
-            if revoked > 0 {
-                note(transaction, "tokens_revoked", person.as_str(), by, now)?;
-            }
-            Ok(revoked)
-        })
+        self.write(|transaction| revoke_tokens(transaction, person, by, now))
     }
 
     pub fn tokens(&mut self) -> Result<Vec<TokenInfo>, StoreError> {
@@ -195,20 +208,17 @@ impl Store {
         })
     }
 
-    /// Whose token it is and what it may be used for; `None` for one that is unknown, revoked or over.
-    pub fn authenticate(
-        &mut self,
-        hash: TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<(Person, Scopes)>, StoreError> {
+    /// Whose token it is, what it may be used for and who else has seen it; `None` for one that is unknown, revoked or over.
+    pub fn authenticate(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<SignedIn>, StoreError> {
+        type Found = (String, Option<String>, Option<String>, Option<i64>);
         self.read(|connection| {
-            let text = "SELECT person, scopes FROM tokens
+            let text = "SELECT person, scopes, seen_by, expires_at FROM tokens
                         WHERE hash = ?1 AND revoked = 0 AND (expires_at IS NULL OR expires_at > ?2)";
-            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found: Option<(String, Option<String>)> = connection
+            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let found: Option<Found> = connection
                 .query_row(text, params![hash.as_bytes(), now.micros()], read)
                 .optional()?;
-            let Some((name, narrowed)) = found else {
+            let Some((name, narrowed, seen_by, ends)) = found else {
                 return Ok(None);
             };
             let Some(person) = find_person(connection, &name)?.filter(|person| person.active) else {
@@ -219,7 +229,12 @@ impl Store {
                 let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
                 scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
             }
-            Ok(Some((person, scopes)))
+            Ok(Some(SignedIn {
+                person,
+                scopes,
+                token_seen_by: seen_by.as_deref().map_or(Ok(BTreeSet::new()), from_names)?,
+                expires_at: ends.map(Timestamp::from_micros),
+            }))
         })
     }
 
@@ -227,14 +242,15 @@ impl Store {
     pub fn agent_add(
         &mut self,
         new: &NewAgent,
-        by: &PersonName,
+        by: impl Into<Hands>,
         now: Timestamp,
     ) -> Result<(Agent, Secret), PeopleError> {
+        let by = by.into();
         let secret = Secret::agent(rand::random());
         let agent = Agent {
             name: new.name.clone(),
             owner: new.owner.clone(),
-            has_seen_secret: [by.clone()].into(),
+            has_seen_secret: by.all(),
             acts_for: new.acts_for.clone(),
             verifier: ScramVerifier::make(secret.reveal(), rand::random()),
             databases: new.databases.clone(),
@@ -248,7 +264,7 @@ impl Store {
         let added = self.write(|transaction| {
             let added = insert_agent(transaction, &agent, &secret)?;
             if added {
-                note(transaction, "agent_added", agent.name.as_str(), by, now)?;
+                note(transaction, "agent_added", agent.name.as_str(), &by.person, now)?;
             }
             Ok(added)
         })?;
@@ -277,9 +293,10 @@ impl Store {
     pub fn agent_rotate(
         &mut self,
         name: &PrincipalName,
-        by: &PersonName,
+        by: impl Into<Hands>,
         now: Timestamp,
     ) -> Result<Secret, PeopleError> {
+        let by = by.into();
         let secret = Secret::agent(rand::random());
         let verifier = ScramVerifier::make(secret.reveal(), rand::random());
         let rotated = self.write(|transaction| {
@@ -289,7 +306,7 @@ impl Store {
             if agent.revoked {
                 return Ok(Err(PeopleError::Revoked(name.to_string())));
             }
-            agent.has_seen_secret.insert(by.clone());
+            agent.has_seen_secret.extend(by.all());
             let text = "UPDATE agents SET has_seen_secret = ?2, verifiers = ?3 WHERE name = ?1";
             let values = params![
                 name.as_str(),
@@ -297,7 +314,7 @@ impl Store {
                 verifiers(&verifier, &secret)?
             ];
             transaction.execute(text, values)?;
-            note(transaction, "agent_rotated", name.as_str(), by, now)?;
+            note(transaction, "agent_rotated", name.as_str(), &by.person, now)?;
             Ok(Ok(()))
         })?;
         rotated.map(|()| secret)
@@ -324,6 +341,20 @@ impl Store {
             .then_some(())
             .ok_or_else(|| PeopleError::Unknown(name.to_string()))
     }
+}
+
+fn revoke_tokens(
+    transaction: &Connection,
+    person: &PersonName,
+    by: &PersonName,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let text = "UPDATE tokens SET revoked = 1 WHERE person = ?1 AND revoked = 0";
+    let revoked = transaction.execute(text, [person.as_str()])?;
+    if revoked > 0 {
+        note(transaction, "tokens_revoked", person.as_str(), by, now)?;
+    }
+    Ok(revoked)
 }
 
 fn insert_agent(transaction: &Connection, agent: &Agent, secret: &Secret) -> Result<bool, StoreError> {
@@ -424,8 +455,14 @@ fn verifiers(scram: &ScramVerifier, secret: &Secret) -> Result<String, StoreErro
     ]))
 }
 
-fn names(people: &BTreeSet<PersonName>) -> Result<String, StoreError> {
+pub(super) fn names(people: &BTreeSet<PersonName>) -> Result<String, StoreError> {
     json(&people.iter().map(PersonName::as_str).collect::<Vec<_>>())
+}
+
+/// Reads what `names` writes.
+pub(super) fn from_names(text: &str) -> Result<BTreeSet<PersonName>, StoreError> {
+    let people: Vec<String> = serde_json::from_str(text).map_err(StoreError::damaged)?;
+    card::people(&people)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {

@@ -8,6 +8,7 @@ use crate::hold::{Approval, ClaimId, Digest, HeldRequest, Owner, RequestId, Stat
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::store::card::{self, Card, Columns, StateData};
 use crate::store::outbox::{Note, queue};
+use crate::store::people;
 use crate::store::sqlite::{Store, StoreError};
 
 /// How a request has to stand for a move to take hold.
@@ -293,8 +294,8 @@ impl Store {
 
 fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO decisions (request, person, approves, reason, channel, idempotency, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     let said = &decision.said;
     statement.execute(params![
@@ -303,6 +304,7 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
         said.approves,
         said.reason,
         said.channel,
+        people::names(&said.token_seen_by)?,
         decision.idempotency,
         said.at.micros(),
     ])?;
@@ -360,8 +362,8 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
 }
 
 fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, StoreError> {
-    let text =
-        "SELECT person, approves, reason, channel, at FROM decisions WHERE request = ?1 ORDER BY at, rowid";
+    let text = "SELECT person, approves, reason, channel, at, token_seen_by FROM decisions
+                WHERE request = ?1 ORDER BY at, rowid";
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query([id])?;
     let mut said = Vec::new();
@@ -369,6 +371,7 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
         let by: String = row.get(0)?;
         said.push(Approval {
             by: card::person(&by)?,
+            token_seen_by: people::from_names(&row.get::<_, String>(5)?)?,
             approves: row.get(1)?,
             reason: row.get(2)?,
             channel: row.get(3)?,

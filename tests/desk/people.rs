@@ -1,11 +1,12 @@
 //! People, tokens and agents: what is kept of a secret, what a token may do, and that every change is in the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use countersign::audit::Kind;
 use countersign::clock::Timestamp;
 use countersign::desk::{Desk, NewToken, Settings};
-use countersign::identity::directory::{Scope, Scopes};
+use countersign::identity::directory::{Hands, OtherTokens, Scope, Scopes, SignedIn};
 use countersign::identity::secret::TokenHash;
 use countersign::journal::{LogFilter, Order};
 use countersign::store::sqlite::Store;
@@ -23,6 +24,8 @@ fn token(person_name: &str, scopes: Option<Scopes>, expires_at: Option<Timestamp
         person: person(person_name),
         scopes,
         expires_at,
+        seen_by: BTreeSet::new(),
+        others: OtherTokens::Stay,
     }
 }
 
@@ -69,9 +72,9 @@ fn a_token_gives_what_its_person_may_do_and_never_more() {
             .token_issue(&token(who, scopes, None), &person("root"), now)
             .expect("a token");
         let hash = TokenHash::of(secret.reveal()).expect("a token");
-        let (found, scopes) = store.authenticate(hash, now).expect("an answer").expect("known");
+        let found = store.authenticate(hash, now).expect("an answer").expect("known");
         assert_eq!(
-            (found.name, scopes.iter().collect::<Vec<_>>()),
+            (found.person.name, found.scopes.iter().collect::<Vec<_>>()),
             (person(who), given.to_vec())
         );
     }
@@ -107,6 +110,64 @@ fn a_token_ends_with_its_time_its_revocation_or_its_person() {
         .person_set_active(&person("eve"), false, &root, now)
         .expect("deactivated");
     assert!(!is_known(&mut store, gone, now));
+}
+
+#[test]
+fn a_token_remembers_who_else_has_seen_it() {
+    let dir = scratch();
+    let mut store = store(dir.path());
+    let now = Timestamp::now();
+    for seen_by in [BTreeSet::new(), [person("carl"), person("root")].into()] {
+        let new = NewToken {
+            seen_by: seen_by.clone(),
+            ..token("dora", None, Some(now.after(Duration::from_secs(60))))
+        };
+        let secret = store.token_issue(&new, &person("root"), now).expect("a token");
+        let hash = TokenHash::of(secret.reveal()).expect("a token");
+        let mut again = Store::open(&store_path(dir.path())).expect("the same file");
+        let found: SignedIn = again.authenticate(hash, now).expect("an answer").expect("known");
+        assert_eq!((found.token_seen_by, found.expires_at), (seen_by, new.expires_at));
+    }
+}
+
+#[test]
+fn a_token_that_replaces_the_others_ends_them() {
+    let dir = scratch();
+    let mut store = store(dir.path());
+    let now = Timestamp::now();
+    let root = person("root");
+    let replacing = NewToken {
+        others: OtherTokens::Revoked,
+        ..token("dora", None, None)
+    };
+    let issued: Vec<_> = [token("dora", None, None), token("dave", None, None), replacing]
+        .iter()
+        .map(|new| store.token_issue(new, &root, now).expect("a token"))
+        .collect();
+    let known: Vec<bool> = issued
+        .iter()
+        .map(|secret| TokenHash::of(secret.reveal()).expect("a token"))
+        .map(|hash| store.authenticate(hash, now).expect("an answer").is_some())
+        .collect();
+    assert_eq!(known, [false, true, true]);
+}
+
+#[test]
+fn whoever_may_be_behind_a_call_has_seen_the_secret_that_it_makes() {
+    let dir = scratch();
+    let mut store = store(dir.path());
+    let by = Hands {
+        person: person("dora"),
+        token_seen_by: [person("dave")].into(),
+    };
+    store
+        .agent_rotate(&principal("bot-a"), by, Timestamp::now())
+        .expect("rotated");
+    let agent = store.agent("bot-a").expect("an answer").expect("known");
+    assert_eq!(
+        agent.has_seen_secret,
+        [person("carl"), person("dave"), person("dora")].into()
+    );
 }
 
 #[test]

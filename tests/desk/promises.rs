@@ -9,7 +9,7 @@ use countersign::hold::{State, StateKind};
 use countersign::identity::directory::WhyNot;
 use countersign::store::sqlite::{Limits, Store};
 
-use crate::world::{MINUTE, World, person, principal, store_path, word};
+use crate::world::{MINUTE, World, approval_seen_by, person, principal, store_path, word};
 
 fn why_not(refused: Result<countersign::hold::HeldRequest, DecideError>) -> WhyNot {
     match refused.expect_err("a refusal") {
@@ -246,6 +246,108 @@ fn promise_4_people_are_counted_not_groups() {
             reason: "because".to_owned()
         }
     );
+}
+
+#[test]
+fn promise_4_a_token_that_a_person_with_a_stake_has_seen_does_not_decide() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let now = world.now;
+    let mut say = |decision, seen_by: &str| {
+        let decide = countersign::desk::Decide {
+            decision,
+            ..approval_seen_by("dora", seen_by)
+        };
+        world.core().decide(parked.request, &decide, now)
+    };
+    for (seen_by, why) in [
+        ("olga", WhyNot::OwnsTheAgent(person("olga"))),
+        ("carl", WhyNot::HasSeenTheSecret(person("carl"))),
+        ("anna", WhyNot::IsActedFor(person("anna"))),
+        ("bot-a", WhyNot::IsTheAgent(person("bot-a"))),
+    ] {
+        for decision in [Decision::Approve, Decision::Deny] {
+            let expected = WhyNot::TokenSeenBy {
+                person: person("dora"),
+                seen_by: person(seen_by),
+                why: Box::new(why.clone()),
+            };
+            assert_eq!(why_not(say(decision, seen_by)), expected);
+        }
+    }
+    let held = say(Decision::Approve, "root").expect("nobody with a stake has seen it");
+    assert_eq!(held.decisions[0].token_seen_by, [person("root")].into());
+}
+
+#[test]
+fn promise_4_a_stake_taken_while_it_waits_counts_for_tokens_too() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    let now = world.now;
+    let store = world.core().store();
+    store
+        .agent_rotate(&principal("bot-a"), &person("root"), now.wall)
+        .expect("a new secret");
+    let refused = world
+        .core()
+        .decide(parked.request, &approval_seen_by("dora", "root"), now);
+    assert_eq!(
+        why_not(refused),
+        WhyNot::TokenSeenBy {
+            person: person("dora"),
+            seen_by: person("root"),
+            why: Box::new(WhyNot::HasSeenTheSecret(person("root"))),
+        }
+    );
+}
+
+#[test]
+fn promise_4_a_person_and_a_token_that_the_person_has_seen_count_as_one() {
+    let own = |by| word(by, Decision::Approve);
+    let cases = [
+        // Dave, and dora's token that dave has seen, in both orders; then two tokens that dave has seen.
+        (own("dave"), approval_seen_by("dora", "dave")),
+        (approval_seen_by("dora", "dave"), own("dave")),
+        (approval_seen_by("dora", "dave"), approval_seen_by("root", "dave")),
+    ];
+    for (first, second) in cases {
+        let mut world = World::new();
+        let mut ask = world.sending("bot-b", 1);
+        ask.verdict.approvers = Vec::new();
+        ask.verdict.approvals_needed = 2;
+        let parked = world.expect_parked(&ask);
+        let now = world.now;
+        let mut say = |decide| world.core().decide(parked.request, decide, now);
+        let held = say(&first).expect("the first approval");
+        assert_eq!(held.decisions[0].token_seen_by, first.token_seen_by);
+        let refused = why_not(say(&second));
+        let expected = WhyNot::CountsAsOne {
+            with: first.by.clone(),
+            hand: person("dave"),
+        };
+        assert_eq!(refused, expected);
+        let held = say(&word("eve", Decision::Approve)).expect("another person");
+        assert_eq!(held.state.kind(), StateKind::Approved);
+    }
+}
+
+#[test]
+fn promise_4_whoever_may_have_approved_can_still_deny() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-b", 1);
+    ask.verdict.approvals_needed = 2;
+    let parked = world.expect_parked(&ask);
+    let now = world.now;
+    world.approve(parked.request, "dave").expect("the first approval");
+    let denial = countersign::desk::Decide {
+        decision: Decision::Deny,
+        ..approval_seen_by("dora", "dave")
+    };
+    let held = world
+        .core()
+        .decide(parked.request, &denial, now)
+        .expect("a denial");
+    assert_eq!(held.state.kind(), StateKind::Denied);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A desk's core in a scratch folder, with a clock that only the test moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -302,6 +302,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 pub fn word(by: &str, decision: Decision) -> Decide {
     Decide {
         by: person(by),
+        token_seen_by: BTreeSet::new(),
         decision,
         reason: "because".to_owned(),
         digest: None,
@@ -309,6 +310,14 @@ pub fn word(by: &str, decision: Decision) -> Decide {
         scope: DecisionScope::Once,
         channel: "test".to_owned(),
         idempotency: None,
+    }
+}
+
+/// An approval by a token that somebody else has seen.
+pub fn approval_seen_by(by: &str, seen_by: &str) -> Decide {
+    Decide {
+        token_seen_by: [person(seen_by)].into(),
+        ..word(by, Decision::Approve)
     }
 }
 

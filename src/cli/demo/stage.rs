@@ -3,7 +3,7 @@
 //! Never has powers of its own: people and agent are made as `countersign user` and `agent` make them. Read
 //! `upstream.rs` next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
@@ -19,7 +19,7 @@ use crate::cli::exit::CliError;
 use crate::cli::serve::{self, Running};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::identity::directory::{NewAgent, NewPerson, NewToken, Role};
+use crate::identity::directory::{NewAgent, NewPerson, NewToken, OtherTokens, Role};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
 use crate::store::PeopleError;
 use crate::store::sqlite::Store;
@@ -264,6 +264,9 @@ fn make_reviewer(store: &mut Store, name: &str, by: &PersonName) -> Result<Strin
         person: new.name,
         scopes: None,
         expires_at: None,
+        // Made on this machine, so nobody else counts as having seen it.
+        seen_by: BTreeSet::new(),
+        others: OtherTokens::Stay,
     };
     let secret = store
         .token_issue(&token, by, now)

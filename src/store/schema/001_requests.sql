@@ -40,6 +40,8 @@ CREATE TABLE decisions (
     approves    INTEGER NOT NULL,
     reason      TEXT NOT NULL,
     channel     TEXT NOT NULL,
+    -- as it stood with the token by which it was said
+    token_seen_by TEXT NOT NULL,
     idempotency TEXT,
     at          INTEGER NOT NULL,
     PRIMARY KEY (request, person)
@@ -65,6 +67,8 @@ CREATE TABLE tokens (
     hash       BLOB PRIMARY KEY,
     person     TEXT NOT NULL REFERENCES people (name),
     scopes     TEXT,
+    -- who else has seen it, as JSON: whoever issued it over the API; NULL for one that was made on this machine
+    seen_by    TEXT,
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     revoked    INTEGER NOT NULL DEFAULT 0
