@@ -952,3 +952,39 @@ async fn promise_8_both_sides_are_kept_alive_while_a_statement_waits() {
     road.approve("DROP TABLE reviews").await;
     assert_eq!(tags(&client.until_ready()), "CZ", "the server has not hung up");
 }
+
+/// The text of an EXECUTE says nothing of what it runs: a grant for it must not run what the name means by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_1_an_execute_is_bound_to_what_its_name_means() {
+    let road = Road::start();
+    let prepare = async |client: &mut Wire, statement: &str| {
+        client.send(Frames::new().query(&format!("PREPARE p AS {statement}")));
+        road.approve(&format!("PREPARE p AS {statement}")).await;
+        client.until_ready();
+    };
+    let mut client = road.client();
+    prepare(&mut client, "DELETE FROM reviews WHERE false").await;
+    client.send(Frames::new().query("EXECUTE p"));
+    let request = road.held("EXECUTE p").await;
+    let facts = request["facts"].to_string();
+    assert!(
+        facts.contains("DELETE FROM reviews WHERE false"),
+        "the reviewer sees what p is: {request}"
+    );
+    client.hang_up();
+    support::server::eventually("it is detached", async || {
+        road.demo
+            .reviewer()
+            .show(request["id"].as_str().expect("text"))
+            .await["detached"]
+            == true
+    })
+    .await;
+    road.demo.reviewer().approve(&request).await;
+    let mut other = road.client();
+    prepare(&mut other, "DELETE FROM reviews WHERE true").await;
+    other.send(Frames::new().query("EXECUTE p"));
+    let again = road.held("EXECUTE p").await;
+    assert_ne!(again["id"], request["id"]);
+    assert!(!road.postgres.has_seen("EXECUTE p"));
+}

@@ -31,6 +31,9 @@ const KEEP_SERVER: Duration = Duration::from_secs(30);
 /// bytes that are not read.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
+/// Prepared statements that are shown beside an EXECUTE.
+const PREPARED_SHOWN_MAX: usize = 50;
+
 /// client_min_messages under which a notice is shown.
 const SHOWS_NOTICES: [&str; 8] = [
     "debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice",
@@ -56,7 +59,7 @@ impl Session {
     pub(super) async fn hold(&mut self, unit: Unit) -> Result<(), End> {
         let bound = match self.bind_to_now(&unit).await? {
             Ok(bound) => bound,
-            Err(refusal) => return self.refuse(&refusal, &unit),
+            Err(refusal) => return self.refuse(&refusal, &unit).await,
         };
         let shared = &self.thread.shared;
         shared.metrics.count_statement(unit.judged.class.as_str(), "hold");
@@ -73,7 +76,7 @@ impl Session {
             Err(error) => {
                 let refusal = refused_ask(&error);
                 warn!(%error, "a statement cannot be put before people");
-                self.refuse(&refusal, &unit)
+                self.refuse(&refusal, &unit).await
             }
         }
     }
@@ -81,7 +84,7 @@ impl Session {
     async fn park(&mut self, unit: Unit, run: RunId, bound: Bound, mut parked: Parked) -> Result<(), End> {
         let request = parked.request;
         self.thread.shared.metrics.held.inc();
-        if bound.shows_notices {
+        if bound.shows_notices && self.pipe.may_tell() {
             let rule = unit
                 .verdict
                 .as_ref()
@@ -94,7 +97,7 @@ impl Session {
         let ended = self.await_decision(request, &mut parked).await;
         self.thread.shared.metrics.held.dec();
         match ended? {
-            Ended::Refused(refusal) => self.refuse(&refusal, &unit),
+            Ended::Refused(refusal) => self.refuse(&refusal, &unit).await,
             Ended::Approved { by } => self.release(unit, run, &bound, request, &by).await,
         }
     }
@@ -260,13 +263,13 @@ impl Session {
             Err(refusal) => {
                 self.withdraw(request, "what it means could not be read again")
                     .await;
-                return self.refuse(&refusal, &unit);
+                return self.refuse(&refusal, &unit).await;
             }
         };
         let desk = self.thread.shared.desk.clone();
         match desk.start_run(request, now.digest, &now.names, now.rules).await {
             Ok(permit) => {
-                if bound.shows_notices {
+                if bound.shows_notices && self.pipe.may_tell() {
                     let fields = refusal::approved_notice(request, &by.join(", "));
                     self.pipe.tell(|out| fields.put(server::NOTICE, out));
                 }
@@ -275,7 +278,7 @@ impl Session {
             }
             Err(error) => {
                 info!(request.id = %request, %error, "an approved request is not started");
-                self.refuse(&refused_start(request, &error), &unit)
+                self.refuse(&refused_start(request, &error), &unit).await
             }
         }
     }
@@ -339,7 +342,10 @@ impl Session {
                 .unwrap_or_default()
                 .clone_into(&mut identity);
         }
-        let facts = self.shown_facts();
+        let mut facts = self.shown_facts();
+        if unit.judged.judgement.depends_on_names {
+            self.add_prepared(&mut facts);
+        }
         let digest = self.digest(unit, &facts);
         let rules = self.thread.shared.rules.load().generation;
         Ok(Ok(Bound {
@@ -368,6 +374,24 @@ impl Session {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+    }
+
+    /// What EXECUTE would run is part of what is approved: the first prepared statements are shown, and the exact bytes
+    /// of all are in the digest, like every fact, since a text may name any of them.
+    fn add_prepared(&self, facts: &mut BTreeMap<String, String>) {
+        let mut prepared: Vec<_> = self.talk.statements().iter().collect();
+        prepared.sort_by_key(|(name, _)| name.as_str());
+        let mut digest = DigestBuilder::new("countersign prepared statements 1");
+        for (at, (name, meaning)) in prepared.iter().enumerate() {
+            digest = digest.field(name, &meaning.judged.text);
+            if at < PREPARED_SHOWN_MAX
+                && let Ok(text) = std::str::from_utf8(meaning.judged.shown())
+            {
+                facts.insert(format!("prepared statement {name}"), text.to_owned());
+            }
+        }
+        let words = format!("{}, digest {}", prepared.len(), digest.finish());
+        facts.insert("prepared statements".to_owned(), words);
     }
 
     fn digest(&self, unit: &Unit, facts: &BTreeMap<String, String>) -> Digest {

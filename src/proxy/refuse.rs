@@ -87,9 +87,10 @@ impl Session {
 
     /// Says no. The session goes on as after an error of the server: its transaction, if one is open, has failed; a
     /// pipeline is skipped to its Sync. Outside a transaction nothing goes upstream at all.
-    pub(super) fn refuse(&mut self, refusal: &Refusal, unit: &Unit) -> Result<(), End> {
+    pub(super) async fn refuse(&mut self, refusal: &Refusal, unit: &Unit) -> Result<(), End> {
         self.record_refusal(refusal, unit);
         self.dropping = unit.to_drop;
+        self.until_between_messages().await?;
         self.pipe.tell(|out| refusal.fields().put(server::ERROR, out));
         self.thread.shared.metrics.count_refusal(refusal.code());
         let open = self.talk.has_open_pipeline() || self.talk.status() == Status::InTransaction;
@@ -99,6 +100,15 @@ impl Session {
             (true, true) => self.fail_transaction(true),
             (false, true) => self.fail_transaction(false),
             (false, false) => self.skipping_alone = true,
+        }
+        Ok(())
+    }
+
+    /// Waits for the rest of a server message (a notification may come at any time), so that one of the proxy's own
+    /// does not land in the middle of it.
+    pub(super) async fn until_between_messages(&mut self) -> Result<(), End> {
+        while !self.pipe.may_tell() {
+            self.wait().await?;
         }
         Ok(())
     }

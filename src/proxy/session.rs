@@ -189,13 +189,13 @@ impl Session {
                 Next::Ask => self.refresh_facts().await?,
                 Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
                 Next::Hold(unit) => self.hold(*unit).await?,
-                Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit)?,
+                Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit).await?,
             }
         }
     }
 
     /// Waits for anything, and carries out what others say meanwhile.
-    async fn wait(&mut self) -> Result<(), End> {
+    pub(super) async fn wait(&mut self) -> Result<(), End> {
         match self.happened(None::<&mut std::future::Pending<()>>, None).await {
             Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
             Happened::ClientLeft => Err(End::ClientLeft),

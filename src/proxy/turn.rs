@@ -372,6 +372,9 @@ impl Session {
         let Some(frame) = whole(header, rest)? else {
             return Ok(Step::Stop(Next::Wait));
         };
+        if self.skipping_alone && !self.pipe.may_tell() {
+            return Ok(Step::Stop(Next::Wait));
+        }
         let alone = std::mem::take(&mut self.skipping_alone);
         if alone && !self.talk.has_open_pipeline() && !self.talk.is_skipping() {
             let status = self.talk.status();
