@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
@@ -198,7 +198,7 @@ fn open(path: &Path, limits: Limits) -> Result<Connection, StoreError> {
     })?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(limits.busy_wait)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    write_ahead(&connection, limits.busy_wait)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     migrate(&mut connection)?;
@@ -206,6 +206,22 @@ fn open(path: &Path, limits: Limits) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "max_page_count", pages)?;
     }
     Ok(connection)
+}
+
+/// Turns the write-ahead log on. SQLite does not wait by itself for another process that does the same to a new file.
+fn write_ahead(connection: &Connection, busy_wait: Duration) -> Result<(), StoreError> {
+    let deadline = Instant::now() + busy_wait;
+    loop {
+        match connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(StoreError::from)
+        {
+            Err(StoreError::Busy) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

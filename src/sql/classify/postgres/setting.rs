@@ -121,19 +121,37 @@ fn meaning(safe: bool, otherwise: &str) -> Change {
     }
 }
 
+/// UTF8, and SQL_ASCII, under which only pure ASCII is judged: psql asks for it where its locale is C.
 fn client_encoding(value: &Value) -> Change {
-    let utf8 = match value {
-        Value::Default => true,
-        Value::Literal(words) => words.len() == 1 && is_utf8(&words[0]),
-        Value::Raw(text) => is_utf8(text),
-        Value::Computed => false,
+    let encoding = match value {
+        Value::Default => Encoding::Utf8,
+        Value::Literal(words) => match words.as_slice() {
+            [word] => encoding_of(word),
+            _ => Encoding::Other,
+        },
+        Value::Raw(text) => encoding_of(text),
+        Value::Computed => Encoding::Other,
     };
     Change {
         followed: Followed {
-            encoding: Some(if utf8 { Encoding::Utf8 } else { Encoding::Other }),
+            encoding: Some(encoding),
             ..Followed::default()
         },
-        ..meaning(utf8, "sets client_encoding to something other than UTF8")
+        ..meaning(
+            encoding != Encoding::Other,
+            "sets client_encoding to something other than UTF8 or SQL_ASCII",
+        )
+    }
+}
+
+/// The server compares encoding names without case and without anything but letters and digits.
+fn encoding_of(name: &str) -> Encoding {
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    match letters.to_ascii_lowercase().as_str() {
+        _ if !name.is_ascii() => Encoding::Other,
+        "utf8" | "unicode" => Encoding::Utf8,
+        "sqlascii" => Encoding::SqlAscii,
+        _ => Encoding::Other,
     }
 }
 
@@ -197,12 +215,6 @@ fn is_on(value: &Value) -> bool {
         .any(|on| word.eq_ignore_ascii_case(on))
 }
 
-/// The server compares encoding names without case and without anything but letters and digits.
-fn is_utf8(name: &str) -> bool {
-    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    name.is_ascii() && (letters.eq_ignore_ascii_case("utf8") || letters.eq_ignore_ascii_case("unicode"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +229,7 @@ mod tests {
             ("statement_timeout", "5s", Class::Session),
             ("STATEMENT_TIMEOUT", "5s", Class::Session),
             ("client_encoding", "utf-8", Class::Session),
+            ("client_encoding", "SQL_ASCII", Class::Session),
             ("client_encoding", "SJIS", Class::Admin),
             ("standard_conforming_strings", "on", Class::Session),
             ("standard_conforming_strings", "off", Class::Admin),
