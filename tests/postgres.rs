@@ -988,3 +988,81 @@ async fn promise_1_an_execute_is_bound_to_what_its_name_means() {
     assert_ne!(again["id"], request["id"]);
     assert!(!road.postgres.has_seen("EXECUTE p"));
 }
+
+/// The corpus's protocol cases that need nothing but their bytes. Their tables are not in this database: an error of the
+/// server means that a message was let through, a notice or an error of the proxy that it was not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_corpus_protocol_cases_are_held_refused_or_passed_as_expected() {
+    let road = Road::start();
+    let corpus = std::fs::read_to_string("tests/corpus/statements.jsonl").expect("the corpus");
+    let cases = corpus
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let own = |case: &Value| {
+        case["dialect"] == "postgres" && case["steps"].is_array() && case.get("needs").is_none()
+    };
+    let mut tried = 0;
+    for case in cases.filter(own) {
+        let passed = passes(&road, case["steps"].as_array().expect("a list"));
+        match case["expect"].as_str() {
+            Some("pass") => assert!(passed, "needlessly stopped: {case}"),
+            Some("hold" | "deny" | "write-policy") => assert!(!passed, "let through: {case}"),
+            other => panic!("an unknown expectation {other:?}"),
+        }
+        tried += 1;
+    }
+    assert!(tried >= 20, "the corpus has lost its protocol cases");
+}
+
+fn passes(road: &Road, steps: &[Value]) -> bool {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut parameters = Vec::new();
+    let mut frames = Frames::new();
+    let mut answers = 0;
+    for step in steps {
+        let (kind, what) = step
+            .as_object()
+            .and_then(|step| step.iter().next())
+            .expect("one step");
+        frames = match kind.as_str() {
+            "startup" => {
+                let given = what.as_object().expect("parameters").iter();
+                parameters.extend(given.map(|(name, value)| (name.clone(), text(value))));
+                frames
+            }
+            "query" => frames.query(&text(what)),
+            "parse" => frames.parse(&text(&what[0]), &text(&what[1])),
+            "bind" => {
+                let values: Vec<_> = what[2].as_array().expect("values").iter().map(text).collect();
+                let values: Vec<_> = values.iter().map(String::as_str).collect();
+                frames.bind(&text(&what[0]), &text(&what[1]), &values)
+            }
+            "execute" => frames.execute(&text(&what[0])),
+            "close" => frames.close_statement(&text(&what[1])),
+            "sync" => frames.sync(),
+            "function_call" => frames.raw(b'F', &[0, 0, 4, 0, 0, 0, 0, 0, 0, 0]),
+            other => panic!("an unknown step {other}"),
+        };
+        answers += usize::from(matches!(kind.as_str(), "query" | "sync" | "function_call"));
+    }
+    let parameters: Vec<_> = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let Ok(mut client) = Wire::connect_with(&road.demo.sheet.postgres_url, &parameters) else {
+        return false;
+    };
+    client.send(frames);
+    while answers > 0 {
+        let message = client.read();
+        let ours = matches!(message.tag, b'N' | b'E') && {
+            let fields = message.fields();
+            fields.message.starts_with("countersign") || fields.severity == "FATAL"
+        };
+        if ours {
+            return false;
+        }
+        answers -= usize::from(message.tag == b'Z');
+    }
+    true
+}
