@@ -57,6 +57,30 @@ async fn even_sigkill_leaves_no_server_behind() {
     check_end(Signal::KILL, false).await;
 }
 
+/// As `pkill -9 countersign` does it: the watchdog goes with its parent, and its server all the same.
+#[tokio::test]
+async fn no_server_outlives_its_killed_watchdog() {
+    let mut demo = Demo::start(&[]);
+    let admin = connect(&demo.sheet.admin_postgres_url).await;
+    let folder = demo.sheet.data_dir.parent().unwrap().to_owned();
+    let watchdog = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok())
+        .find(|process| {
+            let words = std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            words.contains("demo-watchdog") && words.contains(folder.to_str().unwrap())
+        })
+        .expect("a demo has a watchdog");
+    let watchdog = rustix::process::Pid::from_raw(watchdog).unwrap();
+    rustix::process::kill_process(watchdog, Signal::KILL).unwrap();
+    demo.process().signal(Signal::KILL);
+    eventually("the server has ended", async || admin.is_closed()).await;
+    eventually("its folder can be removed", async || {
+        std::fs::remove_dir_all(&folder).is_ok() || !folder.exists()
+    })
+    .await;
+}
+
 async fn check_end(signal: Signal, ends_well: bool) {
     let mut demo = Demo::start(&[]);
     let sheet = demo.sheet.clone();

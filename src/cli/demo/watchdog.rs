@@ -6,7 +6,7 @@
 //! Why a process and not a handler: after SIGKILL nobody runs code in the parent; the kernel closes its end of the pipe
 //! all the same.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +24,9 @@ pub const ENDED_FILE: &str = "server-ended";
 
 /// The hidden command's name on the command line.
 pub const COMMAND: &str = "demo-watchdog";
+
+/// Part of util-linux. It becomes the server, so the process id stays the same.
+const SETPRIV: &str = "/usr/bin/setpriv";
 
 /// How long a server may take for an immediate shutdown before it is killed.
 const SHUTDOWN_SECONDS_MAX: u64 = 10;
@@ -137,6 +140,17 @@ fn shut_down(pid: Pid, end: &Receiver<End>) -> io::Result<()> {
     Ok(())
 }
 
+/// The program, run so that the kernel shuts it down when this very process is killed: whoever ends every process named
+/// countersign ends the watchdog too. `setpriv` belongs to every Linux; where it is not, the pipe alone must do.
+fn tied_to_this_process(program: &OsStr) -> Command {
+    if !Path::new(SETPRIV).exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", "QUIT", "--"]).arg(program);
+    command
+}
+
 fn spawn_server(args: &WatchdogArgs) -> io::Result<Child> {
     let [program, arguments @ ..] = args.server.as_slice() else {
         return Err(io::Error::other("no server to run"));
@@ -146,7 +160,7 @@ fn spawn_server(args: &WatchdogArgs) -> io::Result<Child> {
         .append(true)
         .open(args.folder.join(super::postgres::LOG_FILE))?;
     let owner = fs::metadata(args.folder.join("data"))?;
-    let mut command = Command::new(program);
+    let mut command = tied_to_this_process(program);
     command.args(arguments).current_dir(&args.folder).process_group(0);
     // The caller's locale and PG variables are nobody's business here.
     command
