@@ -4,10 +4,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
-use crate::audit::entry::{Attempt, Body, Entry, ParameterRecord};
+use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, StatementOutcome};
 use crate::clock::Timestamp;
 use crate::hold::{Parameter, ParameterFormat};
 use crate::policy::Verdict;
@@ -78,6 +79,9 @@ pub enum Stopped {
     Refuse(Refusal),
 }
 
+/// How often a commit is tried again while what ran before it cannot be brought to disk.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
+
 /// Answers that may be outstanding: more wait until some are in.
 const IN_FLIGHT_MAX: usize = 50_000;
 
@@ -109,7 +113,12 @@ impl Session {
         if !recorded {
             self.undo(&batch);
             // The statement whose record could not be written comes again, to be refused.
-            self.refuse_once = Some(Refusal::LogUnavailable);
+            if !batch.pending.is_empty() {
+                self.refuse_once = Some(Refusal::LogUnavailable);
+                return Ok(Next::Again);
+            }
+            // A commit of what ran before: it cannot be refused by itself, so it waits for the log, without spinning.
+            tokio::time::sleep(COMMIT_RETRY).await;
             return Ok(Next::Again);
         }
         next
@@ -154,6 +163,7 @@ impl Session {
             if let Err(error) = synced.await {
                 warn!(%error, "an attempt cannot be brought to disk");
                 self.thread.shared.metrics.journal_errors.inc();
+                self.record_not_sent(&batch.pending);
                 return false;
             }
         }
@@ -165,6 +175,22 @@ impl Session {
             self.unsynced = None;
         }
         true
+    }
+
+    /// Attempts that are written, but not known to be on disk: their statements do not go, and that is said too.
+    fn record_not_sent(&self, pending: &[Pending]) {
+        let fields = Refusal::LogUnavailable.fields();
+        for pending in pending {
+            self.stage(Body::Outcome(StatementOutcome {
+                attempt: self.attempt(pending.run),
+                kind: OutcomeKind::Refused,
+                rows: None,
+                tag: "",
+                sqlstate: &fields.sqlstate,
+                message: &fields.message,
+                request: None,
+            }));
+        }
     }
 
     fn write_attempts(&mut self, pending: &[Pending]) -> bool {
