@@ -8,10 +8,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use countersign::wire::postgres::startup::PROTOCOL_3_0;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use support::child::Serve;
 use support::server::{PROGRAM, Postgres};
-use support::wire::{Frames, Wire, value};
+use support::wire::{Frames, Wire, error, value};
 
 /// An authority with one server certificate for `localhost`.
 struct Certificates {
@@ -129,6 +130,65 @@ impl House {
         let said = [done.stdout, done.stderr].concat();
         (done.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
+}
+
+/// Version 3 of the protocol.
+const fn version(minor: u32) -> u32 {
+    PROTOCOL_3_0 | minor
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_of_the_protocol_gets_what_it_knows() {
+    let postgres = Postgres::start();
+    let house = House::open(&postgres, "", "tls = \"disable\"");
+    let url = house.url("127.0.0.1");
+    let grease = "_pq_.test_protocol_negotiation";
+    // Asked for, options, then: spoken as told by NegotiateProtocolVersion, bytes of the cancel key.
+    let cases = [
+        (0, None, None, 4),
+        (1, None, None, 4),
+        (2, None, None, 32),
+        (3, None, Some(2), 32),
+        (9999, Some(grease), Some(2), 32),
+        (0, Some(grease), Some(0), 4),
+    ];
+    for (asked, option, told, key_bytes) in cases {
+        let options: Vec<_> = option.iter().map(|name| (*name, "x")).collect();
+        let mut client = Wire::connect_at(version(asked), &url, &options).expect("let in");
+        let negotiated = told.map(|minor| {
+            let mut body = version(minor).to_be_bytes().to_vec();
+            body.extend((options.len() as u32).to_be_bytes());
+            for (name, _) in &options {
+                body.extend(name.as_bytes());
+                body.push(0);
+            }
+            body
+        });
+        assert_eq!(client.negotiated, negotiated, "3.{asked}");
+        assert_eq!(client.key.len(), key_bytes, "3.{asked}");
+        assert_eq!(value(&client.query("SELECT 1")), "1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_counts_only_with_the_whole_key() {
+    let postgres = Postgres::start();
+    let house = House::open(&postgres, "", "tls = \"disable\"");
+    let mut client = Wire::connect_at(version(2), &house.url("127.0.0.1"), &[]).expect("let in");
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    client.until(b'N');
+    let key = client.key.clone();
+    let mut guessed = key.clone();
+    guessed[31] ^= 1;
+    let padded = [&key[..], &[0; 4]].concat();
+    for no_key in [&key[..4], &key[..31], &padded, &guessed] {
+        client.cancel_with(no_key);
+    }
+    client.is_silent(std::time::Duration::from_millis(300));
+    client.cancel();
+    assert_eq!(error(&client.until_ready()).sqlstate, "57014");
+    assert_eq!(value(&client.query("SELECT 1")), "1");
+    assert!(!postgres.has_seen("DROP TABLE"));
 }
 
 fn tls_lines(mode: &str, certificates: &Certificates) -> String {

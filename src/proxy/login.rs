@@ -33,7 +33,7 @@ use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{Fields, Status, client, put_parameter_status, put_ready, server};
 use crate::wire::postgres::scram::{MECHANISM, ScramError, ServerScram, StoredKeys};
-use crate::wire::postgres::startup::{First, PROTOCOL_3_0, Startup, decode, first_bytes};
+use crate::wire::postgres::startup::{First, Startup, agreed, cancel_key_bytes, decode, first_bytes};
 
 /// No SCRAM message of a sound client is longer.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 8 << 10;
@@ -141,8 +141,9 @@ async fn log_in(
         )));
     }
     let asked = startup::read(startup).map_err(|error| told(fatal("08P01", &error.to_string())))?;
-    if startup.protocol != PROTOCOL_3_0 || !asked.extensions.is_empty() {
-        negotiate(client, &asked).await?;
+    let spoken = agreed(startup.protocol);
+    if startup.protocol != spoken || !asked.extensions.is_empty() {
+        negotiate(client, spoken, &asked).await?;
     }
     let agent = shared.desk.agent(&asked.user).await.map_err(|error| {
         warn!(%error, "the store cannot be asked for an agent");
@@ -311,10 +312,10 @@ fn judge_settings(thread: &Rc<WireThread>, peer: &Peer, asked: &Asked) -> Result
 }
 
 /// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NEGOTIATEPROTOCOLVERSION
-async fn negotiate(client: &mut Socket, asked: &Asked) -> Result<(), NoSession> {
+async fn negotiate(client: &mut Socket, spoken: u32, asked: &Asked) -> Result<(), NoSession> {
     let mut out = Vec::new();
     put(&mut out, server::NEGOTIATE, |out| {
-        out.extend(PROTOCOL_3_0.to_be_bytes());
+        out.extend(spoken.to_be_bytes());
         out.extend((asked.extensions.len() as u32).to_be_bytes());
         for extension in &asked.extensions {
             out.extend(extension.as_bytes());
@@ -427,7 +428,8 @@ async fn begin(
 ) -> Option<LoggedIn> {
     let (told, control) = unbounded_channel();
     let registry = &thread.shared.registry;
-    let (process, key) = registry.add(peer.principal.clone(), upstream.process, told);
+    let key_bytes = cancel_key_bytes(agreed(startup.protocol));
+    let (process, key) = registry.add(peer.principal.clone(), upstream.process, told, key_bytes);
     let mut out = Vec::new();
     put(&mut out, server::AUTHENTICATION, |out| out.extend([0; 4]));
     for (name, value) in &upstream.parameters {

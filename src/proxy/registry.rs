@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rand::Rng as _;
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -11,9 +12,6 @@ use crate::identity::principal::PrincipalName;
 
 /// The process ids given to clients start here. No server has such a one: Linux ends at 2^22.
 pub const PROCESS_MIN: i32 = 1 << 30;
-
-/// Bytes of a cancel key in protocol 3.0.
-pub const KEY_BYTES: usize = 4;
 
 /// What others may tell a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +23,7 @@ pub enum Control {
 }
 
 struct Known {
-    key: [u8; KEY_BYTES],
+    key: Vec<u8>,
     principal: PrincipalName,
     upstream_process: i32,
     control: UnboundedSender<Control>,
@@ -38,14 +36,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a session; gives the process id and key for its client.
+    /// Adds a session; gives the process id, and a key of `key_bytes`, for its client.
     pub fn add(
         &self,
         principal: PrincipalName,
         upstream_process: i32,
         control: UnboundedSender<Control>,
-    ) -> (i32, [u8; KEY_BYTES]) {
-        let key = rand::random();
+        key_bytes: usize,
+    ) -> (i32, Vec<u8>) {
+        let mut key = vec![0; key_bytes];
+        rand::rng().fill_bytes(&mut key);
         let mut sessions = self.lock();
         let process = loop {
             let process = PROCESS_MIN | (rand::random::<i32>() & (PROCESS_MIN - 1));
@@ -56,7 +56,7 @@ impl Registry {
         sessions.insert(
             process,
             Known {
-                key,
+                key: key.clone(),
                 principal,
                 upstream_process,
                 control,
@@ -69,7 +69,7 @@ impl Registry {
         self.lock().remove(&process);
     }
 
-    /// A CancelRequest: the key is its only credential.
+    /// A CancelRequest: the key is its only credential, and counts only whole.
     pub fn cancel(&self, process: i32, key: &[u8]) {
         let sessions = self.lock();
         let Some(known) = sessions.get(&process) else {
@@ -130,10 +130,13 @@ mod tests {
         let registry = Registry::default();
         let (control, mut told) = unbounded_channel();
         let agent = PrincipalName::parse("agent").expect("a name");
-        let (process, key) = registry.add(agent.clone(), 77, control);
-        let mut wrong = key;
-        wrong[0] ^= 1;
-        registry.cancel(process, &wrong);
+        let (process, key) = registry.add(agent.clone(), 77, control, 32);
+        let mut wrong = key.clone();
+        wrong[31] ^= 1;
+        let longer = [&key[..], &[0]].concat();
+        for no_key in [&wrong[..], &key[..4], &key[..31], &longer, &[]] {
+            registry.cancel(process, no_key);
+        }
         registry.cancel(77, &key);
         assert!(told.try_recv().is_err());
         registry.cancel(process, &key);
@@ -146,7 +149,7 @@ mod tests {
         let (control, mut told) = unbounded_channel();
         let agent = PrincipalName::parse("agent").expect("a name");
         let other = PrincipalName::parse("other").expect("a name");
-        let (process, _) = registry.add(agent.clone(), 77, control);
+        let (process, _) = registry.add(agent.clone(), 77, control, 4);
         assert!(!registry.cancel_own(&other, process));
         assert!(!registry.cancel_own(&other, 77));
         assert!(told.try_recv().is_err());

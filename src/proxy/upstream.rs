@@ -95,6 +95,8 @@ impl Dialler {
     }
 
     /// Connects, logs in and asks for what the server does not report by itself.
+    /// Protocol 3.0 whatever the client speaks: 3.2 adds nothing but longer cancel keys, which older servers and poolers
+    /// refuse. Whatever key the server gives is the one by which it is asked to cancel.
     /// `parameters`: start-up parameters besides user and database, already judged.
     pub async fn connect(
         &self,

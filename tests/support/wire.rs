@@ -126,6 +126,8 @@ pub struct Wire {
     address: (String, u16),
     pub process: i32,
     pub key: Vec<u8>,
+    /// The body of a NegotiateProtocolVersion.
+    pub negotiated: Option<Vec<u8>>,
 }
 
 /// What stands in a connection string.
@@ -161,6 +163,11 @@ impl Wire {
 
     /// With further start-up parameters; the server's error if it refuses.
     pub fn connect_with(url: &str, parameters: &[(&str, &str)]) -> Result<Self, Box<Fields>> {
+        Self::connect_at(PROTOCOL_3_0, url, parameters)
+    }
+
+    /// Asking for another version of the protocol.
+    pub fn connect_at(protocol: u32, url: &str, parameters: &[(&str, &str)]) -> Result<Self, Box<Fields>> {
         let url = Url::parse(url);
         let stream = TcpStream::connect((url.host.as_str(), url.port)).expect("the proxy listens");
         stream.set_nodelay(true).expect("an option");
@@ -172,6 +179,7 @@ impl Wire {
             address,
             process: 0,
             key: Vec::new(),
+            negotiated: None,
         };
         let mut sent = vec![
             ("user".to_owned(), url.user.clone()),
@@ -184,7 +192,7 @@ impl Wire {
         );
         wire.write(
             &Startup {
-                protocol: PROTOCOL_3_0,
+                protocol,
                 parameters: sent,
             }
             .encode(),
@@ -228,7 +236,8 @@ impl Wire {
                 }
                 (b'E', _) => return Err(Box::new(message.fields())),
                 (b'Z', _) => return Ok(()),
-                (b'S' | b'N' | b'v', _) => {}
+                (b'v', _) => self.negotiated = Some(message.body),
+                (b'S' | b'N', _) => {}
                 other => panic!("not a message of a log-in: {other:?}"),
             }
         }
@@ -316,10 +325,15 @@ impl Wire {
 
     /// A CancelRequest for this session, on a connection of its own.
     pub fn cancel(&self) {
+        self.cancel_with(&self.key);
+    }
+
+    /// The same with another key.
+    pub fn cancel_with(&self, key: &[u8]) {
         let mut stream =
             TcpStream::connect((self.address.0.as_str(), self.address.1)).expect("the proxy listens");
         stream
-            .write_all(&encode_cancel(self.process, &self.key))
+            .write_all(&encode_cancel(self.process, key))
             .expect("the proxy reads");
         let _closed = stream.read(&mut [0; 1]);
     }

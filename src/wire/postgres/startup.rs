@@ -7,9 +7,27 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 
 pub const PROTOCOL_3_0: u32 = 3 << 16;
 pub const PROTOCOL_3_2: u32 = (3 << 16) | 2;
+/// Bytes of a cancel key before protocol 3.2, and since.
+const KEY_BYTES_3_0: usize = 4;
+const KEY_BYTES_3_2: usize = 32;
 const CANCEL_REQUEST: u32 = (1234 << 16) | 5678;
 const SSL_REQUEST: u32 = (1234 << 16) | 5679;
 const GSSENC_REQUEST: u32 = (1234 << 16) | 5680;
+
+/// The version that is spoken with a client that asked for `asked`: the newest of major version 3 that both know.
+pub fn agreed(asked: u32) -> u32 {
+    asked.min(PROTOCOL_3_2)
+}
+
+/// How long the cancel key is that a server gives in this version.
+/// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-BACKENDKEYDATA
+pub fn cancel_key_bytes(protocol: u32) -> usize {
+    if protocol >= PROTOCOL_3_2 {
+        KEY_BYTES_3_2
+    } else {
+        KEY_BYTES_3_0
+    }
+}
 
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,10 +167,21 @@ mod tests {
 
     #[test]
     fn a_cancel_request_survives_a_round_trip() {
-        let key = vec![1, 2, 3, 4];
-        assert_eq!(
-            decode(&encode_cancel(7, &key)),
-            Ok(First::Cancel { process: 7, key })
-        );
+        for key in [vec![1, 2, 3, 4], vec![7; 32], vec![9; 256]] {
+            assert_eq!(
+                decode(&encode_cancel(7, &key)),
+                Ok(First::Cancel { process: 7, key })
+            );
+        }
+        assert!(decode(&encode_cancel(7, &[1, 2, 3])).is_err());
+        assert!(decode(&encode_cancel(7, &[0; 257])).is_err());
+    }
+
+    #[test]
+    fn a_version_above_3_2_is_spoken_as_3_2_and_has_its_keys() {
+        let minor = |minor: u32| PROTOCOL_3_0 | minor;
+        let spoken = [0, 1, 2, 3, 9999].map(|asked| agreed(minor(asked)));
+        assert_eq!(spoken, [0, 1, 2, 2, 2].map(minor));
+        assert_eq!(spoken.map(cancel_key_bytes), [4, 4, 32, 32, 32]);
     }
 }
