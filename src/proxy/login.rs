@@ -1,15 +1,12 @@
-//! From the first byte of a client to a session that may begin: TLS, who it is, and the server behind it.
-//! Never lets a client learn whether a name exists, and never passes a password on. Read `session.rs` next.
+//! From the first byte of a client to a session that may begin: `arrive.rs`, `prove.rs`, and the server behind it.
+//! Never begins a session whose log-in is not on record. Read `session.rs` next.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +18,8 @@ use crate::identity::directory::{Agent, Ended};
 use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
+use crate::proxy::arrive::first_packets;
+use crate::proxy::prove::authenticate;
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
@@ -29,14 +28,9 @@ use crate::proxy::thread::WireThread;
 use crate::proxy::upstream::{Connected, DialError};
 use crate::sql::judge_postgres;
 use crate::sql::statement::LexingState;
-use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
-use crate::wire::postgres::message::{Fields, Status, client, put_parameter_status, put_ready, server};
-use crate::wire::postgres::scram::{MECHANISM, ScramError, ServerScram, StoredKeys};
-use crate::wire::postgres::startup::{First, Startup, agreed, cancel_key_bytes, decode, first_bytes};
-
-/// No SCRAM message of a sound client is longer.
-const LOGIN_MESSAGE_BYTES_MAX: usize = 8 << 10;
+use crate::wire::postgres::message::{Fields, Status, put_parameter_status, put_ready, server};
+use crate::wire::postgres::startup::{Startup, agreed, cancel_key_bytes};
 
 /// A client that is who it says, and its server connection.
 pub struct LoggedIn {
@@ -70,61 +64,6 @@ pub async fn login(
         }
         Err(None) => None,
     }
-}
-
-/// Answers requests for encryption until the start-up packet comes; carries out a cancel.
-async fn first_packets(
-    thread: &Rc<WireThread>,
-    stream: TcpStream,
-    acceptor: Option<&TlsAcceptor>,
-) -> Option<(Socket, Startup)> {
-    let mut socket = Socket::Plain(stream);
-    loop {
-        match read_first(&mut socket).await? {
-            First::SslRequest => {
-                let Socket::Plain(mut stream) = socket else {
-                    return None;
-                };
-                // What stands behind the request in plaintext could be taken for part of the encrypted talk.
-                if has_more(&stream) {
-                    return None;
-                }
-                let Some(acceptor) = acceptor else {
-                    stream.write_all(b"N").await.ok()?;
-                    socket = Socket::Plain(stream);
-                    continue;
-                };
-                stream.write_all(b"S").await.ok()?;
-                socket = Socket::Accepted(Box::new(acceptor.accept(stream).await.ok()?));
-            }
-            First::GssEncRequest => {
-                let Socket::Plain(stream) = &mut socket else {
-                    return None;
-                };
-                stream.write_all(b"N").await.ok()?;
-            }
-            First::Cancel { process, key } => {
-                thread.shared.registry.cancel(process, &key);
-                return None;
-            }
-            First::Startup(startup) => return Some((socket, startup)),
-        }
-    }
-}
-
-/// Exactly one first packet: not a byte behind it is read.
-async fn read_first(socket: &mut Socket) -> Option<First> {
-    let mut packet = vec![0; 4];
-    socket.read_exact(&mut packet).await.ok()?;
-    let length = first_bytes(&packet).ok()??;
-    packet.resize(length, 0);
-    socket.read_exact(&mut packet[4..]).await.ok()?;
-    decode(&packet).ok()
-}
-
-fn has_more(stream: &TcpStream) -> bool {
-    let peeked = socket2::SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
-    matches!(peeked, Ok(1..))
 }
 
 async fn log_in(
@@ -325,98 +264,6 @@ async fn negotiate(client: &mut Socket, spoken: u32, asked: &Asked) -> Result<()
     send(client, &out).await
 }
 
-/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages.
-/// Source: PostgreSQL docs, sasl-authentication.html
-async fn authenticate(
-    client: &mut Socket,
-    user: &str,
-    agent: Option<&Agent>,
-) -> Result<Result<(), ScramError>, NoSession> {
-    let mut out = Vec::new();
-    put(&mut out, server::AUTHENTICATION, |out| {
-        out.extend(10u32.to_be_bytes());
-        out.extend(MECHANISM.as_bytes());
-        out.extend([0, 0]);
-    });
-    send(client, &out).await?;
-    let first = password_message(client).await?;
-    let mut reader = Reader::new(&first);
-    let mechanism = reader.c_str().map_err(|_| malformed())?;
-    if mechanism != MECHANISM {
-        return Err(told(fatal(
-            "28000",
-            "only SCRAM-SHA-256 is served, without channel binding",
-        )));
-    }
-    reader.i32().map_err(|_| malformed())?;
-    let keys = agent.map_or_else(|| nobodys_keys(user), keys_of);
-    let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
-    let (scram, challenge) = match ServerScram::first(reader.rest(), keys, &nonce) {
-        Ok(begun) => begun,
-        Err(ScramError::ChannelBinding) => {
-            return Err(told(fatal(
-                "28000",
-                "channel binding is not offered: connect with channel_binding=disable",
-            )));
-        }
-        Err(_) => return Err(malformed()),
-    };
-    send(client, &sasl(11, &challenge)).await?;
-    let proof = password_message(client).await?;
-    match scram.finish(&proof) {
-        Ok(signature) if agent.is_some() => {
-            send(client, &sasl(12, &signature)).await?;
-            Ok(Ok(()))
-        }
-        Ok(_) => Ok(Err(ScramError::WrongProof)),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-fn keys_of(agent: &Agent) -> StoredKeys {
-    let verifier = &agent.verifier;
-    StoredKeys {
-        iterations: verifier.iterations,
-        salt: verifier.salt.clone(),
-        stored_key: verifier.stored_key,
-        server_key: verifier.server_key,
-    }
-}
-
-/// A name that does not exist gets the same salt every time, as one that does, and no proof fits.
-fn nobodys_keys(user: &str) -> StoredKeys {
-    static SALT: std::sync::OnceLock<[u8; 32]> = std::sync::OnceLock::new();
-    let secret = SALT.get_or_init(rand::random);
-    let salt = Sha256::digest([secret.as_slice(), user.as_bytes()].concat());
-    StoredKeys {
-        iterations: crate::identity::secret::SCRAM_ITERATIONS,
-        salt: salt[..16].to_vec(),
-        stored_key: rand::random(),
-        server_key: rand::random(),
-    }
-}
-
-fn sasl(code: u32, text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, server::AUTHENTICATION, |out| {
-        out.extend(code.to_be_bytes());
-        out.extend(text.as_bytes());
-    });
-    out
-}
-
-async fn password_message(client: &mut Socket) -> Result<Vec<u8>, NoSession> {
-    let (tag, body) = client
-        .read_frame(LOGIN_MESSAGE_BYTES_MAX)
-        .await
-        .map_err(|_| None)?;
-    if tag == client::PASSWORD {
-        Ok(body)
-    } else {
-        Err(malformed())
-    }
-}
-
 /// Tells the client all it needs to begin, and the registry that it may be cancelled.
 async fn begin(
     thread: &Rc<WireThread>,
@@ -474,15 +321,15 @@ async fn begin(
 }
 
 /// The client is told why.
-fn told(fields: Fields) -> NoSession {
+pub fn told(fields: Fields) -> NoSession {
     Some(Box::new(fields))
 }
 
-fn malformed() -> NoSession {
+pub fn malformed() -> NoSession {
     told(fatal("08P01", "malformed log-in message"))
 }
 
-async fn send(client: &mut Socket, bytes: &[u8]) -> Result<(), NoSession> {
+pub async fn send(client: &mut Socket, bytes: &[u8]) -> Result<(), NoSession> {
     client.write_all(bytes).await.map_err(|_| None)?;
     client.flush().await.map_err(|_| None)
 }

@@ -1,10 +1,11 @@
 //! Sockets: clients on one side, the server on the other, one task for each pair.
 //! Never judges and never decides: it asks `sql`, `policy` and `desk`, and forwards what holds a permit.
-//! Read `listen.rs`, `login.rs`, then `session.rs`.
+//! Read `listen.rs`, `arrive.rs`, `prove.rs`, `login.rs`, then `session.rs`.
 //!
 //! Why one runtime per core: a session stays where it was accepted and both its directions are one task, so a small
 //! statement costs no wake-up of another thread (measured: 5 to 15 % less CPU than a shared runtime).
 
+mod arrive;
 mod facts;
 mod judgements;
 mod judging;
@@ -15,6 +16,7 @@ mod own_cancel;
 mod parameters;
 mod park;
 mod pipe;
+mod prove;
 mod refusal;
 mod refuse;
 mod registry;

@@ -1,0 +1,67 @@
+//! From a client's first byte to its start-up packet: what encrypts the connection, and cancels.
+//! Never asks who the client is. Read `prove.rs` next.
+
+use std::rc::Rc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::proxy::socket::Socket;
+use crate::proxy::thread::WireThread;
+use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
+
+/// Answers requests for encryption until the start-up packet comes; carries out a cancel.
+pub async fn first_packets(
+    thread: &Rc<WireThread>,
+    stream: TcpStream,
+    acceptor: Option<&TlsAcceptor>,
+) -> Option<(Socket, Startup)> {
+    let mut socket = Socket::Plain(stream);
+    loop {
+        match read_first(&mut socket).await? {
+            First::SslRequest => {
+                let Socket::Plain(mut stream) = socket else {
+                    return None;
+                };
+                // What stands behind the request in plaintext could be taken for part of the encrypted talk.
+                if has_more(&stream) {
+                    return None;
+                }
+                let Some(acceptor) = acceptor else {
+                    stream.write_all(b"N").await.ok()?;
+                    socket = Socket::Plain(stream);
+                    continue;
+                };
+                stream.write_all(b"S").await.ok()?;
+                socket = Socket::Accepted(Box::new(acceptor.accept(stream).await.ok()?));
+            }
+            First::GssEncRequest => {
+                let Socket::Plain(stream) = &mut socket else {
+                    return None;
+                };
+                stream.write_all(b"N").await.ok()?;
+            }
+            First::Cancel { process, key } => {
+                thread.shared.registry.cancel(process, &key);
+                return None;
+            }
+            First::Startup(startup) => return Some((socket, startup)),
+        }
+    }
+}
+
+/// Exactly one first packet: not a byte behind it is read.
+async fn read_first(socket: &mut Socket) -> Option<First> {
+    let mut packet = vec![0; 4];
+    socket.read_exact(&mut packet).await.ok()?;
+    let length = first_bytes(&packet).ok()??;
+    packet.resize(length, 0);
+    socket.read_exact(&mut packet[4..]).await.ok()?;
+    decode(&packet).ok()
+}
+
+fn has_more(stream: &TcpStream) -> bool {
+    let peeked = socket2::SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    matches!(peeked, Ok(1..))
+}
