@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
 pub use crate::api::Certificate;
-pub use crate::proxy::{AuditMode, ListenTls, UpstreamTls};
+pub use crate::proxy::{AuditMode, ListenFiles, ListenTls, UpstreamTls};
 use crate::{api, desk, journal, proxy, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
@@ -258,10 +258,7 @@ impl Config {
                 self.listen.address
             ));
         }
-        let listen_key = match &self.listen.tls {
-            ListenTls::Off => None,
-            ListenTls::Offered { key_file, .. } | ListenTls::Required { key_file, .. } => Some(key_file),
-        };
+        let listen_key = self.listen.tls.files().map(|files| &files.key_file);
         let keys = [
             listen_key,
             self.api.certificate.as_ref().map(|pair| &pair.key_file),
@@ -391,20 +388,20 @@ fn read_listen(reader: &mut Reader) -> Listen {
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Offered {
+        ) => ListenTls::Offered(ListenFiles {
             cert_file: pair.cert_file,
             key_file: pair.key_file,
-        },
+        }),
         (
             Some(Found {
                 value: TlsWord::Required,
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Required {
+        ) => ListenTls::Required(ListenFiles {
             cert_file: pair.cert_file,
             key_file: pair.key_file,
-        },
+        }),
         (
             Some(Found {
                 value: TlsWord::Off,

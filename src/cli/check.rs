@@ -8,6 +8,7 @@ use super::output::Output;
 use super::{SettingsArgs, serve};
 use crate::config::RulesFile;
 use crate::config::reader::Override;
+use crate::proxy::check_tls;
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -29,7 +30,9 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         .iter()
         .for_each(|warning| eprintln!("warning: {warning}"));
     let rules = serve::open_rules(&config.rules)?;
-    config.proxy()?;
+    let settings = config.proxy()?;
+    check_tls(&settings.tls, &settings.upstream.tls)
+        .map_err(|error| CliError::error(&error, error.next_step()))?;
     if let Some(pair) = &config.api.certificate {
         crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;
     }

@@ -148,6 +148,12 @@ impl Running {
                 "the proxy keeps its old certificate: {error}"
             );
         }
+        if let Err(error) = self.proxy.reload_upstream_authority() {
+            error!(
+                next_step = error.next_step(),
+                "the database server is verified against the old authority: {error}"
+            );
+        }
     }
 
     async fn reload_rules(&self, by: &str) -> Result<String, CliError> {

@@ -5,18 +5,13 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::WireThread;
 use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
 /// Answers requests for encryption until the start-up packet comes; carries out a cancel.
-pub async fn first_packets(
-    thread: &Rc<WireThread>,
-    stream: TcpStream,
-    acceptor: Option<&TlsAcceptor>,
-) -> Option<(Socket, Startup)> {
+pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option<(Socket, Startup)> {
     let mut socket = Socket::Plain(stream);
     loop {
         match read_first(&mut socket).await? {
@@ -28,13 +23,13 @@ pub async fn first_packets(
                 if has_more(&stream) {
                     return None;
                 }
-                let Some(acceptor) = acceptor else {
+                let Some(listener) = &thread.shared.listener else {
                     stream.write_all(b"N").await.ok()?;
                     socket = Socket::Plain(stream);
                     continue;
                 };
                 stream.write_all(b"S").await.ok()?;
-                socket = Socket::Accepted(Box::new(acceptor.accept(stream).await.ok()?));
+                socket = Socket::Accepted(Box::new(listener.accept(stream).await.ok()?));
             }
             First::GssEncRequest => {
                 let Socket::Plain(stream) = &mut socket else {

@@ -14,7 +14,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
-use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::desk::Desk;
@@ -28,7 +27,7 @@ use crate::proxy::session::Session;
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::throttle::Throttle;
-use crate::proxy::tls::{self, Certificate, TlsError};
+use crate::proxy::tls::{Listener, TlsError};
 use crate::proxy::upstream::Dialler;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
@@ -67,7 +66,6 @@ impl ProxyError {
 pub struct ProxyHandle {
     pub local_addr: SocketAddr,
     shared: Arc<Shared>,
-    certificate: Option<Arc<Certificate>>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -91,9 +89,12 @@ impl ProxyHandle {
 
     /// Reads the listener's certificate again; on an error the old one stays.
     pub fn reload_certificate(&self) -> Result<(), TlsError> {
-        self.certificate
-            .as_ref()
-            .map_or(Ok(()), |certificate| certificate.reload())
+        self.shared.listener.as_ref().map_or(Ok(()), Listener::reload)
+    }
+
+    /// Reads the authority again that the server's certificate is verified against; on an error the old one stays.
+    pub fn reload_upstream_authority(&self) -> Result<(), TlsError> {
+        self.shared.dialler.reload_authority()
     }
 
     pub fn sessions(&self) -> usize {
@@ -118,7 +119,7 @@ pub async fn start(
     let failed = |cause| ProxyError::Listen { address, cause };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
-    let (acceptor, certificate) = tls::acceptor(&settings.tls)?.unzip();
+    let tls = Listener::open(&settings.tls)?;
     let dialler = Dialler::new(settings.upstream.clone())?;
     let thread_count = settings.threads.max(1);
     let shared = Arc::new(Shared {
@@ -128,6 +129,7 @@ pub async fn start(
         rules,
         registry: Registry::default(),
         throttle: Throttle::default(),
+        listener: tls,
         dialler,
         parsers: ParserThreads::start(PARSER_THREADS),
         connections: AtomicUsize::new(0),
@@ -143,11 +145,11 @@ pub async fn start(
             accepted,
             sessions: Arc::clone(&sessions),
         };
-        let (shared, acceptor, stopped) = (Arc::clone(&shared), acceptor.clone(), stopped.clone());
+        let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
         let thread = std::thread::Builder::new()
             .name(format!("wire-{number}"))
             .stack_size(STACK_BYTES)
-            .spawn(move || run_wire_thread(number, shared, acceptor, arrivals, sessions, stopped))
+            .spawn(move || run_wire_thread(number, shared, arrivals, sessions, stopped))
             .map_err(ProxyError::Thread)?;
         workers.push(worker);
         threads.push(thread);
@@ -158,7 +160,6 @@ pub async fn start(
     Ok(ProxyHandle {
         local_addr,
         shared,
-        certificate,
         stop,
         threads,
     })
@@ -235,7 +236,6 @@ async fn end_credentials(shared: Arc<Shared>) {
 fn run_wire_thread(
     number: usize,
     shared: Arc<Shared>,
-    acceptor: Option<TlsAcceptor>,
     mut arrivals: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
     sessions: Arc<AtomicUsize>,
     mut stopped: watch::Receiver<bool>,
@@ -259,10 +259,10 @@ fn run_wire_thread(
                 arrived = arrivals.recv() => {
                     let Some((stream, source)) = arrived else { break };
                     let counted = Counted { shared: Arc::clone(&shared), sessions: Arc::clone(&sessions) };
-                    let (thread, acceptor) = (Rc::clone(&thread), acceptor.clone());
+                    let thread = Rc::clone(&thread);
                     tokio::task::spawn_local(async move {
                         let _counted = counted;
-                        serve(&thread, stream, source.ip(), acceptor).await;
+                        serve(&thread, stream, source.ip()).await;
                     });
                 }
                 _ = stopped.wait_for(|stop| *stop) => break,
@@ -300,18 +300,13 @@ impl Drop for Counted {
     }
 }
 
-async fn serve(
-    thread: &Rc<WireThread>,
-    stream: std::net::TcpStream,
-    source: IpAddr,
-    acceptor: Option<TlsAcceptor>,
-) {
+async fn serve(thread: &Rc<WireThread>, stream: std::net::TcpStream, source: IpAddr) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
     let within = thread.shared.settings.limits.login;
     // Boxed, so that its buffers are gone before the relay starts.
-    let login = Box::pin(login(thread, stream, source, acceptor.as_ref()));
+    let login = Box::pin(login(thread, stream, source));
     let Ok(logged_in) = tokio::time::timeout(within, login).await else {
         info!(%source, "a log-in took too long");
         return;

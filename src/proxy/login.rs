@@ -9,7 +9,6 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
@@ -46,13 +45,8 @@ pub struct LoggedIn {
 pub type NoSession = Option<Box<Fields>>;
 
 /// Talks to a client up to the first ReadyForQuery. The caller limits the time.
-pub async fn login(
-    thread: &Rc<WireThread>,
-    stream: TcpStream,
-    source: IpAddr,
-    acceptor: Option<&TlsAcceptor>,
-) -> Option<LoggedIn> {
-    let (mut client, startup) = first_packets(thread, stream, acceptor).await?;
+pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -> Option<LoggedIn> {
+    let (mut client, startup) = first_packets(thread, stream).await?;
     match log_in(thread, &mut client, &startup, source).await {
         Ok((peer, upstream, asked)) => begin(thread, client, &startup, peer, upstream, &asked).await,
         Err(Some(fields)) => {

@@ -19,6 +19,7 @@ use crate::proxy::Settings;
 use crate::proxy::judgements::Judgements;
 use crate::proxy::registry::Registry;
 use crate::proxy::throttle::Throttle;
+use crate::proxy::tls::Listener;
 use crate::proxy::upstream::Dialler;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub rules: Arc<ArcSwap<RuleSet>>,
     pub registry: Registry,
     pub throttle: Throttle,
+    /// `None`: no TLS for clients.
+    pub listener: Option<Listener>,
     pub dialler: Dialler,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,

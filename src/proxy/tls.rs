@@ -1,6 +1,7 @@
 //! Certificates and TLS settings, towards clients and towards the server. Never falls back to plaintext by itself.
 //! Read `upstream.rs` next.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,20 +11,37 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::NoServerSessionStorage;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
 };
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// TLS on the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenTls {
     Off,
-    Offered { cert_file: PathBuf, key_file: PathBuf },
-    Required { cert_file: PathBuf, key_file: PathBuf },
+    Offered(ListenFiles),
+    Required(ListenFiles),
+}
+
+/// The PEM files behind TLS on the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+impl ListenTls {
+    pub fn files(&self) -> Option<&ListenFiles> {
+        match self {
+            Self::Off => None,
+            Self::Offered(files) | Self::Required(files) => Some(files),
+        }
+    }
 }
 
 /// TLS towards the server, in libpq's words.
@@ -66,62 +84,59 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The listener's certificate. Read again on demand: connections from then on get the new one.
-#[derive(Debug)]
-pub struct Certificate {
-    cert_file: PathBuf,
-    key_file: PathBuf,
-    current: ArcSwap<CertifiedKey>,
+/// TLS towards clients, as its files say. Read again on demand: connections from then on meet what is new, and those
+/// that are open keep what they have.
+pub struct Listener {
+    files: ListenFiles,
+    current: ArcSwap<TlsAcceptor>,
 }
 
-impl Certificate {
-    fn open(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
-        Ok(Self {
-            cert_file: cert_file.to_owned(),
-            key_file: key_file.to_owned(),
-            current: ArcSwap::from_pointee(read_pair(cert_file, key_file)?),
-        })
+impl Listener {
+    /// `None` when TLS is off.
+    pub fn open(settings: &ListenTls) -> Result<Option<Self>, TlsError> {
+        let open = |files: &ListenFiles| {
+            Ok(Self {
+                files: files.clone(),
+                current: ArcSwap::from_pointee(acceptor(files)?),
+            })
+        };
+        settings.files().map(open).transpose()
     }
 
-    /// On an error the old one stays.
+    /// On an error everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current
-            .store(Arc::new(read_pair(&self.cert_file, &self.key_file)?));
+        self.current.store(Arc::new(acceptor(&self.files)?));
         Ok(())
     }
-}
 
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let acceptor = self.current.load_full();
+        acceptor.accept(stream).await
     }
 }
 
-fn read_pair(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| TlsError::File {
-        file: key_file.to_owned(),
+fn acceptor(files: &ListenFiles) -> Result<TlsAcceptor, TlsError> {
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| TlsError::File {
+        file: files.key_file.clone(),
         what: "a private key",
         cause: error.to_string(),
     })?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Settings(error.to_string()))
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(settings_error)?
+        .with_no_client_auth()
+        .with_single_cert(certificates(&files.cert_file)?, key)
+        .map_err(settings_error)?;
+    // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// What accepts TLS from clients, and its certificate; `None` when it is off.
-pub fn acceptor(settings: &ListenTls) -> Result<Option<(TlsAcceptor, Arc<Certificate>)>, TlsError> {
-    let (cert_file, key_file) = match settings {
-        ListenTls::Off => return Ok(None),
-        ListenTls::Offered { cert_file, key_file } | ListenTls::Required { cert_file, key_file } => {
-            (cert_file, key_file)
-        }
-    };
-    let certificate = Arc::new(Certificate::open(cert_file, key_file)?);
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate) as _;
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth().with_cert_resolver(resolver))
-        .map_err(|error| TlsError::Settings(error.to_string()))?;
-    Ok(Some((TlsAcceptor::from(Arc::new(config)), certificate)))
+/// Reads every file that the settings name, and starts nothing.
+pub fn check(listen: &ListenTls, upstream: &UpstreamTls) -> Result<(), TlsError> {
+    Listener::open(listen)?;
+    connector(upstream).map(|_| ())
 }
 
 /// What speaks TLS to the server; `None` when it is off.
@@ -134,11 +149,15 @@ pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsErro
     };
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Settings(error.to_string()))?
+        .map_err(settings_error)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+fn settings_error(error: impl std::fmt::Display) -> TlsError {
+    TlsError::Settings(error.to_string())
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -163,16 +182,14 @@ fn webpki(ca_file: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError>
     match ca_file {
         Some(file) => {
             for certificate in certificates(file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| TlsError::Settings(error.to_string()))?;
+                roots.add(certificate).map_err(settings_error)?;
             }
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
-        .map_err(|error| TlsError::Settings(error.to_string()))
+        .map_err(settings_error)
 }
 
 /// `verify-ca`: the chain counts, the name does not.

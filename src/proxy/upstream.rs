@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use md5::{Digest, Md5};
@@ -73,7 +74,7 @@ pub struct Connected {
 /// Dials one server; keeps SCRAM keys so that PBKDF2 runs once a password.
 pub struct Dialler {
     settings: Settings,
-    connector: Option<TlsConnector>,
+    connector: ArcSwap<Option<TlsConnector>>,
     keys: Mutex<HashMap<KeyId, ClientKeys>>,
 }
 
@@ -85,9 +86,16 @@ impl Dialler {
         let connector = tls::connector(&settings.tls)?;
         Ok(Self {
             settings,
-            connector,
+            connector: ArcSwap::from_pointee(connector),
             keys: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// Reads the file of the authority again, for connections from now on; on an error the old one stays.
+    pub fn reload_authority(&self) -> Result<(), TlsError> {
+        self.connector
+            .store(Arc::new(tls::connector(&self.settings.tls)?));
+        Ok(())
     }
 
     pub fn name(&self) -> &str {
@@ -133,7 +141,8 @@ impl Dialler {
     async fn dial(&self) -> Result<Socket, DialError> {
         let address = (self.settings.host.as_str(), self.settings.port);
         let mut stream = Socket::prepare(TcpStream::connect(address).await?)?;
-        let Some(connector) = &self.connector else {
+        let connector = self.connector.load_full();
+        let Some(connector) = connector.as_ref() else {
             return Ok(Socket::Plain(stream));
         };
         stream.write_all(&encode_ssl_request()).await?;
