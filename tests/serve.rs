@@ -333,6 +333,32 @@ async fn proxy_is_trusted(address: SocketAddr, pem: &str) -> bool {
         .is_ok()
 }
 
+#[test]
+fn check_finds_every_certificate_that_cannot_be_read() {
+    let pair = "cert_file = \"tls.crt\"\nkey_file = \"tls.key\"\n";
+    let sections = [
+        (format!("[listen]\n{pair}"), "tls.crt"),
+        (format!("[api]\n{pair}"), "tls.crt"),
+        (
+            "[upstream]\ntls = \"verify-ca\"\nca_file = \"tls.crt\"\n".to_owned(),
+            "tls.crt",
+        ),
+        (format!("[listen]\n{pair}"), "tls.key"),
+        (format!("[api]\n{pair}"), "tls.key"),
+    ];
+    for (section, broken) in sections {
+        let settings = format!("{section}[[upstream.users]]\nname = \"app\"\n");
+        let folder = house(&settings);
+        certify(folder.path());
+        let check = || run(folder.path(), &["check", "--config", "countersign.toml"]);
+        assert_eq!(check().status.code(), Some(0), "{}", text(&check().stderr));
+        std::fs::write(folder.path().join(broken), "broken").expect("written");
+        let done = check();
+        assert_eq!(done.status.code(), Some(1), "{section}");
+        assert!(text(&done.stderr).contains(broken), "{}", text(&done.stderr));
+    }
+}
+
 #[tokio::test]
 async fn certificates_are_read_again_at_sighup() {
     let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -344,7 +370,7 @@ async fn certificates_are_read_again_at_sighup() {
     assert!(api_is_trusted(serve.api, &old).await && proxy_is_trusted(serve.listen, &old).await);
     let new = certify(folder.path());
     serve.signal("HUP");
-    serve.said("are in force");
+    serve.said("the certificates are in force");
     assert!(api_is_trusted(serve.api, &new).await && proxy_is_trusted(serve.listen, &new).await);
     assert!(!api_is_trusted(serve.api, &old).await && !proxy_is_trusted(serve.listen, &old).await);
     std::fs::write(folder.path().join("tls.crt"), "broken").expect("written");

@@ -136,23 +136,33 @@ impl Running {
                 }
             }
         }
-        if let Err(error) = self.api.reload_certificate() {
+        self.reload_certificates();
+    }
+
+    fn reload_certificates(&self) {
+        let api = self.api.reload_certificate();
+        if let Err(error) = &api {
             error!(
                 next_step = error.next_step(),
                 "the API keeps its old certificate: {error}"
             );
         }
-        if let Err(error) = self.proxy.reload_certificate() {
+        let proxy = self.proxy.reload_certificate();
+        if let Err(error) = &proxy {
             error!(
                 next_step = error.next_step(),
                 "the proxy keeps its old certificate: {error}"
             );
         }
-        if let Err(error) = self.proxy.reload_upstream_authority() {
+        let upstream = self.proxy.reload_upstream_authority();
+        if let Err(error) = &upstream {
             error!(
                 next_step = error.next_step(),
                 "the database server is verified against the old authority: {error}"
             );
+        }
+        if api.is_ok() && proxy.is_ok() && upstream.is_ok() {
+            info!("the certificates are in force");
         }
     }
 
