@@ -2,6 +2,7 @@
 //! Never asks who the client is. Read `prove.rs` next.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,8 +11,17 @@ use crate::proxy::socket::Socket;
 use crate::proxy::thread::WireThread;
 use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
+/// A client that wants a session.
+pub struct Arrived {
+    pub socket: Socket,
+    pub startup: Startup,
+    /// What a log-in on this channel can be bound to.
+    pub end_point: Option<Arc<[u8]>>,
+}
+
 /// Answers requests for encryption until the start-up packet comes; carries out a cancel.
-pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option<(Socket, Startup)> {
+pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option<Arrived> {
+    let mut end_point = None;
     let mut socket = Socket::Plain(stream);
     loop {
         match read_first(&mut socket).await? {
@@ -29,7 +39,9 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
                     continue;
                 };
                 stream.write_all(b"S").await.ok()?;
-                socket = Socket::Accepted(Box::new(listener.accept(stream).await.ok()?));
+                let accepted = listener.accept(stream).await.ok()?;
+                socket = Socket::Accepted(Box::new(accepted.stream));
+                end_point = accepted.end_point;
             }
             First::GssEncRequest => {
                 let Socket::Plain(stream) = &mut socket else {
@@ -41,7 +53,13 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
                 thread.shared.registry.cancel(process, &key);
                 return None;
             }
-            First::Startup(startup) => return Some((socket, startup)),
+            First::Startup(startup) => {
+                return Some(Arrived {
+                    socket,
+                    startup,
+                    end_point,
+                });
+            }
         }
     }
 }

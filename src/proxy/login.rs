@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
-use crate::identity::directory::{Agent, Ended};
+use crate::identity::directory::Agent;
 use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
-use crate::proxy::arrive::first_packets;
-use crate::proxy::prove::authenticate;
+use crate::proxy::arrive::{Arrived, first_packets};
+use crate::proxy::prove::{Refused, authenticate};
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
@@ -29,7 +29,7 @@ use crate::sql::judge_postgres;
 use crate::sql::statement::LexingState;
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{Fields, Status, put_parameter_status, put_ready, server};
-use crate::wire::postgres::startup::{Startup, agreed, cancel_key_bytes};
+use crate::wire::postgres::startup::{agreed, cancel_key_bytes};
 
 /// A client that is who it says, and its server connection.
 pub struct LoggedIn {
@@ -46,14 +46,14 @@ pub type NoSession = Option<Box<Fields>>;
 
 /// Talks to a client up to the first ReadyForQuery. The caller limits the time.
 pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -> Option<LoggedIn> {
-    let (mut client, startup) = first_packets(thread, stream).await?;
-    match log_in(thread, &mut client, &startup, source).await {
-        Ok((peer, upstream, asked)) => begin(thread, client, &startup, peer, upstream, &asked).await,
+    let mut arrived = first_packets(thread, stream).await?;
+    match log_in(thread, &mut arrived, source).await {
+        Ok((peer, upstream, asked)) => begin(thread, arrived, peer, upstream, &asked).await,
         Err(Some(fields)) => {
             let mut out = Vec::new();
             fields.put(server::ERROR, &mut out);
             // The client may be gone; the failure is on record either way.
-            let _gone = send(&mut client, &out).await;
+            let _gone = send(&mut arrived.socket, &out).await;
             None
         }
         Err(None) => None,
@@ -62,11 +62,15 @@ pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -
 
 async fn log_in(
     thread: &Rc<WireThread>,
-    client: &mut Socket,
-    startup: &Startup,
+    arrived: &mut Arrived,
     source: IpAddr,
 ) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
     let shared = &thread.shared;
+    let Arrived {
+        socket: client,
+        startup,
+        end_point,
+    } = arrived;
     if matches!(shared.settings.tls, ListenTls::Required { .. }) && !client.is_encrypted() {
         return Err(told(fatal(
             "28000",
@@ -85,18 +89,19 @@ async fn log_in(
             "countersign: the store is unavailable, nobody can log in. Retry later.",
         ))
     })?;
-    let answer = authenticate(client, &asked.user, agent.as_ref()).await?;
-    let refused = match (&agent, answer) {
-        (Some(agent), Ok(())) => {
-            why_not(agent, &asked.database, &shared.settings.upstream.databases).map(|why| (why, "28000"))
-        }
-        (_, Ok(())) => Some(("no such agent", "28P01")),
-        (_, Err(_)) => Some(("wrong password", "28P01")),
+    let answer = authenticate(client, &asked.user, agent.as_ref(), end_point.as_deref()).await?;
+    let let_in = match (agent, answer) {
+        (Some(agent), Ok(())) => may_begin(agent, &asked.database, &shared.settings.upstream.databases),
+        (_, Err(refused)) => Err(refused),
+        (None, Ok(())) => Err(Refused::NoSuchAgent),
     };
-    record(thread, &asked.user, source, refused.map(|(why, _)| why))?;
-    let (Some(agent), None) = (agent, refused) else {
-        tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
-        return Err(told(refusal(refused, &asked)));
+    record(thread, &asked.user, source, let_in.as_ref().err())?;
+    let agent = match let_in {
+        Ok(agent) => agent,
+        Err(refused) => {
+            tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
+            return Err(told(refused.fields(&asked)));
+        }
     };
     shared.throttle.succeeded(source);
     let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
@@ -172,30 +177,12 @@ fn peer_of(agent: Agent, asked: &Asked, source: IpAddr, upstream: &str) -> Peer 
 }
 
 /// `served` are the databases that the settings name; empty: all.
-fn why_not(agent: &Agent, database: &str, served: &[String]) -> Option<&'static str> {
+fn may_begin(agent: Agent, database: &str, served: &[String]) -> Result<Agent, Refused> {
     let is_served = served.is_empty() || served.iter().any(|name| name == database);
     match agent.ended(Timestamp::now()) {
-        Some(Ended::Revoked) => Some("credential revoked"),
-        Some(Ended::Expired) => Some("credential expired"),
-        None if !is_served || !agent.may_connect_to(database) => Some("database not allowed"),
-        None => None,
-    }
-}
-
-fn refusal(refused: Option<(&'static str, &'static str)>, asked: &Asked) -> Fields {
-    match refused {
-        Some(("database not allowed", _)) => fatal(
-            "28000",
-            &format!(
-                "agent \"{}\" may not connect to database \"{}\"",
-                asked.user, asked.database
-            ),
-        ),
-        Some((why, "28000")) => fatal("28000", &format!("agent \"{}\": {why}", asked.user)),
-        _ => fatal(
-            "28P01",
-            &format!("password authentication failed for user \"{}\"", asked.user),
-        ),
+        Some(ended) => Err(Refused::Ended(ended)),
+        None if !is_served || !agent.may_connect_to(database) => Err(Refused::Database),
+        None => Ok(agent),
     }
 }
 
@@ -204,13 +191,13 @@ fn record(
     thread: &Rc<WireThread>,
     user: &str,
     source: IpAddr,
-    refused: Option<&'static str>,
+    refused: Option<&Refused>,
 ) -> Result<(), NoSession> {
     let body = Body::Login {
         principal: user,
         source,
         success: refused.is_none(),
-        reason: refused.unwrap_or_default(),
+        reason: refused.map_or("", |refused| refused.reason()),
     };
     let entry = Entry {
         time: Timestamp::now(),
@@ -261,12 +248,16 @@ async fn negotiate(client: &mut Socket, spoken: u32, asked: &Asked) -> Result<()
 /// Tells the client all it needs to begin, and the registry that it may be cancelled.
 async fn begin(
     thread: &Rc<WireThread>,
-    mut client: Socket,
-    startup: &Startup,
+    arrived: Arrived,
     peer: Arc<Peer>,
     upstream: Connected,
     asked: &Asked,
 ) -> Option<LoggedIn> {
+    let Arrived {
+        socket: mut client,
+        startup,
+        ..
+    } = arrived;
     let (told, control) = unbounded_channel();
     let registry = &thread.shared.registry;
     let key_bytes = cancel_key_bytes(agreed(startup.protocol));

@@ -5,50 +5,110 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use crate::identity::directory::Agent;
+use crate::identity::directory::{Agent, Ended};
 use crate::proxy::login::{NoSession, malformed, send, told};
 use crate::proxy::refusal::fatal;
 use crate::proxy::socket::Socket;
+use crate::proxy::startup::Asked;
 use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
-use crate::wire::postgres::message::{client, server};
-use crate::wire::postgres::scram::{MECHANISM, ScramError, ServerScram, StoredKeys};
+use crate::wire::postgres::message::{Fields, client, server};
+use crate::wire::postgres::scram::{MECHANISM, MECHANISM_PLUS, ScramError, ServerScram, StoredKeys};
 
 /// No SCRAM message of a sound client is longer.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 8 << 10;
 
-/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages.
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The log learns that there is no such name, the client does not.
+    NoSuchAgent,
+    WrongPassword,
+    /// Somebody may sit between the client and this proxy.
+    Channel(ScramFault),
+    Ended(Ended),
+    Database,
+}
+
+/// What is wrong with the channel that a log-in comes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScramFault {
+    Downgraded,
+    OtherChannel,
+}
+
+impl Refused {
+    /// For the log.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoSuchAgent => "no such agent",
+            Self::WrongPassword => "wrong password",
+            Self::Channel(ScramFault::Downgraded) => "the offer of channel binding did not reach the client",
+            Self::Channel(ScramFault::OtherChannel) => "the client is on another TLS channel",
+            Self::Ended(Ended::Revoked) => "credential revoked",
+            Self::Ended(Ended::Expired) => "credential expired",
+            Self::Database => "database not allowed",
+        }
+    }
+
+    /// For the client.
+    pub fn fields(self, asked: &Asked) -> Fields {
+        let Asked { user, database, .. } = asked;
+        match self {
+            Self::NoSuchAgent | Self::WrongPassword => fatal(
+                "28P01",
+                &format!("password authentication failed for user \"{user}\""),
+            ),
+            Self::Channel(ScramFault::Downgraded) => fatal(
+                "28000",
+                "SCRAM channel binding negotiation error: the client supports it but thinks that the proxy does not",
+            ),
+            Self::Channel(ScramFault::OtherChannel) => fatal("28000", "SCRAM channel binding check failed"),
+            Self::Ended(_) => fatal("28000", &format!("agent \"{user}\": {}", self.reason())),
+            Self::Database => fatal(
+                "28000",
+                &format!("agent \"{user}\" may not connect to database \"{database}\""),
+            ),
+        }
+    }
+}
+
+/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages; bound to the channel if the
+/// client can.
 /// Source: PostgreSQL docs, sasl-authentication.html
 pub async fn authenticate(
     client: &mut Socket,
     user: &str,
     agent: Option<&Agent>,
-) -> Result<Result<(), ScramError>, NoSession> {
+    end_point: Option<&[u8]>,
+) -> Result<Result<(), Refused>, NoSession> {
     let mut out = Vec::new();
     put(&mut out, server::AUTHENTICATION, |out| {
         out.extend(10u32.to_be_bytes());
-        out.extend(MECHANISM.as_bytes());
-        out.extend([0, 0]);
+        for mechanism in end_point.map(|_| MECHANISM_PLUS).into_iter().chain([MECHANISM]) {
+            out.extend(mechanism.as_bytes());
+            out.push(0);
+        }
+        out.push(0);
     });
     send(client, &out).await?;
     let first = password_message(client).await?;
     let mut reader = Reader::new(&first);
     let mechanism = reader.c_str().map_err(|_| malformed())?;
-    if mechanism != MECHANISM {
-        return Err(told(fatal(
-            "28000",
-            "only SCRAM-SHA-256 is served, without channel binding",
-        )));
+    let length = reader.i32().map_err(|_| malformed())?;
+    let client_first = reader.rest();
+    if usize::try_from(length) != Ok(client_first.len()) {
+        return Err(malformed());
     }
-    reader.i32().map_err(|_| malformed())?;
     let keys = agent.map_or_else(|| nobodys_keys(user), keys_of);
     let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
-    let (scram, challenge) = match ServerScram::first(reader.rest(), keys, &nonce) {
+    let (scram, challenge) = match ServerScram::first(mechanism, end_point, client_first, keys, &nonce) {
         Ok(begun) => begun,
+        Err(ScramError::Downgraded) => return Ok(Err(Refused::Channel(ScramFault::Downgraded))),
         Err(ScramError::ChannelBinding) => {
             return Err(told(fatal(
                 "28000",
-                "channel binding is not offered: connect with channel_binding=disable",
+                "this channel binding is not offered: connect with channel_binding=disable",
             )));
         }
         Err(_) => return Err(malformed()),
@@ -60,8 +120,9 @@ pub async fn authenticate(
             send(client, &sasl(12, &signature)).await?;
             Ok(Ok(()))
         }
-        Ok(_) => Ok(Err(ScramError::WrongProof)),
-        Err(error) => Ok(Err(error)),
+        Err(ScramError::OtherChannel) => Ok(Err(Refused::Channel(ScramFault::OtherChannel))),
+        Ok(_) | Err(_) if agent.is_none() => Ok(Err(Refused::NoSuchAgent)),
+        Ok(_) | Err(_) => Ok(Err(Refused::WrongPassword)),
     }
 }
 

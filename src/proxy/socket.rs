@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -40,6 +41,16 @@ impl Socket {
             Self::Plain(_) => false,
             Self::Accepted(_) | Self::Dialled(_) => true,
         }
+    }
+
+    /// What the other side has shown of itself.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        let chain = match self {
+            Self::Plain(_) => None,
+            Self::Accepted(stream) => stream.get_ref().1.peer_certificates(),
+            Self::Dialled(stream) => stream.get_ref().1.peer_certificates(),
+        };
+        chain?.first()
     }
 
     /// Reads exactly one typed frame of at most `bytes_max` of body. For log-in only: the relay has its own buffers.

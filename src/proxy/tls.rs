@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::proxy::end_point::end_point;
 use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -88,7 +89,21 @@ fn provider() -> Arc<CryptoProvider> {
 /// that are open keep what they have.
 pub struct Listener {
     files: ListenFiles,
-    current: ArcSwap<TlsAcceptor>,
+    current: ArcSwap<Shown>,
+}
+
+/// What clients are shown.
+struct Shown {
+    acceptor: TlsAcceptor,
+    end_point: Option<Arc<[u8]>>,
+}
+
+/// A client's side of TLS, after the handshake.
+pub struct Accepted {
+    pub stream: TlsStream<TcpStream>,
+    /// What a log-in on this very channel is bound to: of the certificate that was shown here, which may be another by
+    /// now. `None` if it binds nothing.
+    pub end_point: Option<Arc<[u8]>>,
 }
 
 impl Listener {
@@ -97,7 +112,7 @@ impl Listener {
         let open = |files: &ListenFiles| {
             Ok(Self {
                 files: files.clone(),
-                current: ArcSwap::from_pointee(acceptor(files)?),
+                current: ArcSwap::from_pointee(Shown::read(files)?),
             })
         };
         settings.files().map(open).transpose()
@@ -105,32 +120,42 @@ impl Listener {
 
     /// On an error everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(acceptor(&self.files)?));
+        self.current.store(Arc::new(Shown::read(&self.files)?));
         Ok(())
     }
 
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let acceptor = self.current.load_full();
-        acceptor.accept(stream).await
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+        let shown = self.current.load_full();
+        Ok(Accepted {
+            stream: shown.acceptor.accept(stream).await?,
+            end_point: shown.end_point.clone(),
+        })
     }
 }
 
-fn acceptor(files: &ListenFiles) -> Result<TlsAcceptor, TlsError> {
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| TlsError::File {
-        file: files.key_file.clone(),
-        what: "a private key",
-        cause: error.to_string(),
-    })?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(settings_error)?
-        .with_no_client_auth()
-        .with_single_cert(certificates(&files.cert_file)?, key)
-        .map_err(settings_error)?;
-    // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+impl Shown {
+    fn read(files: &ListenFiles) -> Result<Self, TlsError> {
+        let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| TlsError::File {
+            file: files.key_file.clone(),
+            what: "a private key",
+            cause: error.to_string(),
+        })?;
+        let chain = certificates(&files.cert_file)?;
+        let end_point = chain.first().and_then(end_point).map(Arc::from);
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(settings_error)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(settings_error)?;
+        // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            end_point,
+        })
+    }
 }
 
 /// Reads every file that the settings name, and starts nothing.

@@ -15,12 +15,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use crate::proxy::end_point::end_point;
 use crate::proxy::socket::Socket;
 use crate::proxy::tls::{self, TlsError, UpstreamTls};
 use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{self, Fields, client, server};
-use crate::wire::postgres::scram::{ClientKeys, ClientScram, MECHANISM};
+use crate::wire::postgres::scram::{Binding, ClientKeys, ClientScram, MECHANISM, MECHANISM_PLUS};
 use crate::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel, encode_ssl_request};
 
 /// No log-in message of a sound server is longer.
@@ -190,18 +191,26 @@ impl Dialler {
         offered: &[u8],
     ) -> Result<(), DialError> {
         let mechanisms = offered.get(4..).unwrap_or_default();
-        if !mechanisms
-            .split(|byte| *byte == 0)
-            .any(|name| name == MECHANISM.as_bytes())
-        {
+        let is_offered = |wanted: &str| {
+            mechanisms
+                .split(|byte| *byte == 0)
+                .any(|name| name == wanted.as_bytes())
+        };
+        let end_point = socket.peer_certificate().and_then(end_point);
+        let (mechanism, binding) = match &end_point {
+            Some(hash) if is_offered(MECHANISM_PLUS) => (MECHANISM_PLUS, Binding::EndPoint(hash)),
+            Some(_) => (MECHANISM, Binding::NotOffered),
+            None => (MECHANISM, Binding::Unable),
+        };
+        if !is_offered(mechanism) {
             return Err(unserved("SASL without SCRAM-SHA-256"));
         }
         let wrong = |error: crate::wire::postgres::scram::ScramError| unserved(&error.to_string());
         let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
-        let (scram, first) = ClientScram::first(&nonce);
+        let (scram, first) = ClientScram::first(&nonce, binding);
         let mut out = Vec::new();
         put(&mut out, client::PASSWORD, |out| {
-            out.extend(MECHANISM.as_bytes());
+            out.extend(mechanism.as_bytes());
             out.push(0);
             out.extend((first.len() as u32).to_be_bytes());
             out.extend(first.as_bytes());

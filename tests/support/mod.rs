@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod child;
+pub mod house;
 pub mod server;
 pub mod terminal;
 pub mod wire;

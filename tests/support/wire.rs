@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::wire::postgres::frame::{self, put};
 use countersign::wire::postgres::message::{Bind, Fields, Parse, Target, client, put_execute, put_query};
-use countersign::wire::postgres::scram::{ClientKeys, ClientScram, MECHANISM};
-use countersign::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel};
+use countersign::wire::postgres::scram::{Binding, ClientKeys, ClientScram, MECHANISM, MECHANISM_PLUS};
+use countersign::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel, encode_ssl_request};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// Longer than anything that should be answered at once takes on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -119,9 +122,57 @@ impl Frames {
     }
 }
 
+/// How TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsStart {
+    /// With the first byte.
+    Direct,
+    AfterRequest,
+}
+
+/// A socket, plain or inside TLS.
+enum Line {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Line {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Line::Plain(stream) => stream,
+            Line::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Line::Plain(stream) => stream.read(into),
+            Line::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Line::Plain(stream) => stream.write(bytes),
+            Line::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Line::Plain(stream) => stream.flush(),
+            Line::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// A logged-in connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Line,
     buffer: Vec<u8>,
     address: (String, u16),
     pub process: i32,
@@ -168,19 +219,54 @@ impl Wire {
 
     /// Asking for another version of the protocol.
     pub fn connect_at(protocol: u32, url: &str, parameters: &[(&str, &str)]) -> Result<Self, Box<Fields>> {
+        let parsed = Url::parse(url);
+        let stream = dial(&parsed);
+        let mut wire = Wire::on(Line::Plain(stream), &parsed);
+        wire.start(protocol, &parsed, parameters);
+        wire.log_in(&parsed.password, Binding::Unable)?;
+        Ok(wire)
+    }
+
+    /// Inside TLS, but not logged in: `start` and `log_in` do that. An error of the handshake if there was one.
+    pub fn open_tls(url: &str, config: &Arc<ClientConfig>, start: TlsStart) -> std::io::Result<Self> {
         let url = Url::parse(url);
-        let stream = TcpStream::connect((url.host.as_str(), url.port)).expect("the proxy listens");
-        stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(ANSWER_WITHIN)).expect("an option");
-        let address = (url.host.clone(), url.port);
-        let mut wire = Wire {
+        let mut stream = dial(&url);
+        if start == TlsStart::AfterRequest {
+            stream.write_all(&encode_ssl_request())?;
+            let mut answer = [0];
+            stream.read_exact(&mut answer)?;
+            assert_eq!(&answer, b"S", "TLS is offered");
+        }
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+        let mut stream = StreamOwned::new(connection, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Wire::on(Line::Tls(Box::new(stream)), &url))
+    }
+
+    /// What the other side has shown of itself in TLS.
+    pub fn shown_certificate(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Line::Plain(_) => None,
+            Line::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?),
+        }
+    }
+
+    fn on(stream: Line, url: &Url) -> Self {
+        Wire {
             stream,
             buffer: Vec::new(),
-            address,
+            address: (url.host.clone(), url.port),
             process: 0,
             key: Vec::new(),
             negotiated: None,
-        };
+        }
+    }
+
+    /// Sends the start-up packet.
+    pub fn start(&mut self, protocol: u32, url: &Url, parameters: &[(&str, &str)]) {
         let mut sent = vec![
             ("user".to_owned(), url.user.clone()),
             ("database".to_owned(), url.database.clone()),
@@ -190,27 +276,34 @@ impl Wire {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        wire.write(
+        self.write(
             &Startup {
                 protocol,
                 parameters: sent,
             }
             .encode(),
         );
-        wire.log_in(&url.password)?;
-        Ok(wire)
     }
 
-    fn log_in(&mut self, password: &str) -> Result<(), Box<Fields>> {
+    /// Answers what the server asks, up to the first ReadyForQuery.
+    pub fn log_in(&mut self, password: &str, binding: Binding<'_>) -> Result<(), Box<Fields>> {
         let mut scram = None;
         let mut last = None;
         loop {
             let message = self.read();
             match (message.tag, message.body.get(3)) {
                 (b'R', Some(0)) => {}
+                (b'R', Some(3)) => {
+                    let body = [password.as_bytes(), &[0]].concat();
+                    self.send(Frames::new().raw(b'p', &body));
+                }
                 (b'R', Some(10)) => {
-                    let (begun, first) = ClientScram::first("a nonce of a test");
-                    let mut body = format!("{MECHANISM}\0").into_bytes();
+                    let (begun, first) = ClientScram::first("a nonce of a test", binding);
+                    let mechanism = match binding {
+                        Binding::EndPoint(_) => MECHANISM_PLUS,
+                        Binding::Unable | Binding::NotOffered => MECHANISM,
+                    };
+                    let mut body = format!("{mechanism}\0").into_bytes();
                     body.extend((first.len() as u32).to_be_bytes());
                     body.extend(first.as_bytes());
                     scram = Some(begun);
@@ -249,6 +342,7 @@ impl Wire {
 
     fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the proxy reads");
+        self.stream.flush().expect("the proxy reads");
     }
 
     /// Sends, and reads up to the first ReadyForQuery.
@@ -303,7 +397,10 @@ impl Wire {
 
     /// Asserts that no message but notices and parameter changes comes for a while.
     pub fn is_silent(&mut self, within: Duration) {
-        self.stream.set_read_timeout(Some(within)).expect("an option");
+        self.stream
+            .tcp()
+            .set_read_timeout(Some(within))
+            .expect("an option");
         loop {
             match self.try_read() {
                 Ok(message) if matches!(message.tag, b'N' | b'S') => {}
@@ -319,6 +416,7 @@ impl Wire {
             }
         }
         self.stream
+            .tcp()
             .set_read_timeout(Some(ANSWER_WITHIN))
             .expect("an option");
     }
@@ -341,6 +439,7 @@ impl Wire {
     /// Writes until the other side takes no more.
     pub fn stuff(&mut self, bytes: &[u8]) {
         self.stream
+            .tcp()
             .set_write_timeout(Some(Duration::from_secs(1)))
             .expect("an option");
         // It ends with a time-out, which is what is wanted.
@@ -351,6 +450,13 @@ impl Wire {
     pub fn hang_up(self) {
         drop(self.stream);
     }
+}
+
+fn dial(url: &Url) -> TcpStream {
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).expect("the proxy listens");
+    stream.set_nodelay(true).expect("an option");
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).expect("an option");
+    stream
 }
 
 /// The messages' types as text, without notices and parameter changes: `12DCZ`.

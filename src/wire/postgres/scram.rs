@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256, both sides, as values in and values out. Never draws a nonce and never sees a socket.
+//! SCRAM-SHA-256 with and without channel binding, both sides, as values in and values out. Never draws a nonce and never sees a socket.
 //! Source: RFC 5802 and RFC 7677; PostgreSQL docs, sasl-authentication.html. Read `conversation.rs` next.
 
 use base64::Engine;
@@ -9,6 +9,12 @@ use subtle::ConstantTimeEq;
 
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 
+/// The same, bound to the TLS channel.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// The beginning of a message that is bound to the certificate of the server's side.
+const BOUND: &str = "p=tls-server-end-point";
+
 /// Iterations that PostgreSQL itself uses; a server asking for more than `ITERATIONS_MAX` is refused.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 
@@ -16,8 +22,14 @@ pub const ITERATIONS_MAX: u32 = 1_000_000;
 pub enum ScramError {
     #[error("malformed SCRAM message")]
     Malformed,
-    #[error("the client asks for channel binding, which was not offered")]
+    #[error("the client asks for a channel binding that was not offered")]
     ChannelBinding,
+    /// Somebody between the two took the offer out, or the client is wrong.
+    #[error("the client did not see that channel binding was offered")]
+    Downgraded,
+    /// Somebody between the two ends the TLS of both.
+    #[error("the client is on another TLS channel")]
+    OtherChannel,
     #[error("the proof does not match")]
     WrongProof,
     #[error("the server could not prove that it knows the password")]
@@ -33,33 +45,60 @@ pub struct StoredKeys {
     pub server_key: [u8; 32],
 }
 
+/// What a client can bind its log-in to, as it knows it.
+#[derive(Clone, Copy, Debug)]
+pub enum Binding<'a> {
+    /// No TLS, or a certificate without a hash.
+    Unable,
+    /// TLS, but no such offer.
+    NotOffered,
+    /// The data of `tls-server-end-point`.
+    EndPoint(&'a [u8]),
+}
+
 /// The server's side, between its first message and the client's proof.
 pub struct ServerScram {
     keys: StoredKeys,
     nonce: String,
     /// client-first-bare "," server-first
     messages: String,
-    /// base64 of the client's GS2 header, which it must repeat.
+    /// base64 of the client's GS2 header, which it must repeat, and of what it is bound to.
     header: String,
+    /// Whether a difference means another channel, rather than a malformed message.
+    is_bound: bool,
 }
 
 impl ServerScram {
     /// Reads client-first and gives server-first.
+    /// `mechanism`: which of the two the client chose.
+    /// `end_point`: the data of `tls-server-end-point`, if `MECHANISM_PLUS` was offered.
     /// `nonce`: fresh random printable characters without a comma.
-    pub fn first(client_first: &[u8], keys: StoredKeys, nonce: &str) -> Result<(Self, String), ScramError> {
+    /// Errors: as the server has them, of which `Downgraded` is the one that betrays an attack.
+    /// Source: RFC 5802, section 6; `read_client_first_message` in PostgreSQL's auth-scram.c
+    pub fn first(
+        mechanism: &str,
+        end_point: Option<&[u8]>,
+        client_first: &[u8],
+        keys: StoredKeys,
+        nonce: &str,
+    ) -> Result<(Self, String), ScramError> {
         let text = std::str::from_utf8(client_first).map_err(|_| ScramError::Malformed)?;
-        let flag = text.split(',').next().unwrap_or_default();
-        if flag.starts_with("p=") {
-            return Err(ScramError::ChannelBinding);
-        }
-        if flag != "n" && flag != "y" {
-            return Err(ScramError::Malformed);
-        }
-        let bare_at = text.match_indices(',').nth(1).ok_or(ScramError::Malformed)?.0 + 1;
-        let (header, bare) = text.split_at(bare_at);
+        let (flag, rest) = text.split_once(',').ok_or(ScramError::Malformed)?;
+        let bound_to = match (flag, mechanism, end_point) {
+            ("n", MECHANISM, _) | ("y", MECHANISM, None) => None,
+            ("y", MECHANISM, Some(_)) => return Err(ScramError::Downgraded),
+            (BOUND, MECHANISM_PLUS, Some(hash)) => Some(hash),
+            (flag, _, _) if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
+            _ => return Err(ScramError::Malformed),
+        };
+        // Nobody logs in in the name of another: an authorization identity is refused, as the server refuses it.
+        let bare = rest.strip_prefix(',').ok_or(ScramError::Malformed)?;
+        let header = [flag.as_bytes(), b",,", bound_to.unwrap_or_default()].concat();
         let client_nonce = bare
-            .split(',')
-            .find_map(|part| part.strip_prefix("r="))
+            .strip_prefix("n=")
+            .and_then(|named| named.split(',').nth(1))
+            .and_then(|part| part.strip_prefix("r="))
+            .filter(|nonce| !nonce.is_empty())
             .ok_or(ScramError::Malformed)?;
         let nonce = format!("{client_nonce}{nonce}");
         let server_first = format!(
@@ -74,6 +113,7 @@ impl ServerScram {
                 nonce,
                 messages,
                 header: STANDARD.encode(header),
+                is_bound: bound_to.is_some(),
             },
             server_first,
         ))
@@ -92,8 +132,15 @@ impl ServerScram {
             .next()
             .and_then(|part| part.strip_prefix("r="))
             .ok_or(ScramError::Malformed)?;
-        if binding != self.header || nonce != self.nonce {
+        if nonce != self.nonce {
             return Err(ScramError::Malformed);
+        }
+        if binding != self.header {
+            return Err(if self.is_bound {
+                ScramError::OtherChannel
+            } else {
+                ScramError::Malformed
+            });
         }
         let proof: [u8; 32] = STANDARD
             .decode(proof)
@@ -142,6 +189,8 @@ impl ClientKeys {
 pub struct ClientScram {
     bare: String,
     nonce: String,
+    /// base64 of the GS2 header and of what the log-in is bound to.
+    header: String,
 }
 
 /// What the server's first message asks for.
@@ -159,13 +208,21 @@ pub struct ClientFinal {
 
 impl ClientScram {
     /// Gives client-first. PostgreSQL takes the user from the start-up packet, so the name here is empty.
-    pub fn first(nonce: &str) -> (Self, String) {
+    /// For `MECHANISM_PLUS` if it is bound to an end point, else for `MECHANISM`.
+    pub fn first(nonce: &str, binding: Binding<'_>) -> (Self, String) {
+        let (flag, data) = match binding {
+            Binding::Unable => ("n", &[][..]),
+            Binding::NotOffered => ("y", &[][..]),
+            Binding::EndPoint(hash) => (BOUND, hash),
+        };
         let bare = format!("n=,r={nonce}");
-        let message = format!("n,,{bare}");
+        let message = format!("{flag},,{bare}");
+        let header = STANDARD.encode([flag.as_bytes(), b",,", data].concat());
         (
             Self {
                 bare,
                 nonce: nonce.to_owned(),
+                header,
             },
             message,
         )
@@ -197,7 +254,7 @@ impl ClientScram {
 
     /// Gives client-final with its proof.
     pub fn prove(self, server: &ServerFirst, keys: &ClientKeys) -> (ClientFinal, String) {
-        let without_proof = format!("c=biws,r={}", server.nonce);
+        let without_proof = format!("c={},r={}", self.header, server.nonce);
         let messages = format!("{},{},{without_proof}", self.bare, server.text);
         let signature = hmac(&keys.stored_key(), messages.as_bytes());
         let proof = xor(&keys.client_key, &signature);
@@ -260,9 +317,9 @@ mod tests {
         let (stored, right) = keys(b"right");
         let (_, wrong) = keys(b"wrong");
         for (client_keys, expected) in [(&right, true), (&wrong, false)] {
-            let (client, first) = ClientScram::first("clientnonce");
+            let (client, first) = ClientScram::first("clientnonce", Binding::Unable);
             let (server, server_first) =
-                ServerScram::first(first.as_bytes(), stored.clone(), "xyz").expect("first");
+                ServerScram::first(MECHANISM, None, first.as_bytes(), stored.clone(), "xyz").expect("first");
             let asked = client
                 .read_server_first(server_first.as_bytes())
                 .expect("server first");
@@ -279,15 +336,61 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_asks_for_channel_binding_is_refused() {
+    fn a_first_message_that_does_not_fit_what_was_offered_is_refused() {
         let (stored, _) = keys(b"x");
-        let refused = ServerScram::first(b"p=tls-server-end-point,,n=,r=abc", stored, "xyz").err();
-        assert_eq!(refused, Some(ScramError::ChannelBinding));
+        let hash = Some(&b"hash"[..]);
+        let bound = "p=tls-server-end-point,,n=,r=abc";
+        let cases = [
+            ("n,,n=,r=abc", MECHANISM, None, None),
+            ("n,,n=,r=abc", MECHANISM, hash, None),
+            ("y,,n=,r=abc", MECHANISM, None, None),
+            (bound, MECHANISM_PLUS, hash, None),
+            ("y,,n=,r=abc", MECHANISM, hash, Some(ScramError::Downgraded)),
+            ("n,,n=,r=abc", MECHANISM_PLUS, hash, Some(ScramError::Malformed)),
+            ("y,,n=,r=abc", MECHANISM_PLUS, hash, Some(ScramError::Malformed)),
+            (bound, MECHANISM, hash, Some(ScramError::ChannelBinding)),
+            (bound, MECHANISM_PLUS, None, Some(ScramError::ChannelBinding)),
+            (
+                "p=tls-exporter,,n=,r=abc",
+                MECHANISM_PLUS,
+                hash,
+                Some(ScramError::ChannelBinding),
+            ),
+            ("n,a=root,n=,r=abc", MECHANISM, None, Some(ScramError::Malformed)),
+            ("n,,m=x,n=,r=abc", MECHANISM, None, Some(ScramError::Malformed)),
+            ("n,,n=,r=", MECHANISM, None, Some(ScramError::Malformed)),
+            ("n", MECHANISM, None, Some(ScramError::Malformed)),
+        ];
+        for (message, mechanism, offered, refused) in cases {
+            let first = ServerScram::first(mechanism, offered, message.as_bytes(), stored.clone(), "xyz");
+            assert_eq!(first.err(), refused, "{mechanism} {message}");
+        }
+    }
+
+    #[test]
+    fn a_bound_log_in_works_on_its_own_channel_only() {
+        let (stored, client_keys) = keys(b"right");
+        for (shown, expected) in [(b"here", None), (b"else", Some(ScramError::OtherChannel))] {
+            let (client, first) = ClientScram::first("clientnonce", Binding::EndPoint(shown));
+            let (server, server_first) = ServerScram::first(
+                MECHANISM_PLUS,
+                Some(b"here"),
+                first.as_bytes(),
+                stored.clone(),
+                "xyz",
+            )
+            .expect("first");
+            let asked = client
+                .read_server_first(server_first.as_bytes())
+                .expect("server first");
+            let (_, proof) = client.prove(&asked, &client_keys);
+            assert_eq!(server.finish(proof.as_bytes()).err(), expected);
+        }
     }
 
     #[test]
     fn a_server_that_does_not_extend_the_nonce_is_refused() {
-        let (client, _) = ClientScram::first("abc");
+        let (client, _) = ClientScram::first("abc", Binding::Unable);
         assert!(client.read_server_first(b"r=abc,s=AAAA,i=4096").is_err());
         assert!(client.read_server_first(b"r=other,s=AAAA,i=4096").is_err());
         assert!(client.read_server_first(b"r=abcd,s=AAAA,i=99999999").is_err());
