@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use support::child::{Demo, Process};
+use support::house::{Certificates, House, tls_lines};
 use support::server::Postgres;
 
 /// psycopg, where `./test` installs it.
@@ -51,4 +52,38 @@ async fn every_version_of_the_protocol_logs_in_and_cancels_with_its_own_key() {
         reviewer.until_state(&request, &["withdrawn"]).await;
         assert!(!postgres.has_seen(&text));
     }
+}
+
+#[tokio::test]
+async fn libpq_begins_with_tls_at_once_and_binds_to_it() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        "tls = \"disable\"",
+    );
+    let authority = certificates.authority.display();
+    let verified = format!("sslmode=verify-full&sslrootcert={authority}");
+    for options in [
+        "sslnegotiation=direct",
+        "sslnegotiation=direct&channel_binding=require",
+        "sslnegotiation=postgres&channel_binding=require",
+        "sslnegotiation=direct&max_protocol_version=latest",
+    ] {
+        let mut client = psycopg(&format!("{}?{verified}&{options}", house.url("localhost")), &[]);
+        let line = client.next_line_of(&["in", "refused"]);
+        assert!(
+            line.starts_with("in ") && line.ends_with(" tls"),
+            "{options}: {line}"
+        );
+        assert_eq!(client.next_line_of(&["after"]), "after 1");
+    }
+    let plain = House::open(&postgres, "", "tls = \"disable\"");
+    let mut client = psycopg(
+        &format!("{}?{verified}&sslnegotiation=direct", plain.url("localhost")),
+        &[],
+    );
+    assert!(client.next_line_of(&["in", "refused"]).starts_with("refused"));
 }

@@ -4,133 +4,18 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
+use std::sync::Arc;
 
-use countersign::wire::postgres::startup::PROTOCOL_3_0;
-use rcgen::{CertificateParams, Issuer, KeyPair};
-use support::child::Serve;
+use countersign::wire::postgres::scram::Binding;
+use countersign::wire::postgres::startup::{PROTOCOL_3_0, encode_ssl_request};
+use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::house::{Certificates, House, tls_lines};
 use support::server::{PROGRAM, Postgres};
-use support::wire::{Frames, Wire, error, value};
-
-/// An authority with one server certificate for `localhost`.
-struct Certificates {
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Certificates {
-    fn make(folder: &Path, host: &str) -> Self {
-        let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-        // Two certificates of one name would look self-signed.
-        authority
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "an authority of a test");
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_key = KeyPair::generate().expect("a key");
-        let authority_pem = authority
-            .self_signed(&authority_key)
-            .expect("a certificate")
-            .pem();
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().expect("a key");
-        let server = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
-        let signed = server.signed_by(&key, &issuer).expect("a certificate");
-        let file = |name: &str, text: &str| {
-            let path = folder.join(format!("{host}-{name}"));
-            std::fs::write(&path, text).expect("written");
-            path
-        };
-        Self {
-            authority: file("ca.pem", &authority_pem),
-            certificate: file("cert.pem", &signed.pem()),
-            key: file("key.pem", &key.serialize_pem()),
-        }
-    }
-
-    /// The server reads its key only if it is its own, or nobody else's.
-    fn give_to(&self, user: u32) {
-        for file in [&self.authority, &self.certificate, &self.key] {
-            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-            chown(file, Some(user), None).expect("they are this user's, or this user is root");
-        }
-    }
-}
-
-/// A proxy with one agent, made as the README says.
-struct House {
-    folder: tempfile::TempDir,
-    serve: Serve,
-    password: String,
-}
-
-impl House {
-    /// `listen` and `upstream`: further lines of those sections.
-    fn open(postgres: &Postgres, listen: &str, upstream: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        std::fs::write(folder.path().join("password"), postgres.owner_password()).expect("written");
-        let settings = format!(
-            "data_dir = \"data\"\n[listen]\naddress = \"127.0.0.1:0\"\n{listen}\n[api]\naddress = \"127.0.0.1:0\"\n\
-             [upstream]\nport = {}\n{upstream}\n\
-             [[upstream.users]]\nname = \"shop_owner\"\npassword_file = \"password\"\n",
-            postgres.port()
-        );
-        let serve = Serve::start(folder.path(), &settings);
-        let run = |arguments: &[&str]| {
-            let done = Command::new(PROGRAM)
-                .current_dir(folder.path())
-                .args(arguments)
-                .args(["--data-dir", "data", "--json"])
-                .output()
-                .expect("the binary runs");
-            assert!(
-                done.status.success(),
-                "{arguments:?}: {}",
-                String::from_utf8_lossy(&done.stderr)
-            );
-            serde_json::from_slice::<serde_json::Value>(&done.stdout).expect("JSON")
-        };
-        run(&["user", "add", "ann", "--role", "admin"]);
-        let agent = run(&[
-            "agent",
-            "add",
-            "bot",
-            "--owner",
-            "ann",
-            "--database-user",
-            "shop_owner",
-        ]);
-        let password = agent["secret"].as_str().expect("shown once").to_owned();
-        Self {
-            folder,
-            serve,
-            password,
-        }
-    }
-
-    fn url(&self, host: &str) -> String {
-        format!(
-            "postgres://bot:{}@{host}:{}/shop",
-            self.password,
-            self.serve.listen.port()
-        )
-    }
-
-    fn psql(&self, host: &str, options: &str) -> (bool, String) {
-        let done = Command::new("psql")
-            .args([
-                "-XAtc",
-                "SELECT 'let in'",
-                &format!("{}?{options}", self.url(host)),
-            ])
-            .output()
-            .expect("psql runs");
-        let said = [done.stdout, done.stderr].concat();
-        (done.status.success(), String::from_utf8_lossy(&said).into_owned())
-    }
-}
+use support::wire::{Frames, TlsStart, Url, Wire, error, value};
 
 /// Version 3 of the protocol.
 const fn version(minor: u32) -> u32 {
@@ -191,13 +76,6 @@ async fn a_cancel_counts_only_with_the_whole_key() {
     assert!(!postgres.has_seen("DROP TABLE"));
 }
 
-fn tls_lines(mode: &str, certificates: &Certificates) -> String {
-    format!(
-        "tls = {mode:?}\ncert_file = {:?}\nkey_file = {:?}",
-        certificates.certificate, certificates.key
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_to_the_proxy_is_verified_required_or_offered() {
     let postgres = Postgres::start();
@@ -218,7 +96,7 @@ async fn tls_to_the_proxy_is_verified_required_or_offered() {
 
     // Bytes behind an SSLRequest could be taken for part of the encrypted talk.
     let mut stream = TcpStream::connect(house.serve.listen).expect("it listens");
-    let mut bytes = countersign::wire::postgres::startup::encode_ssl_request();
+    let mut bytes = encode_ssl_request();
     bytes.extend(Frames::new().query("DROP TABLE reviews").0);
     stream.write_all(&bytes).expect("it reads");
     let mut answer = Vec::new();
@@ -236,6 +114,298 @@ async fn tls_to_the_proxy_is_verified_required_or_offered() {
         let (let_in, said) = offered.psql("localhost", &format!("sslmode={mode}"));
         assert!(let_in, "{mode}: {said}");
     }
+}
+
+/// A client that trusts one authority and offers these protocols inside TLS.
+fn trusting(authority: &std::path::Path, protocols: &[&str]) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(authority).expect("PEM");
+    roots.add(certificate).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn direct_tls_needs_its_protocol_named_and_no_other_is_answered() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        "tls = \"disable\"",
+    );
+    let url = house.url("127.0.0.1");
+    let ours = "postgresql";
+    for (start, protocols, is_let_in) in [
+        (TlsStart::Direct, &[ours][..], true),
+        (TlsStart::Direct, &["http/1.1", ours], true),
+        (TlsStart::Direct, &[], false),
+        (TlsStart::Direct, &["http/1.1"], false),
+        (TlsStart::AfterRequest, &[ours], true),
+        (TlsStart::AfterRequest, &[], true),
+        (TlsStart::AfterRequest, &["http/1.1"], false),
+        (TlsStart::AfterRequest, &["postgresql2", "postgres"], false),
+    ] {
+        let config = trusting(&certificates.authority, protocols);
+        let opened = Wire::open_tls(&url, &config, start);
+        let mut client = match opened {
+            Ok(client) => client,
+            Err(error) => {
+                assert!(!is_let_in, "{start:?} {protocols:?}: {error}");
+                continue;
+            }
+        };
+        if is_let_in {
+            let parsed = Url::parse(&url);
+            client.start(PROTOCOL_3_0, &parsed, &[]);
+            client.log_in(&parsed.password, Binding::Unable).expect("let in");
+            assert_eq!(value(&client.query("SELECT 1")), "1");
+        } else {
+            assert!(client.try_read().is_err(), "{start:?} {protocols:?}: closed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_smuggled_around_a_direct_handshake_reach_nobody() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("offered", &certificates),
+        "tls = \"disable\"",
+    );
+    let config = trusting(&certificates.authority, &["postgresql"]);
+    let drop_it = Frames::new().query("DROP TABLE reviews").0;
+
+    // In plaintext behind the ClientHello.
+    let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+    let mut hello = rustls::ClientConnection::new(Arc::clone(&config), name).expect("a client");
+    let mut bytes = Vec::new();
+    hello.write_tls(&mut bytes).expect("a ClientHello");
+    bytes.extend(&drop_it);
+    let mut stream = TcpStream::connect(house.serve.listen).expect("it listens");
+    stream.write_all(&bytes).expect("it reads");
+    let mut answer = Vec::new();
+    // It ends with an alert or a reset, after what the server says of itself in TLS.
+    let _end = stream.read_to_end(&mut answer);
+    assert!(
+        answer.iter().take(1).all(|byte| *byte == 0x16 || *byte == 0x15),
+        "{answer:?}"
+    );
+
+    // TLS inside TLS.
+    let mut client = Wire::open_tls(&house.url("127.0.0.1"), &config, TlsStart::Direct).expect("TLS");
+    client.send(Frames::new().bytes(&encode_ssl_request()));
+    assert!(client.try_read().is_err(), "closed");
+
+    // Where there is no TLS there is no direct one.
+    let plain = House::open(&postgres, "", "tls = \"disable\"");
+    assert!(Wire::open_tls(&plain.url("127.0.0.1"), &config, TlsStart::Direct).is_err());
+    assert!(!postgres.has_seen("DROP TABLE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_is_bound_to_the_tls_channel_where_the_client_can() {
+    let postgres = Postgres::start();
+    for (algorithm, can_bind) in [
+        (&PKCS_ECDSA_P256_SHA256, true),
+        (&PKCS_ECDSA_P384_SHA384, true),
+        (&PKCS_ED25519, false),
+    ] {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let certificates = Certificates::make_for(folder.path(), "localhost", algorithm);
+        let house = House::open(
+            &postgres,
+            &tls_lines("offered", &certificates),
+            "tls = \"disable\"",
+        );
+        let authority = certificates.authority.display();
+        let verified = format!("sslmode=verify-full&sslrootcert={authority}");
+        let (let_in, said) = house.psql("localhost", &format!("{verified}&channel_binding=require"));
+        assert_eq!(let_in, can_bind, "{algorithm:?}: {said}");
+        for binding in ["prefer", "disable"] {
+            let (let_in, said) = house.psql("localhost", &format!("{verified}&channel_binding={binding}"));
+            assert!(let_in, "{algorithm:?} {binding}: {said}");
+        }
+        let (let_in, _) = house.psql("localhost", "sslmode=disable&channel_binding=require");
+        assert!(!let_in, "there is nothing to bind to");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_the_tls_in_between_gets_no_session() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        "tls = \"disable\"",
+    );
+    let config = trusting(&certificates.authority, &[]);
+
+    // Somebody with a certificate of their own relays every byte; the client verifies nothing.
+    let elsewhere = Certificates::make(folder.path(), "elsewhere");
+    let between = relay(&elsewhere, &config, house.serve.listen).await;
+    let port = house.serve.listen.port();
+    let url = house
+        .url("localhost")
+        .replace(&format!(":{port}/"), &format!(":{}/", between.port()));
+    let relayed = tokio::task::spawn_blocking(move || {
+        let psql = |options: &str| {
+            let done = Command::new("psql")
+                .args([
+                    "-XAtc",
+                    "SELECT 'let in'",
+                    &format!("{url}?sslmode=require&{options}"),
+                ])
+                .output()
+                .expect("psql runs");
+            String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned()
+        };
+        ["channel_binding=prefer", "channel_binding=disable"].map(psql)
+    });
+    let [bound, unbound] = relayed.await.expect("psql runs");
+    assert!(bound.contains("channel binding check failed"), "{bound}");
+    assert!(
+        unbound.contains("let in"),
+        "so it is the binding that stops it: {unbound}"
+    );
+
+    // Somebody took the offer out of the list.
+    let url = Url::parse(&house.url("127.0.0.1"));
+    let mut client = Wire::open_tls(&house.url("127.0.0.1"), &config, TlsStart::AfterRequest).expect("TLS");
+    client.start(PROTOCOL_3_0, &url, &[]);
+    let refused = client
+        .log_in(&url.password, Binding::NotOffered)
+        .expect_err("refused");
+    assert_eq!(refused.sqlstate, "28000", "{refused:?}");
+
+    // Another kind of binding than the one that was offered, and the one by which `tls-exporter` is asked for.
+    let mut client = Wire::open_tls(&house.url("127.0.0.1"), &config, TlsStart::AfterRequest).expect("TLS");
+    client.start(PROTOCOL_3_0, &url, &[]);
+    let offered = client.until(b'R').pop().expect("an offer");
+    assert_eq!(&offered.body[4..], b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+    let first = b"p=tls-exporter,,n=,r=abc";
+    let body = [
+        b"SCRAM-SHA-256-PLUS\0",
+        &(first.len() as u32).to_be_bytes()[..],
+        first,
+    ]
+    .concat();
+    client.send(Frames::new().raw(b'p', &body));
+    assert_eq!(client.read().fields().sqlstate, "28000");
+
+    let reasons: Vec<String> = house
+        .log_ins()
+        .iter()
+        .map(|record| record["reason"].to_string())
+        .collect();
+    for reason in ["another TLS channel", "did not reach the client"] {
+        assert!(
+            reasons.iter().any(|known| known.contains(reason)),
+            "{reason}: {reasons:?}"
+        );
+    }
+}
+
+/// Ends the TLS of its clients with its own certificate, and begins another towards `proxy`.
+async fn relay(
+    shown: &Certificates,
+    config: &Arc<rustls::ClientConfig>,
+    proxy: std::net::SocketAddr,
+) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let chain = vec![CertificateDer::from_pem_file(&shown.certificate).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_file(&shown.key).expect("PEM");
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(config.crypto_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a pair");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (acceptor, connector) = (acceptor.clone(), connector.clone());
+            tokio::spawn(async move {
+                client.read_exact(&mut [0; 8]).await?;
+                client.write_all(b"S").await?;
+                let mut client = acceptor.accept(client).await?;
+                let mut server = tokio::net::TcpStream::connect(proxy).await?;
+                server.write_all(&encode_ssl_request()).await?;
+                server.read_u8().await?;
+                let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+                let mut server = connector.connect(name, server).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_take_hold_at_sighup_and_no_session_ends() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let old = Certificates::make(folder.path(), "localhost");
+    let mut house = House::open(&postgres, &tls_lines("required", &old), "tls = \"disable\"");
+    let url = house.url("127.0.0.1");
+    let parsed = Url::parse(&url);
+    let let_in = |config: &Arc<rustls::ClientConfig>| {
+        let mut client = Wire::open_tls(&url, config, TlsStart::Direct).ok()?;
+        client.start(PROTOCOL_3_0, &parsed, &[]);
+        client.log_in(&parsed.password, Binding::Unable).expect("let in");
+        Some(client)
+    };
+    let trusts_old = trusting(&old.authority, &["postgresql"]);
+    let mut session = let_in(&trusts_old).expect("a session");
+    // One that is still in its handshake's place: connected, and silent.
+    let waiting = Wire::open_tls(&url, &trusts_old, TlsStart::Direct).expect("TLS");
+
+    // The same names, other keys: make() writes over them.
+    let new = Certificates::make(folder.path(), "localhost");
+    let trusts_new = trusting(&new.authority, &["postgresql"]);
+    house.reload("certificates are in force");
+    assert!(let_in(&trusts_old).is_none(), "the old one is no longer shown");
+    assert!(let_in(&trusts_new).is_some());
+    assert_eq!(value(&session.query("SELECT 1")), "1", "the session goes on");
+    let mut waiting = waiting;
+    waiting.start(PROTOCOL_3_0, &parsed, &[]);
+    let shown_then = {
+        let der = waiting.shown_certificate().expect("TLS");
+        <sha2::Sha256 as sha2::Digest>::digest(der).to_vec()
+    };
+    let bound = waiting.log_in(&parsed.password, Binding::EndPoint(&shown_then));
+    bound.expect("bound to what was shown to it, not to what is shown now");
+    let (is_let_in, said) = house.psql(
+        "localhost",
+        &format!(
+            "sslmode=verify-full&channel_binding=require&sslrootcert={}",
+            new.authority.display()
+        ),
+    );
+    assert!(is_let_in, "{said}");
+
+    std::fs::write(&new.key, "broken").expect("written");
+    house.reload("the proxy keeps its old certificate");
+    let again = let_in(&trusts_new);
+    assert_eq!(value(&again.expect("the last good one").query("SELECT 1")), "1");
+    assert_eq!(value(&session.query("SELECT 1")), "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,9 @@ use crate::proxy::socket::Socket;
 use crate::proxy::thread::WireThread;
 use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
+/// The first byte of a TLS record that begins a handshake; no start-up packet is so long that it begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// A client that wants a session.
 pub struct Arrived {
     pub socket: Socket,
@@ -19,10 +22,20 @@ pub struct Arrived {
     pub end_point: Option<Arc<[u8]>>,
 }
 
-/// Answers requests for encryption until the start-up packet comes; carries out a cancel.
+/// Accepts TLS from the first byte, or answers requests for encryption, until the start-up packet comes; carries out a cancel.
 pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option<Arrived> {
     let mut end_point = None;
-    let mut socket = Socket::Plain(stream);
+    let mut socket = if begins_with(&stream).await? == TLS_HANDSHAKE {
+        let accepted = thread.shared.listener.as_ref()?.accept(stream).await.ok()?;
+        // A handshake that was meant for a listener of another protocol must not be answered here.
+        if !accepted.is_agreed() {
+            return None;
+        }
+        end_point = accepted.end_point;
+        Socket::Accepted(Box::new(accepted.stream))
+    } else {
+        Socket::Plain(stream)
+    };
     loop {
         match read_first(&mut socket).await? {
             First::SslRequest => {
@@ -62,6 +75,12 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
             }
         }
     }
+}
+
+/// The first byte, which stays to be read.
+async fn begins_with(stream: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    (stream.peek(&mut first).await.ok()? == 1).then_some(first[0])
 }
 
 /// Exactly one first packet: not a byte behind it is read.

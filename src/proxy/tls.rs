@@ -81,6 +81,10 @@ impl TlsError {
     }
 }
 
+/// What PostgreSQL calls its protocol inside TLS. A client that names others only is refused by rustls, as by the server.
+/// Source: PostgreSQL docs, protocol-flow.html#PROTOCOL-FLOW-SSL
+const ALPN: &[u8] = b"postgresql";
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -104,6 +108,13 @@ pub struct Accepted {
     /// What a log-in on this very channel is bound to: of the certificate that was shown here, which may be another by
     /// now. `None` if it binds nothing.
     pub end_point: Option<Arc<[u8]>>,
+}
+
+impl Accepted {
+    /// Whether both sides have said that this is PostgreSQL's protocol.
+    pub fn is_agreed(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(ALPN)
+    }
 }
 
 impl Listener {
@@ -151,6 +162,7 @@ impl Shown {
         // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             end_point,
@@ -172,12 +184,14 @@ pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsErro
         UpstreamTls::VerifyCa { ca_file } => Arc::new(AnyName(webpki(ca_file.as_deref())?)),
         UpstreamTls::VerifyFull { ca_file } => webpki(ca_file.as_deref())?,
     };
-    let config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(settings_error)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
+    // As libpq does since 17: servers from 17 on know it, older ones do not look at it.
+    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
