@@ -463,6 +463,7 @@ impl<S: Clone> Conversation<S> {
                 else {
                     return Err(Malformed("a portal suspended that nobody executed"));
                 };
+                self.no_copy_in_any_more();
                 news.push(News::Suspended { run });
                 Ok(route)
             }
@@ -549,9 +550,7 @@ impl<S: Clone> Conversation<S> {
         };
         if !matches!(head.sent, Sent::Query { .. }) {
             self.pop();
-            if self.copy_in == CopyIn::Possible {
-                self.copy_in = CopyIn::None;
-            }
+            self.no_copy_in_any_more();
         }
         for NameChange { change, .. } in changes.into_iter().filter(|change| change.statement == statement) {
             self.apply(change);
@@ -560,6 +559,13 @@ impl<S: Clone> Conversation<S> {
             news.push(News::Completed { run, statement, tag });
         }
         Ok(())
+    }
+
+    /// The statement that might have asked for data has answered otherwise.
+    fn no_copy_in_any_more(&mut self) {
+        if self.copy_in == CopyIn::Possible {
+            self.copy_in = CopyIn::None;
+        }
     }
 
     fn apply(&mut self, change: Change<S>) {
@@ -889,6 +895,20 @@ mod tests {
         let mut talk = Talk::default();
         send(&mut talk, [execute(1)]);
         assert!(talk.server(b'G', b"\0\0\0", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_portal_that_gives_its_row_limit_asks_for_no_data() {
+        let mut talk = Talk::default();
+        let may_copy = Sent::Execute {
+            run: 1,
+            changes: Vec::new(),
+            may_copy_in: true,
+        };
+        send(&mut talk, [may_copy]);
+        assert_eq!(talk.copy_in(), CopyIn::Possible);
+        answer(&mut talk, &[(b's', b"")]);
+        assert_eq!(talk.copy_in(), CopyIn::None, "what stands behind it may go");
     }
 
     #[test]
