@@ -765,6 +765,85 @@ async fn a_state_change_is_waited_for_before_the_next_statement_is_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_goes_on_behind_a_state_change_before_its_sync() {
+    let road = Road::start();
+    let mut client = road.client();
+    let answer = client.ask(
+        Frames::new()
+            .parse("", "SET search_path = public")
+            .bind("", "", &[])
+            .execute("")
+            .parse("", "SELECT 4711")
+            .bind("", "", &[])
+            .execute("")
+            .sync(),
+    );
+    assert_eq!(tags(&answer), "12C12DCZ");
+    // A portal that is bound, and executed only behind another statement.
+    let answer = client.ask(
+        Frames::new()
+            .parse("set", "SET search_path = public")
+            .bind("later", "set", &[])
+            .parse("", "SELECT 4711")
+            .bind("", "", &[])
+            .execute("")
+            .execute("later")
+            .parse("", "SELECT 4712")
+            .bind("", "", &[])
+            .execute("")
+            .sync(),
+    );
+    assert_eq!(tags(&answer), "1212DCC12DCZ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_1_a_statement_behind_a_state_change_of_its_pipeline_is_judged_under_it() {
+    let road = Road::start();
+    let mut client = road.client();
+    client.send(
+        Frames::new()
+            .parse("", "SET search_path = public, pg_catalog")
+            .bind("", "", &[])
+            .execute("")
+            .parse("", "SELECT lower('A')")
+            .bind("", "", &[])
+            .execute("")
+            .sync(),
+    );
+    road.approve("SET search_path").await;
+    road.approve("SELECT lower('A')").await;
+    assert_eq!(tags(&client.until_ready()).replace('N', ""), "12C12DCZ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_1_what_a_commit_changes_is_waited_for_before_the_next_statement_is_judged() {
+    let road = Road::start();
+    let admin = road.postgres.connect().await;
+    let deferred = "CREATE TABLE queue (n int);
+         CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_sleep(0.5), set_config('search_path', 'public, pg_catalog', false); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION at_commit();
+         CREATE FUNCTION enqueue() RETURNS void LANGUAGE sql AS 'INSERT INTO queue VALUES (1)'";
+    admin.batch_execute(deferred).await.expect("the owner may");
+    let mut client = road.client();
+    client.send(
+        Frames::new()
+            .parse("", "SELECT enqueue()")
+            .bind("", "", &[])
+            .execute("")
+            .sync()
+            .parse("", "SELECT lower('A')")
+            .bind("", "", &[])
+            .execute("")
+            .sync(),
+    );
+    road.approve("SELECT enqueue()").await;
+    client.until_ready();
+    road.held("SELECT lower('A')").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_wait_ends_with_pending_and_the_same_bytes_run_once_after_the_decision() {
     let road = Road::start();
     let mut client = road.client();

@@ -49,7 +49,7 @@ impl Session {
         if let Some(refusal) = self.refuse_once.take_if(|_| self.talk.is_settled()) {
             return Some(Stopped::Refuse(refusal));
         }
-        if self.refuse_once.is_some() || self.meaning_in_flight > 0 {
+        if self.refuse_once.is_some() || self.is_meaning_open() {
             return Some(Stopped::Next(Next::Settle));
         }
         if self.facts.stale && self.talk.status() != Status::Failed {

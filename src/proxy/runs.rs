@@ -59,6 +59,8 @@ pub struct Run {
     pub request: Option<RequestId>,
     /// It may change what later texts mean.
     pub changes_meaning: bool,
+    /// All answers to its messages were in once, and the server has been asked what it changed.
+    pub answered: bool,
     pub rows: Option<u64>,
     pub tag: String,
     pub failure: Option<Fields>,
@@ -162,6 +164,7 @@ impl Session {
             judged: Rc::clone(judged),
             request,
             changes_meaning: changes,
+            answered: false,
             rows: None,
             tag: String::new(),
             failure: None,
@@ -170,13 +173,30 @@ impl Session {
         self.runs.insert(run, begun);
     }
 
+    /// Whether something under way may still change what the next text means. What has answered, but is not committed,
+    /// does not: the server is asked what it changed. A commit under way may run what was deferred to it.
+    pub(super) fn is_meaning_open(&mut self) -> bool {
+        if self.meaning_in_flight == 0 {
+            return false;
+        }
+        for (id, run) in self.runs.iter_mut().filter(|(_, run)| run.changes_meaning) {
+            if run.segment < self.talk.segment() || self.talk.awaits(*id) {
+                return true;
+            }
+            self.facts.stale |= !std::mem::replace(&mut run.answered, true);
+        }
+        false
+    }
+
     /// Takes note of what the server told; `Some` if it is about to close.
     pub(super) fn take_news(&mut self, news: &[News]) -> Option<End> {
         let mut end = None;
         for told in news {
             match told {
                 News::Completed { run, statement, tag } => self.completed(*run, *statement, tag),
-                News::Suspended { .. } => {}
+                News::Suspended { run } => {
+                    self.facts.stale |= self.runs.get(run).is_some_and(|run| run.changes_meaning);
+                }
                 News::Failed { run, fields } => {
                     if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
                         run.failure = Some(fields.clone());

@@ -239,6 +239,13 @@ impl<S: Clone> Conversation<S> {
         self.expected.len()
     }
 
+    /// Whether a message of this run is unanswered.
+    pub fn awaits(&self, run: RunId) -> bool {
+        self.expected
+            .iter()
+            .any(|expected| run_of(&expected.sent) == Some(run))
+    }
+
     /// Whether messages since the last Sync hold an implicit transaction open.
     pub fn has_open_pipeline(&self) -> bool {
         self.unsynced > 0
