@@ -12,7 +12,7 @@ use countersign::policy::{RuleSet, Verdict, evaluate};
 use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement};
 use countersign::sql::judge_postgres;
 use countersign::sql::parse::PARSER_STACK_BYTES;
-use countersign::sql::statement::{Encoding, LexingState, PathTrust};
+use countersign::sql::statement::{Encoding, LexingState, PathTrust, Role};
 
 /// Title, then key and rest of each line.
 struct Case {
@@ -107,7 +107,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Keys: `path shadowing`, `strings escaping`, `encoding sql_ascii|other`, `prepared NAME = SQL`; `sql` or `bytes` (with
+/// Keys: `path shadowing`, `role changed`, `strings escaping`, `encoding sql_ascii|other`, `prepared NAME = SQL`; `sql` or `bytes` (with
 /// escapes); then `action CLASS TABLES|- rows=all|bounded` for every statement, and where they matter `verb`,
 /// `functions`, `columns`, `why` (a piece of a reason), `effect`, `secret`, `parse unsafe`, `cancels`, `copies_in`,
 /// `commits`.
@@ -122,6 +122,10 @@ fn check_classify(case: &Case) {
         path: match case.one("path") {
             Some("shadowing") => PathTrust::Shadowing,
             _ => PathTrust::Safe,
+        },
+        role: match case.one("role") {
+            Some("changed") => Role::Changed,
+            _ => Role::AsLoggedIn,
         },
     };
     let mut names: HashMap<String, Arc<Action>> = HashMap::new();

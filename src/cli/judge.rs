@@ -293,6 +293,7 @@ impl Session {
         if followed.path == Some(PathTrust::Shadowing) {
             self.lexing.path = PathTrust::Shadowing;
         }
+        self.lexing.role = followed.role.unwrap_or(self.lexing.role);
         if followed.standard_conforming_strings == Some(false) {
             self.lexing.standard_conforming_strings = false;
         }

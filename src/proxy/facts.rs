@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::sql::action::{FunctionName, Judgement, TableName};
-use crate::sql::statement::{Encoding, LexingState, PathTrust};
+use crate::sql::statement::{Encoding, LexingState, PathTrust, Role};
 use crate::wire::postgres::conversation::{Conversation, Origin, Sent};
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{Bind, Parse, Target, client, put_execute};
@@ -26,6 +26,8 @@ const IDENTITY: &str = include_str!("identity.sql");
 pub struct Facts {
     pub search_path: String,
     pub role: String,
+    /// The role and the session_authorization that the session began with.
+    pub at_log_in: (String, String),
     /// From ParameterStatus.
     pub standard_conforming_strings: bool,
     pub client_encoding: String,
@@ -45,6 +47,11 @@ impl Facts {
                 _ => Encoding::Other,
             },
             path: PathTrust::of(&self.search_path),
+            role: if (&self.role, &self.session_authorization) == (&self.at_log_in.0, &self.at_log_in.1) {
+                Role::AsLoggedIn
+            } else {
+                Role::Changed
+            },
         }
     }
 

@@ -96,16 +96,18 @@ impl Session {
     /// an EXECUTE in it goes by what that name means by now. Its text is read as it was when it was parsed.
     pub(super) fn judge_again(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
         let judged = &meaning.judged;
-        let path = self.facts.lexing().path;
+        let LexingState { path, role, .. } = self.facts.lexing();
+        let is_as_then = judged.lexing.path == path && judged.lexing.role == role;
         match meaning.origin {
             // Another path makes no foreign type one of the server's.
             NameOrigin::Text if judged.has_foreign_types() => Ok(Rc::clone(judged)),
-            NameOrigin::Text if judged.judgement.depends_on_names || judged.lexing.path != path => {
+            NameOrigin::Text if judged.judgement.depends_on_names || !is_as_then => {
                 let text = Arc::clone(&judged.text);
                 self.judge_under(
                     &text,
                     LexingState {
                         path,
+                        role,
                         ..judged.lexing
                     },
                 )

@@ -117,6 +117,7 @@ impl Session {
         };
         let facts = Facts {
             search_path: upstream.search_path.clone(),
+            at_log_in: (upstream.role.clone(), reported("session_authorization")),
             role: upstream.role.clone(),
             standard_conforming_strings: reported("standard_conforming_strings") == "on",
             client_encoding: reported("client_encoding"),

@@ -83,6 +83,7 @@ fn judge(bytes: &[u8], lexing: LexingState, names: &dyn PreparedNames) -> (Judge
         text,
         tokens: &scan.tokens,
         path: lexing.path,
+        role: lexing.role,
         names,
     };
     let Classified {

@@ -12,6 +12,7 @@ pub struct LexingState {
     pub standard_conforming_strings: bool,
     pub encoding: Encoding,
     pub path: PathTrust,
+    pub role: Role,
 }
 
 /// The client encoding, as far as reading depends on it.
@@ -33,6 +34,14 @@ impl Encoding {
             _ => Self::Other,
         }
     }
+}
+
+/// Whom statements run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    AsLoggedIn,
+    /// SET ROLE or SET SESSION AUTHORIZATION: what undoes it gives rights back.
+    Changed,
 }
 
 /// Whether an unqualified name that `pg_catalog` has is that one.
@@ -73,6 +82,7 @@ impl LexingState {
             standard_conforming_strings: true,
             encoding: Encoding::Utf8,
             path: PathTrust::Safe,
+            role: Role::AsLoggedIn,
         }
     }
 }

@@ -21,7 +21,7 @@ use pg_raw_parse::{Node, ParseResult};
 use self::setting::Followed;
 use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
 use crate::sql::lex::postgres::Token;
-use crate::sql::statement::{PathTrust, PreparedNames};
+use crate::sql::statement::{PathTrust, PreparedNames, Role};
 
 /// What a message is read under.
 #[derive(Clone, Copy)]
@@ -29,6 +29,7 @@ pub struct Context<'t> {
     pub text: &'t str,
     pub tokens: &'t [Token],
     pub path: PathTrust,
+    pub role: Role,
     pub names: &'t dyn PreparedNames,
 }
 
@@ -318,6 +319,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             followed.path.map(|_| PathTrust::Safe)
         };
         known.path = path.or(known.path);
+        known.role = followed.role.or(known.role);
         known.encoding = followed.encoding.or(known.encoding);
         known.standard_conforming_strings = followed
             .standard_conforming_strings

@@ -3,7 +3,7 @@
 
 use crate::sql::action::{Class, Effect};
 use crate::sql::classify::lists;
-use crate::sql::statement::{Encoding, PathTrust};
+use crate::sql::statement::{Encoding, PathTrust, Role};
 
 /// What a setting is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct Followed {
     pub path: Option<PathTrust>,
     pub standard_conforming_strings: Option<bool>,
     pub encoding: Option<Encoding>,
+    pub role: Option<Role>,
 }
 
 /// Judges `SET name = value`; `name` in any case, as the server compares it.
@@ -62,7 +63,10 @@ pub fn change(name: &str, value: &Value) -> Change {
             class: Class::Grant,
             reason: Some("changes the role that statements run as".to_owned()),
             effect: Some(Effect::ChangesMeaning),
-            followed: Followed::default(),
+            followed: Followed {
+                role: Some(Role::Changed),
+                ..Followed::default()
+            },
         },
         // Guards: tightening them is harmless, loosening them is not.
         "row_security" | "default_transaction_read_only" | "transaction_read_only" => {

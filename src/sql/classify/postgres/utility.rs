@@ -11,7 +11,7 @@ use super::Walk;
 use super::setting::{self, Value};
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::lex::postgres::Kind;
-use crate::sql::statement::PathTrust;
+use crate::sql::statement::{PathTrust, Role};
 
 /// ACCESS SHARE, the lock that any SELECT takes. Source: src/include/storage/lockdefs.h.
 const ACCESS_SHARE_LOCK: i32 = 1;
@@ -183,6 +183,9 @@ impl Walk<'_, '_> {
         match discard.target {
             DiscardMode::DISCARD_ALL => {
                 self.is(Class::Session, "discard all");
+                if self.message.context.role == Role::Changed {
+                    self.raise(Class::Grant, "gives back the role that the session logged in as");
+                }
                 self.effects.push(Effect::DiscardsAll);
                 self.effects.push(Effect::ChangesMeaning);
                 self.set_path(PathTrust::Shadowing, false);
