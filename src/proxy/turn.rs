@@ -427,8 +427,15 @@ impl Session {
     }
 }
 
-/// The whole frame, if it is there. Errors: a small message that claims to be large.
+/// The whole frame, if it is there. Errors: a small message that claims to be large, a body where there is none.
 pub fn whole(header: Header, rest: &[u8]) -> Result<Option<&[u8]>, End> {
+    let bodiless = matches!(header.tag, client::SYNC | client::FLUSH | client::COPY_DONE);
+    if bodiless && header.body_bytes > 0 {
+        return Err(End::Violation(format!(
+            "message `{}` has a body",
+            header.tag.escape_ascii()
+        )));
+    }
     let small = !matches!(header.tag, client::QUERY | client::PARSE | client::BIND);
     if small && header.body_bytes > SMALL_FRAME_BYTES_MAX {
         return Err(End::Violation(format!(
