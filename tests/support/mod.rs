@@ -13,4 +13,5 @@ pub mod child;
 pub mod house;
 pub mod server;
 pub mod terminal;
+pub mod treatment;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::wire::postgres::frame::{self, put};
@@ -85,6 +85,11 @@ impl Frames {
         self
     }
 
+    pub fn close_portal(mut self, name: &str) -> Self {
+        Target::Portal(name.as_bytes()).encode(client::CLOSE, &mut self.0);
+        self
+    }
+
     pub fn execute(mut self, portal: &str) -> Self {
         put_execute(&mut self.0, portal.as_bytes());
         self
@@ -114,6 +119,17 @@ impl Frames {
     pub fn raw(mut self, tag: u8, body: &[u8]) -> Self {
         put(&mut self.0, tag, |out| out.extend(body));
         self
+    }
+
+    /// How many ReadyForQuery messages they will get: one for each Query and each Sync.
+    pub fn answers(&self) -> usize {
+        let mut rest = self.0.as_slice();
+        let mut answers = 0;
+        while let Some((header, _)) = frame::cut(rest).expect("whole frames") {
+            answers += usize::from(matches!(header.tag, client::QUERY | client::SYNC));
+            rest = &rest[header.frame_bytes()..];
+        }
+        answers
     }
 
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
@@ -312,7 +328,7 @@ impl Wire {
                 (b'R', Some(11)) => {
                     let begun = scram.take().expect("begun above");
                     let asked = begun.read_server_first(&message.body[4..]).expect("a challenge");
-                    let keys = ClientKeys::derive(password.as_bytes(), &asked.salt, asked.iterations);
+                    let keys = derived(password, &asked.salt, asked.iterations);
                     let (check, proof) = begun.prove(&asked, &keys);
                     last = Some(check);
                     self.send(Frames::new().raw(b'p', proof.as_bytes()));
@@ -457,6 +473,21 @@ fn dial(url: &Url) -> TcpStream {
     stream.set_nodelay(true).expect("an option");
     stream.set_read_timeout(Some(ANSWER_WITHIN)).expect("an option");
     stream
+}
+
+/// Derived once for each password: without optimisation it takes a tenth of a second.
+fn derived(password: &str, salt: &[u8], iterations: u32) -> ClientKeys {
+    static DERIVED: Mutex<Vec<(String, Vec<u8>, ClientKeys)>> = Mutex::new(Vec::new());
+    let mut derived = DERIVED.lock().expect("no panic holds it");
+    let known = derived
+        .iter()
+        .find(|(of, with, _)| of == password && with == salt);
+    if let Some((_, _, keys)) = known {
+        return keys.clone();
+    }
+    let keys = ClientKeys::derive(password.as_bytes(), salt, iterations);
+    derived.push((password.to_owned(), salt.to_vec(), keys.clone()));
+    keys
 }
 
 /// The messages' types as text, without notices and parameter changes: `12DCZ`.
