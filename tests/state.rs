@@ -1,0 +1,636 @@
+//! State behind state: whoever is allowed one thing must not get another through it. A name that means something else
+//! than it seems, a setting that was undone, a message inside another's exchange, sizes that lie.
+//!
+//! Never believes the proxy alone: the table that each attack is after must be whole at the end. The corpus's own cases
+//! are in `protocol.rs`.
+
+mod support;
+
+use support::child::Demo;
+use support::server::Postgres;
+use support::treatment::{Decide, Reviewer, Treatment};
+use support::wire::{Frames, Wire};
+
+/// What is expected of one part of an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    /// Goes to the server at once, whatever that says of it.
+    Passes,
+    /// A person is asked, and approves.
+    Approved,
+    /// A person is asked, or it is refused: nothing of it runs.
+    Stopped,
+}
+use Expect::{Approved, Passes, Stopped};
+
+/// A client's messages in parts: each ends with as many ReadyForQuery as it has Query and Sync messages.
+struct Attack {
+    name: &'static str,
+    parts: Vec<(Expect, Frames)>,
+}
+
+fn attack(name: &'static str, parts: impl IntoIterator<Item = (Expect, Frames)>) -> Attack {
+    let parts = parts.into_iter().collect();
+    Attack { name, parts }
+}
+
+fn query(text: &str) -> Frames {
+    Frames::new().query(text)
+}
+
+/// `p` runs this once a person has let it be prepared.
+const WIPE: &str = "DELETE FROM reviews";
+
+fn prepared() -> (Expect, Frames) {
+    (Approved, query(&format!("PREPARE p AS {WIPE}")))
+}
+
+/// Parse, Bind and Execute without their Sync.
+fn extended(frames: Frames, text: &str) -> Frames {
+    frames.parse("", text).bind("", "", &[]).execute("")
+}
+
+fn run_p() -> Frames {
+    Frames::new().bind("", "p", &[]).execute("").sync()
+}
+
+/// Tries each on a connection of its own, and looks at the table afterwards.
+async fn check(attacks: Vec<Attack>) {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let admin = postgres.connect_as_superuser().await;
+    admin.batch_execute(TRAPS).await.expect("the traps are set");
+    let before = victim(&admin).await;
+    assert!(before.0 > 0, "there is something to lose");
+    let reviewer = Reviewer::new(demo.reviewer());
+    for attack in &attacks {
+        tokio::task::block_in_place(|| carry_out(&demo, &reviewer, attack));
+        assert_eq!(victim(&admin).await, before, "{}: it went through", attack.name);
+    }
+}
+
+fn carry_out(demo: &Demo, reviewer: &Reviewer, attack: &Attack) {
+    let mut wire = Wire::connect(&demo.sheet.postgres_url);
+    for (number, (expect, frames)) in attack.parts.iter().enumerate() {
+        let decide = match expect {
+            Approved => Decide::Approve,
+            Passes | Stopped => Decide::Withdraw,
+        };
+        let answers = frames.answers();
+        let treatment = reviewer.ask_with(&mut wire, frames.clone(), &Frames::new(), decide, answers);
+        let met = match expect {
+            Passes => treatment == Treatment::Passed,
+            Approved => treatment == Treatment::Held,
+            Stopped => treatment.is_stopped(),
+        };
+        assert!(
+            met,
+            "{}, part {number}: {expect:?} expected, {treatment:?}",
+            attack.name
+        );
+    }
+}
+
+/// Whatever code of this schema runs leaves a row; sequences keep it even if the transaction is rolled back.
+const TRAPS: &str = "
+    CREATE SCHEMA evil;
+    CREATE SEQUENCE evil.sprung;
+    CREATE FUNCTION evil.spring() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN nextval(''evil.sprung''); END';
+    CREATE FUNCTION evil.lower(text) RETURNS text LANGUAGE plpgsql
+        AS 'BEGIN PERFORM evil.spring(); RETURN $1; END';
+    CREATE DOMAIN evil.checked AS int CHECK (evil.spring() > 0);
+    CREATE TYPE evil.pair AS (a evil.checked, b text);
+    GRANT USAGE ON SCHEMA evil TO PUBLIC;
+    GRANT ALL ON SEQUENCE evil.sprung TO PUBLIC;
+";
+
+/// Rows of the table that is to be wiped, and how often a trap was sprung.
+async fn victim(admin: &tokio_postgres::Client) -> (i64, i64) {
+    let sql = "SELECT (SELECT count(*) FROM reviews), CASE WHEN is_called THEN last_value ELSE 0 END FROM evil.sprung";
+    let row = admin.query_one(sql, &[]).await.expect("the server answers");
+    (row.get(0), row.get(1))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_name_means_what_the_server_says_it_means() {
+    let long = "n".repeat(63);
+    check(vec![
+        attack(
+            "a message fails before its DEALLOCATE",
+            [
+                prepared(),
+                (Passes, query("SELECT 1/0; DEALLOCATE p; PREPARE p AS SELECT 1")),
+                (Stopped, query("EXECUTE p")),
+                (Stopped, run_p()),
+            ],
+        ),
+        attack(
+            "a message fails behind its PREPARE, which stays",
+            [
+                (Passes, query("PREPARE p AS SELECT 1; SELECT 1/0")),
+                (Passes, query("EXECUTE p")),
+                (Passes, run_p()),
+            ],
+        ),
+        attack(
+            "a pipeline fails before its DEALLOCATE",
+            [
+                prepared(),
+                (
+                    Passes,
+                    extended(extended(Frames::new(), "SELECT 1/0"), "DEALLOCATE p").sync(),
+                ),
+                (Stopped, run_p()),
+            ],
+        ),
+        attack(
+            "a pipeline fails before its Close, and the next one uses the name",
+            [
+                prepared(),
+                (
+                    Stopped,
+                    extended(Frames::new(), "SELECT 1/0")
+                        .close_statement("p")
+                        .parse("p", "SELECT 1")
+                        .sync()
+                        .bind("", "p", &[])
+                        .execute("")
+                        .sync(),
+                ),
+            ],
+        ),
+        attack(
+            "a PREPARE of a name that is taken",
+            [
+                prepared(),
+                (Passes, query("PREPARE p AS SELECT 1")),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a Parse of a name that is taken",
+            [
+                prepared(),
+                (Passes, Frames::new().parse("p", "SELECT 1").sync()),
+                (Stopped, run_p()),
+            ],
+        ),
+        attack(
+            "the second PREPARE of one message fails",
+            [
+                (
+                    Approved,
+                    query(&format!("PREPARE p AS {WIPE}; PREPARE p AS SELECT 1")),
+                ),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a rollback does not undo a PREPARE",
+            [
+                (Passes, query("BEGIN")),
+                prepared(),
+                (Passes, query("ROLLBACK")),
+                (Passes, query("PREPARE p AS SELECT 1")),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a DEALLOCATE in a failed transaction",
+            [
+                prepared(),
+                (Passes, query("BEGIN; SELECT 1/0")),
+                (Passes, query("DEALLOCATE ALL")),
+                (Passes, query("ROLLBACK")),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a DISCARD ALL where the server takes none",
+            [
+                prepared(),
+                (Passes, query("BEGIN")),
+                (Passes, query("DISCARD ALL")),
+                (Passes, query("ROLLBACK")),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a DISCARD PLANS forgets no name",
+            [
+                prepared(),
+                (Passes, query("DISCARD PLANS")),
+                (Stopped, query("EXECUTE p")),
+            ],
+        ),
+        attack(
+            "a Close of the portal of that name",
+            [
+                prepared(),
+                (Passes, Frames::new().close_portal("p").sync()),
+                (Stopped, run_p()),
+            ],
+        ),
+        attack(
+            "upper and lower case",
+            [
+                prepared(),
+                (Passes, query("PREPARE \"P\" AS SELECT 1")),
+                (Passes, query("EXECUTE \"P\"")),
+                (Stopped, query("EXECUTE P")),
+            ],
+        ),
+        attack(
+            "a name that the server cuts",
+            [
+                (Approved, query(&format!("PREPARE {long}xyz AS {WIPE}"))),
+                (Passes, query(&format!("PREPARE {long}abc AS SELECT 1"))),
+                (Stopped, query(&format!("EXECUTE {long}"))),
+                (Stopped, query(&format!("EXECUTE {long}abc"))),
+            ],
+        ),
+        attack(
+            "a long name in a Parse",
+            [
+                (Approved, query(&format!("PREPARE {long} AS {WIPE}"))),
+                (
+                    Stopped,
+                    Frames::new()
+                        .parse(&format!("{long}abc"), "SELECT 1")
+                        .bind("", &long, &[])
+                        .execute("")
+                        .sync(),
+                ),
+            ],
+        ),
+        attack(
+            "EXPLAIN of it",
+            [
+                prepared(),
+                (Stopped, query("EXPLAIN EXECUTE p")),
+                (Stopped, query("EXPLAIN (ANALYZE, COSTS OFF) EXECUTE p")),
+                (Stopped, query("CREATE TEMP TABLE t AS EXECUTE p")),
+            ],
+        ),
+        attack(
+            "EXECUTE by the extended protocol, prepared before its name is given another meaning",
+            [
+                (Passes, query("PREPARE p AS SELECT 1")),
+                (Passes, Frames::new().parse("e", "EXECUTE p").sync()),
+                (Passes, query("DEALLOCATE p")),
+                prepared(),
+                (Stopped, Frames::new().bind("", "e", &[]).execute("").sync()),
+            ],
+        ),
+    ])
+    .await;
+}
+
+/// Over-blocking is a defect too: each of these is harmless.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_given_a_harmless_meaning_is_harmless_again() {
+    check(vec![
+        attack(
+            "DEALLOCATE, PREPARE and EXECUTE sent together",
+            [
+                prepared(),
+                (
+                    Passes,
+                    query("DEALLOCATE p")
+                        .query("PREPARE p AS SELECT 1")
+                        .query("EXECUTE p"),
+                ),
+            ],
+        ),
+        attack(
+            "all in one message",
+            [
+                (Passes, query("PREPARE p AS SELECT 1")),
+                (Passes, query("EXECUTE p; DEALLOCATE p")),
+            ],
+        ),
+        attack(
+            "Close, Parse, Bind and Execute in one pipeline",
+            [
+                prepared(),
+                (
+                    Passes,
+                    Frames::new()
+                        .close_statement("p")
+                        .parse("p", "SELECT 1")
+                        .bind("", "p", &[])
+                        .execute("")
+                        .sync(),
+                ),
+            ],
+        ),
+        attack(
+            "PREPARE and EXECUTE in one pipeline",
+            [(
+                Passes,
+                extended(extended(Frames::new(), "PREPARE p AS SELECT 1"), "EXECUTE p").sync(),
+            )],
+        ),
+        attack(
+            "DISCARD ALL, and the name anew",
+            [
+                prepared(),
+                (Passes, query("DISCARD ALL")),
+                (Passes, query("PREPARE p AS SELECT 1")),
+                (Passes, query("EXECUTE p")),
+            ],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn portals_and_cursors_share_their_names() {
+    check(vec![
+        attack(
+            "a portal named as a cursor",
+            [
+                (Passes, query("BEGIN")),
+                (Passes, query("DECLARE c CURSOR FOR SELECT 1")),
+                (
+                    Stopped,
+                    Frames::new()
+                        .parse("", WIPE)
+                        .bind("c", "", &[])
+                        .execute("c")
+                        .sync(),
+                ),
+            ],
+        ),
+        attack(
+            "a cursor closed, its name bound to something else, and run by its SQL name",
+            [
+                (Passes, query("BEGIN")),
+                (Passes, query("DECLARE c CURSOR FOR SELECT 1; CLOSE c")),
+                (
+                    Stopped,
+                    Frames::new()
+                        .parse("", &format!("{WIPE} RETURNING 1"))
+                        .bind("c", "", &[])
+                        .sync()
+                        .query("FETCH ALL FROM c"),
+                ),
+            ],
+        ),
+        attack(
+            "a portal whose Bind failed",
+            [
+                (Passes, query("BEGIN")),
+                (
+                    Passes,
+                    Frames::new()
+                        .parse("s", "SELECT $1::int")
+                        .bind("c", "s", &["no number"])
+                        .sync(),
+                ),
+                (Passes, Frames::new().execute("c").sync()),
+            ],
+        ),
+        attack(
+            "a cursor over what deletes",
+            [
+                (Passes, query("BEGIN")),
+                (
+                    Stopped,
+                    query(&format!(
+                        "DECLARE c CURSOR FOR WITH w AS ({WIPE} RETURNING 1) SELECT * FROM w"
+                    )),
+                ),
+            ],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_holds_as_long_as_the_server_says() {
+    let path = "search_path = evil, pg_catalog";
+    check(vec![
+        attack("SET and SELECT in one message", [(
+            Stopped,
+            query(&format!("SET {path}; SELECT lower('A')")),
+        )]),
+        attack("set_config and a call in one statement", [(
+            Stopped,
+            query("SELECT set_config('search_path', 'evil, pg_catalog', false), lower('A')"),
+        )]),
+        attack("SET and Parse in one pipeline", [(
+            Stopped,
+            extended(extended(Frames::new(), &format!("SET {path}")), "SELECT lower('A')").sync(),
+        )]),
+        attack("SET, and what was prepared before it", [
+            (Passes, Frames::new().parse("s", "SELECT lower('A')").sync()),
+            (Approved, query(&format!("SET {path}"))),
+            (Stopped, Frames::new().bind("", "s", &[]).execute("").sync()),
+        ]),
+        attack("SET LOCAL undone by ROLLBACK TO, then in force again by its release", [
+            (Passes, query("BEGIN")),
+            (Passes, query("SAVEPOINT a")),
+            (Approved, query(&format!("SET LOCAL {path}"))),
+            (Passes, query("ROLLBACK TO a")),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, query("SAVEPOINT b")),
+            (Approved, query(&format!("SET LOCAL {path}"))),
+            (Passes, query("RELEASE b")),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
+        attack("SET LOCAL ends with its transaction", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET LOCAL {path}"))),
+            (Passes, query("COMMIT")),
+            (Passes, query("SELECT lower('A')")),
+        ]),
+        attack("SET stays after its transaction", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET {path}"))),
+            (Passes, query("COMMIT")),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
+        attack("COMMIT of a SET and a SELECT behind it, sent together", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET {path}"))),
+            (Stopped, query("COMMIT").query("SELECT lower('A')")),
+        ]),
+        attack("the settings as a table", [
+            (Stopped, query("UPDATE pg_settings SET setting = 'evil, pg_catalog' WHERE name = 'search_path'")),
+            (Stopped, query("UPDATE pg_catalog.pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'")),
+        ]),
+        attack("every spelling of another encoding", [
+            (Stopped, query("SET NAMES 'SJIS'")),
+            (Stopped, query("SET client_encoding TO GBK")),
+            (Stopped, query("SET client_encoding = 'LATIN1'")),
+            (Stopped, query("SELECT set_config('client_encoding', 'BIG5', false)")),
+            (Stopped, query("SET standard_conforming_strings = off")),
+            (Stopped, query("SET SCHEMA 'evil'")),
+        ]),
+        attack("a SET behind an error of its message", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET {path}"))),
+            (Passes, query("RELEASE nothing")),
+            (Passes, query("ROLLBACK")),
+            (Passes, query("SELECT lower('A')")),
+        ]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn literals_of_a_foreign_type_do_not_run_its_code_at_parse() {
+    let texts = [
+        "SELECT evil.checked '5'",
+        "SELECT '5'::evil.checked",
+        "SELECT CAST('5' AS evil.checked)",
+        "SELECT '{5}'::evil.checked[]",
+        "SELECT ARRAY['5']::evil.checked[]",
+        "SELECT '(5,b)'::evil.pair",
+        "SELECT '{\"(5,b)\"}'::evil.pair[]",
+        "SELECT $1::evil.checked",
+        "SELECT ROW(5, 'b')::evil.pair",
+        "SELECT (NULL::evil.pair).a",
+        "SELECT * FROM json_to_record('{\"a\":5}') AS t(a evil.checked)",
+        "SELECT 1 WHERE '5'::evil.checked = 5",
+        "SELECT 1 LIMIT ('5'::evil.checked)",
+    ];
+    let parse_alone = texts.map(|text| {
+        let frames = Frames::new().parse("s", text).describe_statement("s").sync();
+        attack("a Parse alone", [(Stopped, frames)])
+    });
+    let flushed = texts.map(|text| {
+        let frames = Frames::new().parse("s", text).flush().sync();
+        attack("a Parse before a Flush", [(Stopped, frames)])
+    });
+    let simple = texts.map(|text| attack("a Query", [(Stopped, query(text))]));
+    let bound = attack(
+        "a parameter of that type",
+        [(
+            Stopped,
+            Frames::new()
+                .parse_of("t", "SELECT $1", &[999_999])
+                .bind("", "t", &["5"])
+                .sync(),
+        )],
+    );
+    check(
+        parse_alone
+            .into_iter()
+            .chain(flushed)
+            .chain(simple)
+            .chain([bound])
+            .collect(),
+    )
+    .await;
+}
+
+/// The data of a COPY is data: no message among it is carried out, and the session goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_data_passes_inside_a_copy() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let reviewer = demo.reviewer();
+    let inside = [
+        (
+            "a FunctionCall",
+            Frames::new().raw(b'F', &[0, 0, 4, 0, 0, 0, 0, 0, 0, 0]),
+        ),
+        ("a Query", query(WIPE)),
+        ("a pipeline", extended(Frames::new(), WIPE)),
+        ("a Bind", Frames::new().bind("", "", &[])),
+        ("a Close", Frames::new().close_statement("")),
+    ];
+    for (what, frames) in inside {
+        let mut wire = Wire::connect(&demo.sheet.postgres_url);
+        let text = format!("COPY countries FROM STDIN /* {what} */");
+        wire.send(query(&text));
+        let request = reviewer.held(&text).await;
+        reviewer.approve(&request).await;
+        wire.until(b'G');
+        wire.send(Frames::new().raw(b'd', b"XA\tNowhere\n"));
+        wire.send(frames);
+        let answer = wire.until_ready();
+        assert!(
+            answer.iter().any(|message| message.tag == b'E'),
+            "{what}: the COPY fails: {answer:?}"
+        );
+        // Messages behind the first are looked at as if there had been no COPY, and may ask for their Sync.
+        wire.ask(Frames::new().sync());
+        let rows = wire.query("SELECT 1 FROM countries WHERE code = 'XA'");
+        assert!(
+            rows.iter().all(|message| message.tag != b'D'),
+            "{what}: the COPY was taken back"
+        );
+    }
+    assert!(!postgres.has_seen(WIPE));
+}
+
+/// Each of these lies about a size, and has a DELETE where a reader that believes it would look next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_lies_hides_nothing() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let hidden = query(WIPE).0;
+    let with = |head: &[u8]| [head, &hidden].concat();
+    let lies: Vec<(&str, Vec<u8>)> = vec![
+        ("a Query of length 0", with(&[b'Q', 0, 0, 0, 0])),
+        ("a Query of length 3", with(&[b'Q', 0, 0, 0, 3])),
+        (
+            "a Query of a negative length",
+            with(&[b'Q', 0xff, 0xff, 0xff, 0xff]),
+        ),
+        ("a Query of 2 GiB", with(&[b'Q', 0x7f, 0xff, 0xff, 0xff])),
+        ("a Sync with a body", with(&[b'S', 0, 0, 0, 5, 0])),
+        ("a Flush with a body", with(&[b'H', 0, 0, 0, 6, 0, 0])),
+        ("a Query without an end", Frames::new().raw(b'Q', b"SELECT 1").0),
+        (
+            "a Query with a second text",
+            Frames::new().raw(b'Q', b"SELECT 1\0DELETE FROM reviews\0").0,
+        ),
+        (
+            "a Parse with bytes behind its types",
+            Frames::new()
+                .raw(b'P', b"\0SELECT 1\0\0\0DELETE FROM reviews\0")
+                .0,
+        ),
+        (
+            "a Parse with more types than it has",
+            Frames::new().raw(b'P', b"\0SELECT 1\0\xff\xff").0,
+        ),
+        (
+            "a Bind with more values than it has",
+            Frames::new().raw(b'B', b"\0\0\0\0\xff\xff\0\0").0,
+        ),
+        (
+            "a Bind with a value that is too long",
+            Frames::new().raw(b'B', b"\0\0\0\0\0\x01\x7f\xff\xff\xff\0\0").0,
+        ),
+        (
+            "a Bind with a negative length",
+            Frames::new().raw(b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0").0,
+        ),
+        ("an Execute without its rows", Frames::new().raw(b'E', b"\0").0),
+        ("a Describe of neither", Frames::new().raw(b'D', b"X\0").0),
+        ("a Close without a name", Frames::new().raw(b'C', b"S").0),
+    ];
+    for (what, bytes) in lies {
+        let mut wire = Wire::connect(&demo.sheet.postgres_url);
+        wire.send(Frames::new().bytes(&bytes).sync());
+        let mut last = None;
+        while let Ok(message) = wire.try_read() {
+            assert!(
+                matches!(message.tag, b'E' | b'1' | b'2' | b'N' | b'S'),
+                "{what}: {message:?}"
+            );
+            last = Some(message);
+        }
+        let fields = last.map(|message| message.fields());
+        let sqlstate = fields.as_ref().map(|fields| fields.sqlstate.as_str());
+        assert_eq!(sqlstate, Some("08P01"), "{what}: {fields:?}");
+    }
+    let mut wire = Wire::connect(&demo.sheet.postgres_url);
+    wire.query("SELECT 1");
+    assert!(!postgres.has_seen(WIPE));
+}
