@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
 pub use crate::api::Certificate;
-pub use crate::proxy::{AuditMode, ListenFiles, ListenTls, UpstreamTls};
+pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
 use crate::{api, desk, journal, proxy, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
@@ -373,6 +373,12 @@ fn read_listen(reader: &mut Reader) -> Listen {
     let word = reader.choice("listen.tls", &words);
     let complaints = reader.complaints.len();
     let certificate = read_certificate(reader, "listen");
+    let clients = read_client_authority(reader, certificate.is_some());
+    let files = |pair: Certificate| ListenFiles {
+        cert_file: pair.cert_file,
+        key_file: pair.key_file,
+        clients: clients.clone(),
+    };
     let tls = match (word, certificate) {
         (None, None)
         | (
@@ -388,20 +394,14 @@ fn read_listen(reader: &mut Reader) -> Listen {
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Offered(ListenFiles {
-            cert_file: pair.cert_file,
-            key_file: pair.key_file,
-        }),
+        ) => ListenTls::Offered(files(pair)),
         (
             Some(Found {
                 value: TlsWord::Required,
                 ..
             }),
             Some((pair, _)),
-        ) => ListenTls::Required(ListenFiles {
-            cert_file: pair.cert_file,
-            key_file: pair.key_file,
-        }),
+        ) => ListenTls::Required(files(pair)),
         (
             Some(Found {
                 value: TlsWord::Off,
@@ -432,6 +432,39 @@ fn read_listen(reader: &mut Reader) -> Listen {
         }
     };
     Listen { address, tls }
+}
+
+/// Certificates of clients come inside TLS, and revocations are those of an authority.
+fn read_client_authority(reader: &mut Reader, has_tls: bool) -> Option<ClientAuthority> {
+    let ca = reader.path("listen.client_ca_file");
+    let crl = reader.path("listen.client_crl_file");
+    let alone = match (&ca, &crl) {
+        (Some(ca), _) if !has_tls => {
+            let message =
+                "`client_ca_file` is given, but there is no TLS in which clients could show certificates";
+            Some((
+                &ca.place,
+                message,
+                "name `cert_file` and `key_file` in `[listen]`",
+            ))
+        }
+        (None, Some(crl)) => {
+            let message = "`client_crl_file` is given without `client_ca_file`";
+            Some((
+                &crl.place,
+                message,
+                "name the certificate of the authority in `client_ca_file`",
+            ))
+        }
+        (Some(_), _) | (None, None) => None,
+    };
+    if let Some((place, message, next_step)) = alone {
+        reader.complain(place, message, next_step);
+    }
+    ca.map(|ca| ClientAuthority {
+        ca_file: ca.value,
+        crl_file: crl.map(|crl| crl.value),
+    })
 }
 
 fn read_api(reader: &mut Reader) -> api::Settings {

@@ -279,7 +279,7 @@ fn approval(card: &Value) -> Value {
     json!({ "decision": "approve", "digest": card["digest"], "version": card["version"], "reason": "OPS-1" })
 }
 
-const ROUTES: [(&str, &str); 20] = [
+const ROUTES: [(&str, &str); 21] = [
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
@@ -296,6 +296,7 @@ const ROUTES: [(&str, &str); 20] = [
     ("get", "/api/v1/agents"),
     ("post", "/api/v1/agents"),
     ("post", "/api/v1/agents/{name}/rotate"),
+    ("post", "/api/v1/agents/{name}/certificate"),
     ("delete", "/api/v1/agents/{name}"),
     ("get", "/livez"),
     ("get", "/readyz"),
@@ -434,6 +435,10 @@ async fn every_route_wants_its_role() {
         (
             "/api/v1/agents",
             json!({ "name": "x", "owner": "alice", "database_user": "app" }),
+        ),
+        (
+            "/api/v1/agents/bot/certificate",
+            json!({ "certificate": "CN=mine" }),
         ),
     ];
     for (path, body) in bodies {
@@ -1238,6 +1243,23 @@ async fn agents_are_added_rotated_and_revoked_and_the_secret_is_shown_once() {
             .await;
         assert_eq!(status.as_u16(), expected, "{body}");
     }
+    for certificate in ["bot-2", "CN=", "DNS=*.example.org"] {
+        let body = json!({ "certificate": certificate });
+        let path = "/api/v1/agents/bot-2/certificate";
+        let (status, _) = house.call("dave", Method::POST, path, Some(body)).await;
+        assert_eq!(status.as_u16(), 422, "{certificate}");
+    }
+    let body = json!({ "certificate": "CN=bot-2" });
+    let path = "/api/v1/agents/bot-2/certificate";
+    let (status, certified) = house.call("dave", Method::POST, path, Some(body)).await;
+    assert_eq!(status, StatusCode::OK, "{certified}");
+    assert_eq!(text(&certified, "certificate"), "CN=bot-2");
+    let body =
+        json!({ "name": "bot-3", "owner": "olivia", "database_user": "app", "certificate": "CN=bot-2" });
+    let (status, _) = house
+        .call("dave", Method::POST, "/api/v1/agents", Some(body))
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT, "one certificate is one agent");
     let (_, rotated) = house
         .call("dave", Method::POST, "/api/v1/agents/bot-2/rotate", None)
         .await;

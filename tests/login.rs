@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use countersign::wire::postgres::scram::Binding;
 use countersign::wire::postgres::startup::{PROTOCOL_3_0, encode_ssl_request};
-use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::house::{Certificates, House, tls_lines};
@@ -406,6 +406,234 @@ async fn new_certificates_take_hold_at_sighup_and_no_session_ends() {
     let again = let_in(&trusts_new);
     assert_eq!(value(&again.expect("the last good one").query("SELECT 1")), "1");
     assert_eq!(value(&session.query("SELECT 1")), "1");
+}
+
+/// What a client asks its authority for.
+fn names(common: &str, alternatives: &[&str]) -> CertificateParams {
+    let mut asked = CertificateParams::default();
+    asked.distinguished_name = rcgen::DistinguishedName::new();
+    asked.distinguished_name.push(rcgen::DnType::CommonName, common);
+    asked.subject_alt_names = alternatives
+        .iter()
+        .map(|uri| rcgen::SanType::URI((*uri).try_into().expect("ASCII")))
+        .collect();
+    asked
+}
+
+const SPIFFE: &str = "spiffe://example.org/agents/reporter";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_alone_logs_in_its_own_agent_and_no_other() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let authority = certificates.authority.display();
+    let listen = tls_lines("offered", &certificates);
+    let listen = format!("{listen}\nclient_ca_file = \"{authority}\"");
+    let house = House::open(&postgres, &listen, "tls = \"disable\"");
+    let add = |name: &str, certificate: &str| {
+        let agent = [
+            "agent",
+            "add",
+            name,
+            "--owner",
+            "ann",
+            "--database-user",
+            "shop_owner",
+        ];
+        house.run(&[&agent[..], &["--certificate", certificate, "--as", "carl"]].concat())
+    };
+    let added = add("reporter", &format!("URI={SPIFFE}"));
+    assert!(
+        added.get("secret").is_none(),
+        "there is nothing to steal: {added}"
+    );
+    assert_eq!(
+        added["secret_seen_by"],
+        serde_json::json!(["carl"]),
+        "who never decides for it"
+    );
+    add("billing", "CN=billing");
+
+    let reporter = certificates.client("reporter", names("billing's neighbour", &[SPIFFE]));
+    let billing = certificates.client("billing", names("billing", &[]));
+    let two = certificates.client(
+        "two",
+        names("two", &[SPIFFE, "spiffe://example.org/agents/other"]),
+    );
+    let confused = certificates.client("confused", names(SPIFFE, &["spiffe://billing"]));
+    let mut over = names("billing", &[]);
+    over.not_after = rcgen::date_time_ymd(2026, 1, 1);
+    let over = certificates.client("over", over);
+    let mut for_servers = names("billing", &[]);
+    for_servers.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let for_servers = certificates.client("for-servers", for_servers);
+    let elsewhere =
+        Certificates::make(folder.path(), "elsewhere").client("stranger", names("billing", &[SPIFFE]));
+
+    let tls = format!("sslmode=verify-full&sslrootcert={authority}");
+    let log_in = |user: &str, files: &support::house::ClientFiles| {
+        house.psql_as(user, &format!("{tls}&{}", files.options()))
+    };
+    for (user, files) in [("reporter", &reporter), ("billing", &billing)] {
+        assert_eq!(log_in(user, files), (true, "let in\n".to_owned()));
+    }
+    for (user, files, why) in [
+        ("billing", &reporter, "a stolen certificate, another agent"),
+        ("reporter", &billing, "the other way round"),
+        ("bot", &reporter, "an agent with a password"),
+        ("nobody", &reporter, "no agent"),
+        ("reporter", &two, "two names of the kind"),
+        ("reporter", &confused, "the name in another field"),
+        ("billing", &over, "out of date"),
+        ("billing", &for_servers, "not for clients"),
+        ("billing", &elsewhere, "another authority"),
+        ("reporter", &elsewhere, "another authority"),
+    ] {
+        let (let_in, said) = log_in(user, files);
+        assert!(!let_in, "{user}, {why}: {said}");
+    }
+    for options in [tls.as_str(), "sslmode=disable"] {
+        let (let_in, said) = house.psql_as("billing", options);
+        assert!(!let_in, "without a certificate: {said}");
+    }
+    // Whatever password somebody tries, an agent with a certificate has none.
+    let config = trusting(&certificates.authority, &["postgresql"]);
+    let url = format!(
+        "postgres://billing:guess@127.0.0.1:{}/shop",
+        house.serve.listen.port()
+    );
+    let mut client = Wire::open_tls(&url, &config, TlsStart::Direct).expect("TLS");
+    client.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
+    let refused = client.log_in("guess", Binding::Unable).expect_err("refused");
+    assert_eq!(refused.sqlstate, "28P01");
+    assert_eq!(
+        refused.message,
+        "password authentication failed for user \"billing\""
+    );
+    // An agent with a password keeps it, whatever certificate its host shows.
+    let (let_in, said) = house.psql("localhost", &format!("{tls}&{}", reporter.options()));
+    assert!(let_in, "{said}");
+
+    let log_ins = house.log_ins();
+    let has = |principal: &str, reason: &str| {
+        log_ins
+            .iter()
+            .any(|record| record["principal"] == principal && record["reason"] == reason)
+    };
+    assert!(
+        has("reporter", &format!("certificate URI={SPIFFE}")),
+        "{log_ins:?}"
+    );
+    for (principal, reason) in [
+        ("billing", "the client certificate is not that of the agent"),
+        ("billing", "no client certificate"),
+    ] {
+        assert!(
+            has(principal, reason),
+            "{reason}, although psql hangs up: {log_ins:?}"
+        );
+    }
+
+    house.run(&["agent", "revoke", "billing"]);
+    let (let_in, said) = log_in("billing", &billing);
+    assert!(!let_in && said.contains("credential revoked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_names_one_agent_and_whoever_chooses_it_never_decides() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let authority = certificates.authority.display();
+    let listen = tls_lines("required", &certificates);
+    let listen = format!("{listen}\nclient_ca_file = \"{authority}\"");
+    let house = House::open(&postgres, &listen, "tls = \"disable\"");
+    let files = certificates.client("bot", names("bot", &[]));
+    let options = format!("sslmode=verify-full&sslrootcert={authority}&{}", files.options());
+    let (let_in, _) = house.psql_as("bot", &options);
+    assert!(!let_in, "it still has a password");
+    let certified = house.run(&[
+        "agent",
+        "rotate",
+        "bot",
+        "--certificate",
+        "CN=bot",
+        "--as",
+        "dora",
+    ]);
+    let seen_by = certified["secret_seen_by"].to_string();
+    assert!(
+        seen_by.contains("dora") && certified.get("secret").is_none(),
+        "{certified}"
+    );
+    assert_eq!(house.psql_as("bot", &options), (true, "let in\n".to_owned()));
+    let (let_in, said) = house.psql(
+        "localhost",
+        &format!("sslmode=verify-full&sslrootcert={authority}"),
+    );
+    assert!(!let_in, "the password has ended: {said}");
+    let again = house.try_run(&[
+        "agent",
+        "add",
+        "other",
+        "--owner",
+        "ann",
+        "--database-user",
+        "shop_owner",
+        "--certificate",
+        "CN=bot",
+    ]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        !again.status.success() && said.contains("`CN=bot` exists already"),
+        "{said}"
+    );
+    let listed = house.run(&["agent", "list"]);
+    assert_eq!(listed["items"].as_array().expect("items").len(), 1, "{listed}");
+    // And back to a secret.
+    let renewed = house.run(&["agent", "rotate", "bot"]);
+    assert!(
+        renewed["secret"].is_string() && renewed["certificate"].is_null(),
+        "{renewed}"
+    );
+    assert!(!house.psql_as("bot", &options).0, "the certificate has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_certificates_and_lists_out_of_date_let_nobody_in() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let authority = certificates.authority.display();
+    let list = folder.path().join("agents.crl");
+    let later = rcgen::date_time_ymd(2090, 1, 1);
+    certificates.revoke(&list, &[], later);
+    let listen = tls_lines("required", &certificates);
+    let listen = format!("{listen}\nclient_ca_file = \"{authority}\"\nclient_crl_file = {list:?}");
+    let mut house = House::open(&postgres, &listen, "tls = \"disable\"");
+    house.run(&["agent", "rotate", "bot", "--certificate", "CN=bot"]);
+    let mut asked = names("bot", &[]);
+    asked.serial_number = Some(4711.into());
+    let files = certificates.client("bot", asked);
+    let options = format!("sslmode=verify-full&sslrootcert={authority}&{}", files.options());
+    assert!(house.psql_as("bot", &options).0);
+    certificates.revoke(&list, &[4711], later);
+    house.reload("the certificates are in force");
+    let (let_in, said) = house.psql_as("bot", &options);
+    assert!(!let_in, "{said}");
+    certificates.revoke(&list, &[], rcgen::date_time_ymd(2026, 2, 1));
+    house.reload("the certificates are in force");
+    assert!(
+        !house.psql_as("bot", &options).0,
+        "nobody knows who was revoked since"
+    );
+    std::fs::write(&list, "broken").expect("written");
+    house.reload("the proxy keeps its old certificate");
+    assert!(!house.psql_as("bot", &options).0, "a broken list opens nothing");
+    certificates.revoke(&list, &[], later);
+    house.reload("the certificates are in force");
+    assert!(house.psql_as("bot", &options).0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(people::set_active))
         .routes(routes!(people::list_agents, people::add_agent))
         .routes(routes!(people::rotate_agent))
+        .routes(routes!(people::certify_agent))
         .routes(routes!(people::revoke_agent))
         .routes(routes!(health::openapi));
     OpenApiRouter::with_openapi(Document::openapi())

@@ -16,6 +16,7 @@ use super::read::{Body, Named, parse_duration, unacceptable};
 use super::requests::{Page, desk_problem};
 use crate::clock::Timestamp;
 use crate::desk::{ManageError, NewAgent, NewPerson, NewToken, OtherTokens};
+use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
 use crate::identity::secret::Secret;
@@ -87,6 +88,9 @@ pub struct AgentShape {
     pub owner: String,
     /// Who created or rotated it, and so never decides for it.
     pub secret_seen_by: Vec<String>,
+    /// `CN=…`, `URI=…` or `DNS=…`: the name of the certificate by which alone it logs in; null: it has a secret.
+    #[serde(default)]
+    pub certificate: Option<String>,
     pub acts_for: Option<String>,
     /// Databases it may connect to; empty: all.
     pub databases: Vec<String>,
@@ -121,6 +125,17 @@ pub struct AgentBody {
     /// How long it is good: `30d`. Without it: until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
+    /// Let it log in by its certificate alone, and give it no secret: `CN=…`, `URI=…` or `DNS=…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// By which certificate an agent is to log in.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateBody {
+    /// `CN=…`, `URI=…` or `DNS=…`.
+    pub certificate: String,
 }
 
 /// An agent with its secret, shown this once.
@@ -128,8 +143,9 @@ pub struct AgentBody {
 pub struct AgentSecret {
     #[serde(flatten)]
     pub agent: AgentShape,
-    /// The password of its connection string.
-    pub secret: String,
+    /// The password of its connection string; none if it logs in by its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl PersonShape {
@@ -149,6 +165,7 @@ impl AgentShape {
             name: agent.name.to_string(),
             owner: agent.owner.to_string(),
             secret_seen_by: agent.has_seen_secret.iter().map(ToString::to_string).collect(),
+            certificate: agent.certificate().map(ToString::to_string),
             acts_for: agent.acts_for.as_ref().map(ToString::to_string),
             databases: agent.databases.clone(),
             database_user: agent.database_user.clone(),
@@ -260,6 +277,12 @@ pub fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
 
 pub fn principal_name(text: &str) -> Result<PrincipalName, Problem> {
     PrincipalName::parse(text).map_err(|_| unacceptable("name", text, "write 1 to 63 of a-z 0-9 _ - ."))
+}
+
+/// Reads `CN=…`, `URI=…` or `DNS=…`.
+pub fn certificate_name(text: &str) -> Result<CertificateName, Problem> {
+    CertificateName::parse(text)
+        .map_err(|_| unacceptable("certificate", text, "write CN=name, URI=spiffe://… or DNS=host"))
 }
 
 fn expiry(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
@@ -512,7 +535,8 @@ pub async fn list_agents(
     }))
 }
 
-/// Add an agent. Its secret is shown this once, and the caller, who sees it, never decides for it.
+/// Add an agent. Its secret is shown this once, and the caller, who sees it, never decides for it. With `certificate`
+/// it has none.
 #[utoipa::path(
     post,
     path = "/agents",
@@ -534,12 +558,22 @@ pub async fn add_agent(
     Body(body): Body<AgentBody>,
 ) -> Result<(StatusCode, Json<AgentSecret>), Problem> {
     caller.needs(Scope::Manage)?;
+    let certificate = body.certificate.as_deref().map(certificate_name).transpose()?;
     let new = body.checked(Timestamp::now())?;
-    let added = rooms.desk.agent_add(new, caller.hands()).await;
-    let (agent, secret) = added.map_err(manage_problem)?;
+    let (agent, secret) = match certificate {
+        None => {
+            let added = rooms.desk.agent_add(new, caller.hands()).await;
+            let (agent, secret) = added.map_err(manage_problem)?;
+            (agent, Some(secret))
+        }
+        Some(name) => {
+            let added = rooms.desk.agent_add_certified(new, name, caller.hands()).await;
+            (added.map_err(manage_problem)?, None)
+        }
+    };
     let shape = AgentSecret {
         agent: AgentShape::of(&agent),
-        secret: secret.reveal().to_owned(),
+        secret: secret.map(|secret| secret.reveal().to_owned()),
     };
     Ok((StatusCode::CREATED, Json(shape)))
 }
@@ -574,8 +608,43 @@ pub async fn rotate_agent(
     let agent = agent_shape(&rooms, &name).await?;
     Ok(Json(AgentSecret {
         agent,
-        secret: secret.reveal().to_owned(),
+        secret: Some(secret.reveal().to_owned()),
     }))
+}
+
+/// Let an agent log in by its certificate alone. Its secret ends, and the caller never decides for it again.
+#[utoipa::path(
+    post,
+    path = "/agents/{name}/certificate",
+    tag = "people",
+    params(("name" = String, Path, description = "the agent")),
+    request_body = CertificateBody,
+    responses(
+        (status = 200, body = AgentShape),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn certify_agent(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+    Body(body): Body<CertificateBody>,
+) -> Result<Json<AgentShape>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let principal = principal_name(&name)?;
+    let certificate = certificate_name(&body.certificate)?;
+    rooms
+        .desk
+        .agent_certify(principal, certificate, caller.hands())
+        .await
+        .map_err(manage_problem)?;
+    agent_shape(&rooms, &name).await.map(Json)
 }
 
 /// Revoke an agent: its sessions end, its waiting requests are withdrawn.

@@ -12,8 +12,8 @@ use super::output::Output;
 use super::render::visible_line;
 use super::{SettingsArgs, make_private};
 use crate::api::people::{
-    ActiveBody, AgentBody, AgentSecret, AgentShape, PersonBody, PersonShape, Revoked, TokenBody, TokenShape,
-    person_name, principal_name,
+    ActiveBody, AgentBody, AgentSecret, AgentShape, CertificateBody, PersonBody, PersonShape, Revoked,
+    TokenBody, TokenShape, certificate_name, person_name, principal_name,
 };
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -48,8 +48,8 @@ pub enum AgentCommand {
     Add(Box<AgentAddArgs>),
     /// List every agent
     List(PlaceArgs),
-    /// Give an agent a new secret, shown this once; the old one ends
-    Rotate(AgentNameArgs),
+    /// Give an agent a new secret, shown this once, or another certificate; the old one ends
+    Rotate(RotateArgs),
     /// Revoke an agent: its sessions end, what it has waiting is withdrawn
     Revoke(AgentNameArgs),
 }
@@ -120,6 +120,9 @@ pub struct AgentAddArgs {
     /// KEY=VALUE, for rules; may be given several times
     #[arg(long = "label", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Let it log in by its certificate alone: CN=NAME, URI=spiffe://NAME or DNS=NAME, exactly as it stands there
+    #[arg(long, value_name = "KIND=NAME")]
+    certificate: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -128,6 +131,17 @@ pub struct AgentAddArgs {
 pub struct UserNameArgs {
     /// The person
     name: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// The agent
+    name: String,
+    /// Give it no secret, but let it log in by its certificate alone: CN=NAME, URI=spiffe://NAME or DNS=NAME
+    #[arg(long, value_name = "KIND=NAME")]
+    certificate: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -347,17 +361,27 @@ async fn add_agent(args: AgentAddArgs, output: Output) -> Result<Exit, CliError>
         profile: args.profile,
         labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
         expires_in: args.expires,
+        certificate: args.certificate,
     };
     let added: AgentSecret = match way {
         Way::Api(client) => client.post("/agents", &body).await?,
         Way::Here { mut store, by } => {
+            let certificate = body.certificate.as_deref().map(certificate_name).transpose();
+            let certificate = certificate.map_err(usage)?;
             let new = body.checked(Timestamp::now()).map_err(usage)?;
-            let (agent, secret) = store
-                .agent_add(&new, &by, Timestamp::now())
-                .map_err(people_error)?;
+            let now = Timestamp::now();
+            let (agent, secret) = match certificate {
+                None => store
+                    .agent_add(&new, &by, now)
+                    .map(|(agent, secret)| (agent, Some(secret))),
+                Some(name) => store
+                    .agent_add_certified(&new, &name, &by, now)
+                    .map(|agent| (agent, None)),
+            }
+            .map_err(people_error)?;
             AgentSecret {
                 agent: AgentShape::of(&agent),
-                secret: secret.reveal().to_owned(),
+                secret: secret.map(|secret| secret.reveal().to_owned()),
             }
         }
     };
@@ -394,7 +418,36 @@ async fn list_agents(place: &PlaceArgs, output: Output) -> Result<Exit, CliError
     Ok(Exit::Done)
 }
 
-async fn rotate_agent(args: &AgentNameArgs, output: Output) -> Result<Exit, CliError> {
+async fn rotate_agent(args: &RotateArgs, output: Output) -> Result<Exit, CliError> {
+    match &args.certificate {
+        None => renew_secret(args, output).await,
+        Some(certificate) => certify_agent(args, certificate, output).await,
+    }
+}
+
+async fn certify_agent(args: &RotateArgs, certificate: &str, output: Output) -> Result<Exit, CliError> {
+    let name = principal_name(&args.name).map_err(usage)?;
+    let certificate = certificate_name(certificate).map_err(usage)?;
+    let agent: AgentShape = match args.place.way()? {
+        Way::Api(client) => {
+            let body = CertificateBody {
+                certificate: certificate.to_string(),
+            };
+            client.post(&format!("/agents/{name}/certificate"), &body).await?
+        }
+        Way::Here { mut store, by } => {
+            store
+                .agent_certify(&name, &certificate, &by, Timestamp::now())
+                .map_err(people_error)?;
+            stored_agent(&mut store, &args.name)?
+        }
+    };
+    let certified = AgentSecret { agent, secret: None };
+    print_secret(&certified, output);
+    Ok(Exit::Done)
+}
+
+async fn renew_secret(args: &RotateArgs, output: Output) -> Result<Exit, CliError> {
     let name = principal_name(&args.name).map_err(usage)?;
     let rotated: AgentSecret = match args.place.way()? {
         Way::Api(client) => {
@@ -408,7 +461,7 @@ async fn rotate_agent(args: &AgentNameArgs, output: Output) -> Result<Exit, CliE
                 .map_err(people_error)?;
             AgentSecret {
                 agent: stored_agent(&mut store, &args.name)?,
-                secret: secret.reveal().to_owned(),
+                secret: Some(secret.reveal().to_owned()),
             }
         }
     };
@@ -444,20 +497,28 @@ fn stored_agent(store: &mut Store, name: &str) -> Result<AgentShape, CliError> {
 
 fn print_secret(added: &AgentSecret, output: Output) {
     let agent = &added.agent;
-    let database = agent.databases.first().map_or("DATABASE", String::as_str);
-    output.either(added, || {
-        format!(
-            "agent   {}\nsecret  {}\nurl     postgres://{}:{}@127.0.0.1:6432/{}\n",
+    let database = visible_line(agent.databases.first().map_or("DATABASE", String::as_str));
+    let certificate = agent.certificate.as_deref().unwrap_or_default();
+    output.either(added, || match &added.secret {
+        Some(secret) => format!(
+            "agent   {}\nsecret  {secret}\nurl     postgres://{}:{secret}@127.0.0.1:6432/{database}\n",
+            agent.name, agent.name
+        ),
+        None => format!(
+            "agent        {}\ncertificate  {}\nurl          \
+             postgres://{}@127.0.0.1:6432/{database}?sslmode=verify-full&sslcert=FILE&sslkey=FILE\n",
             agent.name,
-            added.secret,
-            agent.name,
-            added.secret,
-            visible_line(database)
-        )
+            visible_line(certificate),
+            agent.name
+        ),
     });
     let seen_by = agent.secret_seen_by.join(", ");
+    let credential = match &added.secret {
+        Some(_) => "the secret is shown this once",
+        None => "it needs `client_ca_file` in `[listen]`",
+    };
     eprintln!(
-        "the secret is shown this once; never deciding for this agent: its owner {}, and {seen_by}",
+        "{credential}; never deciding for this agent: its owner {}, and {seen_by}",
         agent.owner
     );
 }
@@ -488,8 +549,10 @@ fn agent_line(agent: &AgentShape) -> String {
         (false, Some(at)) => format!("until {at}"),
         (false, None) => "active".to_owned(),
     };
+    let certificate = agent.certificate.as_deref().map(visible_line);
+    let certificate = certificate.map_or_else(String::new, |name| format!("  certificate {name}"));
     format!(
-        "{}  {state}  owner {}  as {} on {}  profile {}",
+        "{}  {state}  owner {}  as {} on {}  profile {}{certificate}",
         agent.name,
         agent.owner,
         visible_line(&agent.database_user),

@@ -18,6 +18,7 @@ use crate::desk::{
     Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
 };
 use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, State};
+use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{Secret, TokenHash};
@@ -317,6 +318,28 @@ impl Desk {
     /// The secret is shown this once.
     pub async fn agent_add(&self, new: NewAgent, by: Hands) -> Result<(Agent, Secret), ManageError> {
         self.manage(move |store, now| store.agent_add(&new, by, now))
+            .await
+    }
+
+    /// An agent that logs in by its certificate alone.
+    pub async fn agent_add_certified(
+        &self,
+        new: NewAgent,
+        certificate: CertificateName,
+        by: Hands,
+    ) -> Result<Agent, ManageError> {
+        self.manage(move |store, now| store.agent_add_certified(&new, &certificate, by, now))
+            .await
+    }
+
+    /// From now on the agent logs in by its certificate alone.
+    pub async fn agent_certify(
+        &self,
+        name: PrincipalName,
+        certificate: CertificateName,
+        by: Hands,
+    ) -> Result<(), ManageError> {
+        self.manage(move |store, now| store.agent_certify(&name, &certificate, by, now))
             .await
     }
 

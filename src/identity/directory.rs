@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::clock::Timestamp;
+use crate::identity::certificate::CertificateName;
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
 use crate::identity::secret::ScramVerifier;
 
@@ -14,11 +15,11 @@ pub struct Agent {
     pub name: PrincipalName,
     /// The person who answers for it.
     pub owner: PersonName,
-    /// Everybody who created or rotated it, and so has seen its secret.
+    /// Everybody who created or rotated it, and so has seen its secret, or has chosen whose certificate it is.
     pub has_seen_secret: BTreeSet<PersonName>,
     /// The person in whose name it works, if there is one.
     pub acts_for: Option<PersonName>,
-    pub verifier: ScramVerifier,
+    pub credential: Credential,
     /// Databases it may connect to; empty: all.
     pub databases: Vec<String>,
     /// The user of the database that it maps to.
@@ -28,6 +29,14 @@ pub struct Agent {
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked: bool,
+}
+
+/// The one way in which an agent logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    Secret(ScramVerifier),
+    /// A certificate with this name, signed by the authority that the settings name; no password.
+    Certificate(CertificateName),
 }
 
 /// What is asked for when an agent is added.
@@ -149,7 +158,7 @@ pub enum WhyNot {
     NotAnApprover(PersonName),
     #[error("`{0}` owns the agent")]
     OwnsTheAgent(PersonName),
-    #[error("`{0}` created or rotated the agent's secret, and so has seen it")]
+    #[error("`{0}` created or rotated the agent's credential, and so has seen it")]
     HasSeenTheSecret(PersonName),
     #[error("the agent acts for `{0}`")]
     IsActedFor(PersonName),
@@ -235,6 +244,14 @@ impl Stakes {
 }
 
 impl Agent {
+    /// The name of the certificate by which it logs in, if it does.
+    pub fn certificate(&self) -> Option<&CertificateName> {
+        match &self.credential {
+            Credential::Certificate(name) => Some(name),
+            Credential::Secret(_) => None,
+        }
+    }
+
     pub fn stakes(&self) -> Stakes {
         Stakes {
             principal: self.name.clone(),

@@ -18,7 +18,7 @@ use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
 use crate::proxy::arrive::{Arrived, first_packets};
-use crate::proxy::prove::{Refused, authenticate};
+use crate::proxy::prove::{Proof, Refused, prove};
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
@@ -89,16 +89,24 @@ async fn log_in(
             "countersign: the store is unavailable, nobody can log in. Retry later.",
         ))
     })?;
-    let answer = authenticate(client, &asked.user, agent.as_ref(), end_point.as_deref()).await?;
-    let let_in = match (agent, answer) {
-        (Some(agent), Ok(())) => may_begin(agent, &asked.database, &shared.settings.upstream.databases),
+    let proof = prove(client, &asked.user, agent.as_ref(), end_point.as_deref()).await?;
+    let served = &shared.settings.upstream.databases;
+    let let_in = match (agent, proof) {
+        (Some(agent), Ok(proof)) => may_begin(agent, &asked.database, served).map(|agent| (agent, proof)),
         (_, Err(refused)) => Err(refused),
-        (None, Ok(())) => Err(Refused::NoSuchAgent),
+        (None, Ok(_)) => Err(Refused::NoSuchAgent),
     };
-    record(thread, &asked.user, source, let_in.as_ref().err())?;
     let agent = match let_in {
-        Ok(agent) => agent,
+        Ok((agent, proof)) => {
+            let by = match proof {
+                Proof::Secret => String::new(),
+                Proof::Certificate(name) => format!("certificate {name}"),
+            };
+            record(thread, &asked.user, source, Ok(&by))?;
+            agent
+        }
         Err(refused) => {
+            record(thread, &asked.user, source, Err(refused))?;
             tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
             return Err(told(refused.fields(&asked)));
         }
@@ -186,18 +194,18 @@ fn may_begin(agent: Agent, database: &str, served: &[String]) -> Result<Agent, R
     }
 }
 
-/// A failed log-in is recorded too; one that cannot be recorded does not happen.
+/// A log-in, with what let it in if that was no secret, or with why it failed. One that cannot be recorded does not happen.
 fn record(
     thread: &Rc<WireThread>,
     user: &str,
     source: IpAddr,
-    refused: Option<&Refused>,
+    ended: Result<&str, Refused>,
 ) -> Result<(), NoSession> {
     let body = Body::Login {
         principal: user,
         source,
-        success: refused.is_none(),
-        reason: refused.map_or("", |refused| refused.reason()),
+        success: ended.is_ok(),
+        reason: ended.unwrap_or_else(|refused| refused.reason()),
     };
     let entry = Entry {
         time: Timestamp::now(),
@@ -283,7 +291,7 @@ async fn begin(
     let start = Body::SessionStart {
         peer: &peer,
         application_name: &application_name,
-        tls: if client.is_encrypted() { "tls" } else { "" },
+        tls: client.tls_version(),
     };
     let entry = Entry {
         time: Timestamp::now(),

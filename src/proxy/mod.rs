@@ -37,7 +37,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use listen::{ProxyError, ProxyHandle, start};
-pub use tls::{ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
+pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
 pub use upstream::{Settings as UpstreamSettings, User as UpstreamUser};
 
 /// When records of reads are on disk.

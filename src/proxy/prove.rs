@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use crate::identity::directory::{Agent, Ended};
+use crate::identity::certificate::CertificateName;
+use crate::identity::directory::{Agent, Credential, Ended};
+use crate::identity::secret::ScramVerifier;
 use crate::proxy::login::{NoSession, malformed, send, told};
 use crate::proxy::refusal::fatal;
 use crate::proxy::socket::Socket;
@@ -24,6 +26,10 @@ pub enum Refused {
     /// The log learns that there is no such name, the client does not.
     NoSuchAgent,
     WrongPassword,
+    /// It logs in by its certificate alone, and none was shown. The client is told no more than after a wrong password.
+    NoCertificate,
+    /// The certificate that was shown is good, but somebody else's.
+    OtherCertificate,
     /// Somebody may sit between the client and this proxy.
     Channel(ScramFault),
     Ended(Ended),
@@ -43,6 +49,8 @@ impl Refused {
         match self {
             Self::NoSuchAgent => "no such agent",
             Self::WrongPassword => "wrong password",
+            Self::NoCertificate => "no client certificate",
+            Self::OtherCertificate => "the client certificate is not that of the agent",
             Self::Channel(ScramFault::Downgraded) => "the offer of channel binding did not reach the client",
             Self::Channel(ScramFault::OtherChannel) => "the client is on another TLS channel",
             Self::Ended(Ended::Revoked) => "credential revoked",
@@ -55,7 +63,7 @@ impl Refused {
     pub fn fields(self, asked: &Asked) -> Fields {
         let Asked { user, database, .. } = asked;
         match self {
-            Self::NoSuchAgent | Self::WrongPassword => fatal(
+            Self::NoSuchAgent | Self::WrongPassword | Self::NoCertificate | Self::OtherCertificate => fatal(
                 "28P01",
                 &format!("password authentication failed for user \"{user}\""),
             ),
@@ -73,15 +81,47 @@ impl Refused {
     }
 }
 
-/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages; bound to the channel if the
-/// client can.
-/// Source: PostgreSQL docs, sasl-authentication.html
-pub async fn authenticate(
+/// By what somebody was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    Secret,
+    Certificate(CertificateName),
+}
+
+/// Lets a client prove that it is `agent`, in the one way in which that agent logs in.
+pub async fn prove(
     client: &mut Socket,
     user: &str,
     agent: Option<&Agent>,
     end_point: Option<&[u8]>,
-) -> Result<Result<(), Refused>, NoSession> {
+) -> Result<Result<Proof, Refused>, NoSession> {
+    let name = match agent.map(|agent| &agent.credential) {
+        None => return authenticate(client, user, None, end_point).await,
+        Some(Credential::Secret(verifier)) => {
+            return authenticate(client, user, Some(verifier), end_point).await;
+        }
+        Some(Credential::Certificate(name)) => name,
+    };
+    let refused = match client.peer_certificate() {
+        Some(shown) if name.is_of(shown) => return Ok(Ok(Proof::Certificate(name.clone()))),
+        Some(_) => Refused::OtherCertificate,
+        None => Refused::NoCertificate,
+    };
+    // As with a name that does not exist: nobody learns which agents have certificates. However it ends, and be it by
+    // hanging up, this was a failed log-in.
+    let _played = authenticate(client, user, None, end_point).await;
+    Ok(Err(refused))
+}
+
+/// SCRAM-SHA-256 against the stored verifier, or against none with the same messages; bound to the channel if the
+/// client can.
+/// Source: PostgreSQL docs, sasl-authentication.html
+async fn authenticate(
+    client: &mut Socket,
+    user: &str,
+    verifier: Option<&ScramVerifier>,
+    end_point: Option<&[u8]>,
+) -> Result<Result<Proof, Refused>, NoSession> {
     let mut out = Vec::new();
     put(&mut out, server::AUTHENTICATION, |out| {
         out.extend(10u32.to_be_bytes());
@@ -100,7 +140,7 @@ pub async fn authenticate(
     if usize::try_from(length) != Ok(client_first.len()) {
         return Err(malformed());
     }
-    let keys = agent.map_or_else(|| nobodys_keys(user), keys_of);
+    let keys = verifier.map_or_else(|| nobodys_keys(user), keys_of);
     let nonce = STANDARD_NO_PAD.encode(rand::random::<[u8; 18]>());
     let (scram, challenge) = match ServerScram::first(mechanism, end_point, client_first, keys, &nonce) {
         Ok(begun) => begun,
@@ -116,18 +156,17 @@ pub async fn authenticate(
     send(client, &sasl(11, &challenge)).await?;
     let proof = password_message(client).await?;
     match scram.finish(&proof) {
-        Ok(signature) if agent.is_some() => {
+        Ok(signature) if verifier.is_some() => {
             send(client, &sasl(12, &signature)).await?;
-            Ok(Ok(()))
+            Ok(Ok(Proof::Secret))
         }
         Err(ScramError::OtherChannel) => Ok(Err(Refused::Channel(ScramFault::OtherChannel))),
-        Ok(_) | Err(_) if agent.is_none() => Ok(Err(Refused::NoSuchAgent)),
+        Ok(_) | Err(_) if verifier.is_none() => Ok(Err(Refused::NoSuchAgent)),
         Ok(_) | Err(_) => Ok(Err(Refused::WrongPassword)),
     }
 }
 
-fn keys_of(agent: &Agent) -> StoredKeys {
-    let verifier = &agent.verifier;
+fn keys_of(verifier: &ScramVerifier) -> StoredKeys {
     StoredKeys {
         iterations: verifier.iterations,
         salt: verifier.salt.clone(),

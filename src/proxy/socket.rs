@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -40,6 +41,20 @@ impl Socket {
         match self {
             Self::Plain(_) => false,
             Self::Accepted(_) | Self::Dialled(_) => true,
+        }
+    }
+
+    /// `TLSv1.3` and the like; empty without TLS.
+    pub fn tls_version(&self) -> &'static str {
+        let version = match self {
+            Self::Plain(_) => return "",
+            Self::Accepted(stream) => stream.get_ref().1.protocol_version(),
+            Self::Dialled(stream) => stream.get_ref().1.protocol_version(),
+        };
+        match version {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLS",
         }
     }
 

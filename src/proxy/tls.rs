@@ -10,9 +10,10 @@ use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::NoServerSessionStorage;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -34,6 +35,16 @@ pub enum ListenTls {
 pub struct ListenFiles {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
+    /// `None`: clients are not asked for certificates.
+    pub clients: Option<ClientAuthority>,
+}
+
+/// Who signs the certificates of clients. A client needs none, but what it shows must be good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthority {
+    pub ca_file: PathBuf,
+    /// Then each certificate of a chain must be on a list that is not out of date, and not be revoked.
+    pub crl_file: Option<PathBuf>,
 }
 
 impl ListenTls {
@@ -156,7 +167,7 @@ impl Shown {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(settings_error)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(client_verifier(files.clients.as_ref())?)
             .with_single_cert(chain, key)
             .map_err(settings_error)?;
         // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
@@ -195,19 +206,55 @@ pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsErro
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
+fn client_verifier(authority: Option<&ClientAuthority>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let Some(authority) = authority else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let roots = Arc::new(roots(&authority.ca_file)?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .allow_unauthenticated()
+        .enforce_revocation_expiration();
+    if let Some(file) = &authority.crl_file {
+        builder = builder.with_crls(revocations(file)?);
+    }
+    builder.build().map_err(|error| TlsError::File {
+        file: authority
+            .crl_file
+            .clone()
+            .unwrap_or_else(|| authority.ca_file.clone()),
+        what: "an authority or its revocations",
+        cause: error.to_string(),
+    })
+}
+
+fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    pem(
+        file,
+        "revocation lists",
+        CertificateRevocationListDer::pem_file_iter(file),
+    )
+}
+
 fn settings_error(error: impl std::fmt::Display) -> TlsError {
     TlsError::Settings(error.to_string())
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem(file, "certificates", CertificateDer::pem_file_iter(file))
+}
+
+/// All that a file holds, which must be something.
+fn pem<T>(
+    file: &Path,
+    what: &'static str,
+    items: Result<impl Iterator<Item = Result<T, pem::Error>>, pem::Error>,
+) -> Result<Vec<T>, TlsError> {
     let unreadable = |cause: String| TlsError::File {
         file: file.to_owned(),
-        what: "certificates",
+        what,
         cause,
     };
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .map_err(|error| unreadable(error.to_string()))?
-        .collect();
+    let read: Result<Vec<_>, _> = items.and_then(Iterator::collect);
     let read = read.map_err(|error| unreadable(error.to_string()))?;
     if read.is_empty() {
         Err(unreadable("it holds none".to_owned()))
@@ -216,16 +263,23 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn webpki(ca_file: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+fn roots(ca_file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(settings_error)?;
-            }
-        }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    for certificate in certificates(ca_file)? {
+        roots.add(certificate).map_err(|error| TlsError::File {
+            file: ca_file.to_owned(),
+            what: "an authority",
+            cause: error.to_string(),
+        })?;
     }
+    Ok(roots)
+}
+
+fn webpki(ca_file: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let roots = match ca_file {
+        Some(file) => roots(file)?,
+        None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(settings_error)

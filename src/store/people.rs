@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
+use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{
-    Agent, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
+    Agent, Credential, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlVerifiers, ScramVerifier, Secret, TokenHash};
@@ -55,6 +56,7 @@ pub struct TokenInfo {
 const SCRAM: &str = "scram-sha-256";
 const CACHING_SHA2: &str = "caching_sha2_password";
 const NATIVE: &str = "mysql_native_password";
+const CERTIFICATE: &str = "certificate";
 
 impl Store {
     pub fn person_add(
@@ -247,22 +249,11 @@ impl Store {
     ) -> Result<(Agent, Secret), PeopleError> {
         let by = by.into();
         let secret = Secret::agent(rand::random());
-        let agent = Agent {
-            name: new.name.clone(),
-            owner: new.owner.clone(),
-            has_seen_secret: by.all(),
-            acts_for: new.acts_for.clone(),
-            verifier: ScramVerifier::make(secret.reveal(), rand::random()),
-            databases: new.databases.clone(),
-            database_user: new.database_user.clone(),
-            profile: new.profile,
-            labels: new.labels.clone(),
-            created_at: now,
-            expires_at: new.expires_at,
-            revoked: false,
-        };
+        let verifier = ScramVerifier::make(secret.reveal(), rand::random());
+        let kept = verifiers(&verifier, &secret)?;
+        let agent = new_agent(new, Credential::Secret(verifier), &by, now);
         let added = self.write(|transaction| {
-            let added = insert_agent(transaction, &agent, &secret)?;
+            let added = insert_agent(transaction, &agent, &kept)?;
             if added {
                 note(transaction, "agent_added", agent.name.as_str(), &by.person, now)?;
             }
@@ -273,23 +264,58 @@ impl Store {
             .ok_or_else(|| PeopleError::Exists(new.name.to_string()))
     }
 
+    /// An agent that logs in by its certificate alone. No other agent that is not revoked has the same name there.
+    pub fn agent_add_certified(
+        &mut self,
+        new: &NewAgent,
+        certificate: &CertificateName,
+        by: impl Into<Hands>,
+        now: Timestamp,
+    ) -> Result<Agent, PeopleError> {
+        let by = by.into();
+        let agent = new_agent(new, Credential::Certificate(certificate.clone()), &by, now);
+        let kept = certified(certificate)?;
+        let added = self.write(|transaction| {
+            if has_certified(transaction, certificate, &new.name)? {
+                return Ok(Err(PeopleError::Exists(certificate.to_string())));
+            }
+            if !insert_agent(transaction, &agent, &kept)? {
+                return Ok(Err(PeopleError::Exists(new.name.to_string())));
+            }
+            note(transaction, "agent_added", agent.name.as_str(), &by.person, now)?;
+            Ok(Ok(()))
+        })?;
+        added.map(|()| agent)
+    }
+
+    /// From now on it logs in by its certificate alone; its secret, or the name that it had, no longer does. Whoever
+    /// chooses that counts as one who has seen its secret.
+    pub fn agent_certify(
+        &mut self,
+        name: &PrincipalName,
+        certificate: &CertificateName,
+        by: impl Into<Hands>,
+        now: Timestamp,
+    ) -> Result<(), PeopleError> {
+        let by = by.into();
+        let kept = certified(certificate)?;
+        self.write(|transaction| {
+            if has_certified(transaction, certificate, name)? {
+                return Ok(Err(PeopleError::Exists(certificate.to_string())));
+            }
+            replace_credential(transaction, name, &kept, "agent_certified", &by, now)
+        })?
+    }
+
     pub fn agent(&mut self, name: &str) -> Result<Option<Agent>, StoreError> {
         self.read(|connection| find_agent(connection, name))
     }
 
     pub fn agents(&mut self) -> Result<Vec<Agent>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM agents ORDER BY name")?;
-            let mut rows = statement.query([])?;
-            let mut agents = Vec::new();
-            while let Some(row) = rows.next()? {
-                agents.push(agent_of(row)?);
-            }
-            Ok(agents)
-        })
+        self.read(all_agents)
     }
 
-    /// A new secret; the old one no longer logs in. Whoever rotates has seen it.
+    /// A new secret; the old one, or its certificate, no longer logs in. Whoever rotates has seen it.
     pub fn agent_rotate(
         &mut self,
         name: &PrincipalName,
@@ -298,25 +324,9 @@ impl Store {
     ) -> Result<Secret, PeopleError> {
         let by = by.into();
         let secret = Secret::agent(rand::random());
-        let verifier = ScramVerifier::make(secret.reveal(), rand::random());
-        let rotated = self.write(|transaction| {
-            let Some(mut agent) = find_agent(transaction, name.as_str())? else {
-                return Ok(Err(PeopleError::Unknown(name.to_string())));
-            };
-            if agent.revoked {
-                return Ok(Err(PeopleError::Revoked(name.to_string())));
-            }
-            agent.has_seen_secret.extend(by.all());
-            let text = "UPDATE agents SET has_seen_secret = ?2, verifiers = ?3 WHERE name = ?1";
-            let values = params![
-                name.as_str(),
-                names(&agent.has_seen_secret)?,
-                verifiers(&verifier, &secret)?
-            ];
-            transaction.execute(text, values)?;
-            note(transaction, "agent_rotated", name.as_str(), &by.person, now)?;
-            Ok(Ok(()))
-        })?;
+        let kept = verifiers(&ScramVerifier::make(secret.reveal(), rand::random()), &secret)?;
+        let rotated = self
+            .write(|transaction| replace_credential(transaction, name, &kept, "agent_rotated", &by, now))?;
         rotated.map(|()| secret)
     }
 
@@ -357,7 +367,61 @@ fn revoke_tokens(
     Ok(revoked)
 }
 
-fn insert_agent(transaction: &Connection, agent: &Agent, secret: &Secret) -> Result<bool, StoreError> {
+fn new_agent(new: &NewAgent, credential: Credential, by: &Hands, now: Timestamp) -> Agent {
+    Agent {
+        name: new.name.clone(),
+        owner: new.owner.clone(),
+        has_seen_secret: by.all(),
+        acts_for: new.acts_for.clone(),
+        credential,
+        databases: new.databases.clone(),
+        database_user: new.database_user.clone(),
+        profile: new.profile,
+        labels: new.labels.clone(),
+        created_at: now,
+        expires_at: new.expires_at,
+        revoked: false,
+    }
+}
+
+/// Gives an agent another way to log in, and remembers who did.
+fn replace_credential(
+    transaction: &Connection,
+    name: &PrincipalName,
+    verifiers: &str,
+    what: &str,
+    by: &Hands,
+    now: Timestamp,
+) -> Result<Result<(), PeopleError>, StoreError> {
+    let Some(mut agent) = find_agent(transaction, name.as_str())? else {
+        return Ok(Err(PeopleError::Unknown(name.to_string())));
+    };
+    if agent.revoked {
+        return Ok(Err(PeopleError::Revoked(name.to_string())));
+    }
+    agent.has_seen_secret.extend(by.all());
+    let text = "UPDATE agents SET has_seen_secret = ?2, verifiers = ?3 WHERE name = ?1";
+    transaction.execute(
+        text,
+        params![name.as_str(), names(&agent.has_seen_secret)?, verifiers],
+    )?;
+    note(transaction, what, name.as_str(), &by.person, now)?;
+    Ok(Ok(()))
+}
+
+/// Whether another agent than `name` logs in by this certificate.
+fn has_certified(
+    transaction: &Connection,
+    certificate: &CertificateName,
+    name: &PrincipalName,
+) -> Result<bool, StoreError> {
+    let agents = all_agents(transaction)?;
+    Ok(agents
+        .iter()
+        .any(|agent| agent.name != *name && !agent.revoked && agent.certificate() == Some(certificate)))
+}
+
+fn insert_agent(transaction: &Connection, agent: &Agent, verifiers: &str) -> Result<bool, StoreError> {
     let text = "INSERT INTO agents (name, owner, has_seen_secret, acts_for, verifiers, databases, database_user, profile,
                   labels, created_at, expires_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING";
@@ -366,7 +430,7 @@ fn insert_agent(transaction: &Connection, agent: &Agent, secret: &Secret) -> Res
         agent.owner.as_str(),
         names(&agent.has_seen_secret)?,
         agent.acts_for.as_ref().map(PersonName::as_str),
-        verifiers(&agent.verifier, secret)?,
+        verifiers,
         json(&agent.databases)?,
         agent.database_user,
         card::profile_word(agent.profile),
@@ -383,6 +447,16 @@ fn find_agent(connection: &Connection, name: &str) -> Result<Option<Agent>, Stor
     rows.next()?.map(agent_of).transpose()
 }
 
+fn all_agents(connection: &Connection) -> Result<Vec<Agent>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM agents ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    let mut agents = Vec::new();
+    while let Some(row) = rows.next()? {
+        agents.push(agent_of(row)?);
+    }
+    Ok(agents)
+}
+
 fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
     let name: String = row.get("name")?;
     let owner: String = row.get("owner")?;
@@ -390,13 +464,13 @@ fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
     let profile: String = row.get("profile")?;
     let seen: Vec<String> = from_json(row, "has_seen_secret")?;
     let verifiers: BTreeMap<String, String> = from_json(row, "verifiers")?;
-    let verifier = verifiers.get(SCRAM).and_then(|text| ScramVerifier::parse(text));
     Ok(Agent {
         name: card::principal(&name)?,
         owner: card::person(&owner)?,
         has_seen_secret: card::people(&seen)?,
         acts_for: acts_for.as_deref().map(card::person).transpose()?,
-        verifier: verifier.ok_or_else(|| StoreError::damaged(format!("the verifier of `{name}`")))?,
+        credential: credential_of(&verifiers)
+            .ok_or_else(|| StoreError::damaged(format!("the verifier of `{name}`")))?,
         databases: from_json(row, "databases")?,
         database_user: row.get("database_user")?,
         profile: card::profile(&profile)?,
@@ -407,6 +481,15 @@ fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
             .map(Timestamp::from_micros),
         revoked: row.get("revoked")?,
     })
+}
+
+/// `None` unless it is exactly one of the two.
+fn credential_of(verifiers: &BTreeMap<String, String>) -> Option<Credential> {
+    match (verifiers.get(SCRAM), verifiers.get(CERTIFICATE)) {
+        (Some(text), None) => ScramVerifier::parse(text).map(Credential::Secret),
+        (None, Some(text)) => CertificateName::parse(text).ok().map(Credential::Certificate),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
 }
 
 fn find_person(connection: &Connection, name: &str) -> Result<Option<Person>, StoreError> {
@@ -453,6 +536,10 @@ fn verifiers(scram: &ScramVerifier, secret: &Secret) -> Result<String, StoreErro
         (CACHING_SHA2, STANDARD.encode(mysql.caching_sha2)),
         (NATIVE, STANDARD.encode(mysql.native)),
     ]))
+}
+
+fn certified(certificate: &CertificateName) -> Result<String, StoreError> {
+    json(&BTreeMap::from([(CERTIFICATE, certificate.to_string())]))
 }
 
 pub(super) fn names(people: &BTreeSet<PersonName>) -> Result<String, StoreError> {

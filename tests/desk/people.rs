@@ -179,7 +179,7 @@ fn a_rotation_ends_the_old_secret_and_remembers_who_has_seen_the_new_one() {
         .agent_rotate(&principal("bot-a"), &person("dora"), Timestamp::now())
         .expect("rotated");
     let after = store.agent("bot-a").expect("an answer").expect("known");
-    assert_ne!(before.verifier, after.verifier);
+    assert_ne!(before.credential, after.credential);
     assert_eq!(after.has_seen_secret, [person("carl"), person("dora")].into());
 }
 

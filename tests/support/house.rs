@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    RevokedCertParams, SignatureAlgorithm,
+};
 
 use super::child::Serve;
 use super::server::{PROGRAM, Postgres};
@@ -17,6 +20,24 @@ pub struct Certificates {
     pub authority: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A client's certificate and key, as files that libpq takes.
+pub struct ClientFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl ClientFiles {
+    /// The options of a connection string.
+    pub fn options(&self) -> String {
+        format!(
+            "sslcert={}&sslkey={}",
+            self.certificate.display(),
+            self.key.display()
+        )
+    }
 }
 
 impl Certificates {
@@ -51,7 +72,44 @@ impl Certificates {
             authority: file("ca.pem", &authority_pem),
             certificate: file("cert.pem", &signed.pem()),
             key: file("key.pem", &key.serialize_pem()),
+            issuer,
         }
+    }
+
+    /// Signs one for a client. `file`: how its files are called.
+    pub fn client(&self, file: &str, asked: CertificateParams) -> ClientFiles {
+        let key = KeyPair::generate().expect("a key");
+        let signed = asked.signed_by(&key, &self.issuer).expect("a certificate");
+        let folder = self.authority.parent().expect("it is in a folder");
+        let files = ClientFiles {
+            certificate: folder.join(format!("{file}.crt")),
+            key: folder.join(format!("{file}.key")),
+        };
+        std::fs::write(&files.certificate, signed.pem()).expect("written");
+        std::fs::write(&files.key, key.serialize_pem()).expect("written");
+        // libpq takes no key that others can read.
+        std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        files
+    }
+
+    /// Writes the authority's list of revoked certificates; it is good until `next_update`.
+    pub fn revoke(&self, file: &Path, serials: &[u64], next_update: time::OffsetDateTime) {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update,
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let signed = list.signed_by(&self.issuer).expect("a list");
+        std::fs::write(file, signed.pem().expect("PEM")).expect("written");
     }
 
     /// The server reads its key only if it is its own, or nobody else's.
@@ -104,18 +162,23 @@ impl House {
 
     /// A countersign command on this house's store.
     pub fn run(&self, arguments: &[&str]) -> serde_json::Value {
-        let done = Command::new(PROGRAM)
-            .current_dir(self.folder.path())
-            .args(arguments)
-            .args(["--data-dir", "data", "--json"])
-            .output()
-            .expect("the binary runs");
+        let done = self.try_run(arguments);
         assert!(
             done.status.success(),
             "{arguments:?}: {}",
             String::from_utf8_lossy(&done.stderr)
         );
         serde_json::from_slice(&done.stdout).expect("JSON")
+    }
+
+    /// The same, whatever comes of it.
+    pub fn try_run(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(PROGRAM)
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .args(["--data-dir", "data", "--json"])
+            .output()
+            .expect("the binary runs")
     }
 
     /// The newest records of log-ins, newest first.
@@ -149,12 +212,19 @@ impl House {
     }
 
     pub fn psql(&self, host: &str, options: &str) -> (bool, String) {
+        Self::psql_at(&format!("{}?{options}", self.url(host)))
+    }
+
+    /// As somebody else, without a password.
+    pub fn psql_as(&self, user: &str, options: &str) -> (bool, String) {
+        let port = self.serve.listen.port();
+        Self::psql_at(&format!("postgres://{user}@localhost:{port}/shop?{options}"))
+    }
+
+    fn psql_at(url: &str) -> (bool, String) {
         let done = Command::new("psql")
-            .args([
-                "-XAtc",
-                "SELECT 'let in'",
-                &format!("{}?{options}", self.url(host)),
-            ])
+            .args(["-XwAtc", "SELECT 'let in'", url])
+            .env_remove("PGPASSWORD")
             .output()
             .expect("psql runs");
         let said = [done.stdout, done.stderr].concat();
