@@ -238,6 +238,7 @@ fn effect(effect: &Effect) -> String {
         Effect::Deallocates { name: Some(name) } => format!("deallocates {name}"),
         Effect::Deallocates { name: None } => "deallocates all".to_owned(),
         Effect::DiscardsAll => "discards all".to_owned(),
+        Effect::RunsCursor => "runs cursor".to_owned(),
         Effect::ProxySetting { name, value } => format!("proxy {name} {value}"),
     }
 }

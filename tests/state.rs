@@ -104,6 +104,12 @@ const TRAPS: &str = "
     GRANT ALL ON SEQUENCE evil.sprung TO PUBLIC;
 ";
 
+/// Its second row puts the schema of the traps before the server's own.
+const TURNING_PATH: &str = "SELECT set_config('search_path', CASE g WHEN 1 THEN 'public' ELSE 'evil, pg_catalog' END, \
+                            false) FROM generate_series(1, 2) g";
+const TURNING_CURSOR: &str = "DECLARE c CURSOR FOR SELECT set_config('search_path', CASE g WHEN 1 THEN 'public' \
+                              ELSE 'evil, pg_catalog' END, false) FROM generate_series(1, 2) g";
+
 /// Rows of the table that is to be wiped, and how often a trap was sprung.
 async fn victim(admin: &tokio_postgres::Client) -> (i64, i64) {
     let sql = "SELECT (SELECT count(*) FROM reviews), CASE WHEN is_called THEN last_value ELSE 0 END FROM evil.sprung";
@@ -455,6 +461,48 @@ async fn a_setting_holds_as_long_as_the_server_says() {
             (Passes, query("BEGIN")),
             (Approved, query(&format!("SET {path}"))),
             (Stopped, query("COMMIT").query("SELECT lower('A')")),
+        ]),
+        attack("a cursor that changes it as it is read", [
+            (Passes, query("BEGIN")),
+            (Approved, query(TURNING_CURSOR)),
+            (Passes, query("FETCH c")),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, query("FETCH c")),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
+        attack("a cursor that changes it, moved over", [
+            (Passes, query("BEGIN")),
+            (Approved, query(TURNING_CURSOR)),
+            (Stopped, query("MOVE ALL c").query("SELECT lower('A')")),
+        ]),
+        attack("a cursor that changes it, read in the same message", [
+            (Passes, query("BEGIN")),
+            (Approved, query(TURNING_CURSOR)),
+            (Stopped, query("FETCH ALL c; SELECT lower('A')")),
+        ]),
+        attack("a cursor that changes it, read as a portal", [
+            (Passes, query("BEGIN")),
+            (Approved, query(TURNING_CURSOR)),
+            (Passes, Frames::new().execute("c").sync()),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
+        attack("a cursor that changes it, read in one pipeline", [
+            (Passes, query("BEGIN")),
+            (Approved, query(TURNING_CURSOR)),
+            (Stopped, extended(Frames::new().execute("c"), "SELECT lower('A')").sync()),
+        ]),
+        attack("a portal that changes it, run row by row", [
+            (Passes, query("BEGIN")),
+            (
+                Approved,
+                Frames::new()
+                    .parse("", TURNING_PATH)
+                    .bind("q", "", &[])
+                    .execute_rows("q", 1)
+                    .sync(),
+            ),
+            (Passes, query("SELECT lower('A')")),
+            (Stopped, extended(Frames::new().execute_rows("q", 1), "SELECT lower('A')").sync()),
         ]),
         attack("the settings as a table", [
             (Stopped, query("UPDATE pg_settings SET setting = 'evil, pg_catalog' WHERE name = 'search_path'")),

@@ -282,6 +282,7 @@ impl Session {
                 | Effect::EndsTransaction { .. }
                 | Effect::RollsBackToSavepoint
                 | Effect::ChangesMeaning
+                | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => {}
             }
         }

@@ -41,7 +41,13 @@ impl Session {
         if let Some(stopped) = self.not_ready() {
             return Err(stopped);
         }
-        self.judge_under(text, self.facts.lexing())
+        let judged = self.judge_under(text, self.facts.lexing())?;
+        let followed = judged.judgement.actions.iter().rev().skip(1);
+        if self.transaction.touched_meaning && followed.clone().any(Action::runs_cursor) {
+            let why = "a cursor read in the same message may change what names mean";
+            return Ok(Rc::new(judged.unknown(why)));
+        }
+        Ok(judged)
     }
 
     /// What must come before anything can be judged.

@@ -107,10 +107,16 @@ pub fn changes_meaning(action: &Action) -> bool {
             Effect::ChangesMeaning | Effect::DiscardsAll | Effect::RollsBackToSavepoint => true,
             Effect::BeginsTransaction
             | Effect::EndsTransaction { .. }
+            | Effect::RunsCursor
             | Effect::Prepares { .. }
             | Effect::Deallocates { .. }
             | Effect::ProxySetting { .. } => false,
         })
+}
+
+/// Whether it reads from a cursor, by FETCH or MOVE or as a portal that was not bound by a message.
+fn runs_cursor(judged: &Judged) -> bool {
+    judged.text.is_empty() || judged.judgement.actions.iter().any(Action::runs_cursor)
 }
 
 /// What the completions of a text's statements do to names.
@@ -133,6 +139,7 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
                 | Effect::EndsTransaction { .. }
                 | Effect::RollsBackToSavepoint
                 | Effect::ChangesMeaning
+                | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => return None,
             };
             Some(NameChange { statement, change })
@@ -153,7 +160,9 @@ pub fn may_copy_in(judged: &Judged) -> bool {
 impl Session {
     /// Notes a run that goes to the server now.
     pub(super) fn begin_run(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
-        let changes = judged.judgement.actions.iter().any(changes_meaning);
+        // A cursor over something that changes meaning does so as it is read, in the transaction that declared it.
+        let late = self.transaction.touched_meaning && runs_cursor(judged);
+        let changes = late || judged.judgement.actions.iter().any(changes_meaning);
         self.meaning_in_flight += usize::from(changes);
         self.transaction.touched_meaning |= changes;
         self.transaction.wrote |= changes_data(judged.class);

@@ -105,6 +105,8 @@ pub enum Effect {
     Deallocates { name: Option<String> },
     /// DISCARD ALL: also forgets names and portals.
     DiscardsAll,
+    /// FETCH, MOVE: runs what a cursor was declared over.
+    RunsCursor,
     /// SET of one of the proxy's own settings, `countersign.wait` or `countersign.purpose`: name without prefix, value.
     ProxySetting { name: String, value: String },
 }
@@ -136,6 +138,13 @@ pub struct Action {
     pub cancels: Option<CancelTarget>,
     /// It can commit by itself or ends a transaction: records are on disk before it goes upstream.
     pub commits: bool,
+}
+
+impl Action {
+    /// Whether it runs what a cursor was declared over.
+    pub fn runs_cursor(&self) -> bool {
+        self.effects.contains(&Effect::RunsCursor)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -131,7 +131,10 @@ impl Message<'_> {
                     self.path = PathTrust::Shadowing;
                     self.path_change = Some("the end of a transaction may change search_path");
                 }
-                Effect::BeginsTransaction | Effect::ChangesMeaning | Effect::ProxySetting { .. } => {}
+                Effect::BeginsTransaction
+                | Effect::ChangesMeaning
+                | Effect::RunsCursor
+                | Effect::ProxySetting { .. } => {}
             }
         }
     }

@@ -41,7 +41,10 @@ impl Walk<'_, '_> {
                 self.is(Class::Read, "declare cursor");
                 self.nested(declare.query());
             }
-            Node::FetchStmt(fetch) => self.is(Class::Read, if fetch.ismove { "move" } else { "fetch" }),
+            Node::FetchStmt(fetch) => {
+                self.is(Class::Read, if fetch.ismove { "move" } else { "fetch" });
+                self.effects.push(Effect::RunsCursor);
+            }
             Node::ClosePortalStmt(_) => self.is(Class::Session, "close"),
             Node::ExplainStmt(explain) => self.explain(explain),
             Node::CopyStmt(copy) => self.copy(copy),
