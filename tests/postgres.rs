@@ -440,6 +440,74 @@ async fn promise_2_start_up_settings_are_judged_as_the_sets_that_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_are_not_served_can_be_set_back_and_nothing_else_runs_under_them() {
+    let road = Road::start();
+    let mut client = road.client();
+    let refused_under_them = [
+        "SELECT 1",
+        "DROP TABLE reviews",
+        "SET standard_conforming_strings = on; DROP TABLE reviews",
+        "ROLLBACK; SELECT 1",
+        r"SET application_name = 'a\'; DROP TABLE reviews; --'",
+        "SET application_name = 'é'; SET client_encoding = 'UTF8'",
+        "SET ROLE postgres",
+    ];
+    for (away, back) in [
+        (
+            "SET standard_conforming_strings = off",
+            "SET standard_conforming_strings TO on",
+        ),
+        ("SET client_encoding = 'SJIS'", "RESET client_encoding"),
+    ] {
+        client.send(Frames::new().query(away));
+        road.approve(away).await;
+        client.until_ready();
+        // Where strings escape, this one ends elsewhere; elsewhere it is a setting like any other.
+        let escaping = away.ends_with("off").then_some(r"SET application_name = 'a\\'");
+        for text in refused_under_them.into_iter().chain(escaping) {
+            let refused = client.query(text);
+            assert_eq!(
+                (error(&refused).sqlstate.as_str(), status(&refused)),
+                ("0A000", 'I'),
+                "{away}: {text}"
+            );
+        }
+        let bound = Frames::new()
+            .parse("", "DELETE FROM reviews")
+            .bind("", "", &[])
+            .execute("")
+            .sync();
+        assert_eq!(error(&client.ask(bound)).sqlstate, "0A000", "{away}");
+        let again = Frames::new()
+            .parse("back", back)
+            .bind("", "back", &[])
+            .execute("")
+            .sync();
+        assert_eq!(tags(&client.ask(again)).replace('S', ""), "12CZ", "{back}");
+        assert_eq!(value(&client.query("SELECT 'back'")), "back");
+        client.ask(Frames::new().close_statement("back").sync());
+    }
+    assert_eq!(road.tables("reviews").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_ends_settings_that_are_not_served_with_their_transaction() {
+    let road = Road::start();
+    let mut client = road.client();
+    client.query("BEGIN");
+    client.send(Frames::new().query("SET LOCAL client_encoding = 'LATIN1'"));
+    road.approve("SET LOCAL").await;
+    client.until_ready();
+    let refused = client.query("SELECT 1");
+    assert_eq!(
+        (error(&refused).sqlstate.as_str(), status(&refused)),
+        ("0A000", 'E')
+    );
+    assert_eq!(status(&client.query("ROLLBACK")), 'I');
+    assert_eq!(value(&client.query("SELECT 1")), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_2_a_frame_inside_a_query_is_no_second_query() {
     let road = Road::start();
     let mut client = road.client();

@@ -41,7 +41,11 @@ impl Session {
         if let Some(stopped) = self.not_ready() {
             return Err(stopped);
         }
-        let judged = self.judge_under(text, self.facts.lexing())?;
+        let lexing = self.facts.lexing();
+        if !lexing.is_served() {
+            return self.judge_way_back(text, lexing);
+        }
+        let judged = self.judge_under(text, lexing)?;
         let followed = judged.judgement.actions.iter().rev().skip(1);
         if self.transaction.touched_meaning && followed.clone().any(Action::runs_cursor) {
             let why = "a cursor read in the same message may change what names mean";
@@ -50,8 +54,36 @@ impl Session {
         Ok(judged)
     }
 
+    /// What may run under settings that are not served: only what leads back from them.
+    fn judge_way_back(&mut self, text: &[u8], lexing: LexingState) -> Result<Rc<Judged>, Stopped> {
+        // Pure ASCII is the same under every encoding of the server; the scanner refuses a string that it could read
+        // otherwise than the server.
+        let ascii = LexingState {
+            encoding: Encoding::SqlAscii,
+            ..lexing
+        };
+        if text.is_ascii() && text.len() <= IN_PLACE_BYTES_MAX {
+            let judged = self.judge_under(text, ascii)?;
+            if leads_back(&judged) {
+                return Ok(judged);
+            }
+        }
+        Err(Stopped::Refuse(unserved_settings()))
+    }
+
+    /// A statement read before, whose parameters come now.
+    pub(super) fn judge_bound(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
+        if let Some(stopped) = self.not_ready() {
+            return Err(stopped);
+        }
+        if !self.facts.lexing().is_served() && !leads_back(&meaning.judged) {
+            return Err(Stopped::Refuse(unserved_settings()));
+        }
+        self.judge_again(meaning)
+    }
+
     /// What must come before anything can be judged.
-    pub(super) fn not_ready(&mut self) -> Option<Stopped> {
+    fn not_ready(&mut self) -> Option<Stopped> {
         if let Some(refusal) = self.refuse_once.take_if(|_| self.talk.is_settled()) {
             return Some(Stopped::Refuse(refusal));
         }
@@ -65,11 +97,6 @@ impl Session {
                 Next::Settle
             };
             return Some(Stopped::Next(next));
-        }
-        if self.facts.lexing().encoding == Encoding::Other || !self.facts.standard_conforming_strings {
-            let why = "client_encoding other than UTF8, or standard_conforming_strings off, is not served: \
-                       reconnect with client_encoding UTF8 and standard_conforming_strings on";
-            return Some(Stopped::Refuse(Refusal::Unreadable { why: why.to_owned() }));
         }
         None
     }
@@ -163,4 +190,25 @@ impl Session {
     pub(super) fn verdict(&self, judged: &Judged) -> Rc<Verdict> {
         judged.verdict(&self.thread.shared.rules.load(), self.key, &self.peer)
     }
+}
+
+/// Whether it does no more than change settings or end the transaction: the way back from settings that are not served.
+fn leads_back(judged: &Judged) -> bool {
+    judged.judgement.actions.iter().all(|action| match action.class {
+        Class::Session | Class::Transaction => true,
+        Class::Read
+        | Class::Write
+        | Class::Ddl
+        | Class::Export
+        | Class::Procedural
+        | Class::Grant
+        | Class::Admin
+        | Class::Unknown => false,
+    })
+}
+
+fn unserved_settings() -> Refusal {
+    let why = "client_encoding other than UTF8, or standard_conforming_strings off, is not served: \
+               set client_encoding to UTF8 and standard_conforming_strings to on";
+    Refusal::Unreadable { why: why.to_owned() }
 }

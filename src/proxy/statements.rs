@@ -312,11 +312,8 @@ impl Session {
                 return Err(self.refused(refusal, header, rest, batch, false));
             }
         };
-        if let Some(next) = self.not_ready() {
-            return Err(self.stopped(next, header, rest, batch, false));
-        }
         let types = meaning.types.borrow().clone();
-        match self.judge_again(&meaning) {
+        match self.judge_bound(&meaning) {
             Ok(judged) => Ok((judged, types)),
             Err(next) => Err(self.stopped(next, header, rest, batch, false)),
         }

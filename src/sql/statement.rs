@@ -76,6 +76,11 @@ fn schema_name(piece: &str) -> String {
 }
 
 impl LexingState {
+    /// Whether every text can be read under it, and so is.
+    pub fn is_served(self) -> bool {
+        self.standard_conforming_strings && self.encoding != Encoding::Other
+    }
+
     /// What a fresh connection to an unchanged PostgreSQL has.
     pub fn default_postgres() -> Self {
         Self {
