@@ -129,22 +129,14 @@ async fn log_in(
 
 /// Settings of the server under which texts would be read otherwise than here.
 fn unserved(upstream: &Connected) -> Option<Fields> {
-    let reported = |name: &str| {
-        upstream
-            .parameters
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    };
-    let encoding = reported("client_encoding").unwrap_or_default();
+    let encoding = upstream.client_encoding.as_str();
     if !matches!(encoding, "UTF8" | "SQL_ASCII") {
         return Some(fatal(
             "0A000",
             &format!("client_encoding {encoding} is not served: set client_encoding to UTF8"),
         ));
     }
-    if reported("standard_conforming_strings") != Some("on") {
+    if upstream.standard_conforming_strings != "on" {
         return Some(fatal(
             "0A000",
             "standard_conforming_strings off is not served: set it to on for this role or database",
@@ -269,7 +261,7 @@ async fn begin(
     let (told, control) = unbounded_channel();
     let registry = &thread.shared.registry;
     let key_bytes = cancel_key_bytes(agreed(startup.protocol));
-    let (process, key) = registry.add(peer.principal.clone(), upstream.process, told, key_bytes);
+    let (process, key) = registry.add(peer.principal.clone(), upstream.backend, told, key_bytes);
     let mut out = Vec::new();
     put(&mut out, server::AUTHENTICATION, |out| out.extend([0; 4]));
     for (name, value) in &upstream.parameters {

@@ -25,7 +25,8 @@ pub enum Control {
 struct Known {
     key: Vec<u8>,
     principal: PrincipalName,
-    upstream_process: i32,
+    /// The server's own process, which its client can learn.
+    backend: i32,
     control: UnboundedSender<Control>,
 }
 
@@ -40,7 +41,7 @@ impl Registry {
     pub fn add(
         &self,
         principal: PrincipalName,
-        upstream_process: i32,
+        backend: i32,
         control: UnboundedSender<Control>,
         key_bytes: usize,
     ) -> (i32, Vec<u8>) {
@@ -58,7 +59,7 @@ impl Registry {
             Known {
                 key: key.clone(),
                 principal,
-                upstream_process,
+                backend,
                 control,
             },
         );
@@ -86,7 +87,7 @@ impl Registry {
     pub fn cancel_own(&self, principal: &PrincipalName, process: i32) -> bool {
         let sessions = self.lock();
         let own = sessions.iter().find(|(ours, known)| {
-            known.principal == *principal && (**ours == process || known.upstream_process == process)
+            known.principal == *principal && (**ours == process || known.backend == process)
         });
         own.is_some_and(|(_, known)| {
             known
@@ -99,7 +100,7 @@ impl Registry {
     /// Whether `process` names a session of `principal`.
     pub fn is_own(&self, principal: &PrincipalName, process: i32) -> bool {
         self.lock().iter().any(|(ours, known)| {
-            known.principal == *principal && (*ours == process || known.upstream_process == process)
+            known.principal == *principal && (*ours == process || known.backend == process)
         })
     }
 

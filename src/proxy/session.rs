@@ -119,8 +119,8 @@ impl Session {
             search_path: upstream.search_path.clone(),
             at_log_in: (upstream.role.clone(), reported("session_authorization")),
             role: upstream.role.clone(),
-            standard_conforming_strings: reported("standard_conforming_strings") == "on",
-            client_encoding: reported("client_encoding"),
+            standard_conforming_strings: upstream.standard_conforming_strings == "on",
+            client_encoding: upstream.client_encoding.clone(),
             session_authorization: reported("session_authorization"),
             stale: false,
         };

@@ -66,10 +66,15 @@ pub struct Connected {
     pub socket: Socket,
     /// As reported, newest last.
     pub parameters: Vec<(String, String)>,
+    /// What a cancel names, with the key.
     pub process: i32,
     pub key: Vec<u8>,
+    /// The process of the server itself: a pooler names one of its own with the key.
+    pub backend: i32,
     pub search_path: String,
     pub role: String,
+    pub client_encoding: String,
+    pub standard_conforming_strings: String,
 }
 
 /// Dials one server; keeps SCRAM keys so that PBKDF2 runs once a password.
@@ -258,7 +263,17 @@ impl Dialler {
     }
 }
 
-/// From AuthenticationOk to the first ReadyForQuery, and the two facts that no server before 18 reports.
+/// What is asked of every server: no server before 18 reports the first two, and a pooler reports the others as its
+/// client wrote them (`'utf-8'`), whatever the server has made of it.
+const ASKED: [&str; 5] = [
+    "SHOW search_path",
+    "SHOW role",
+    "SHOW client_encoding",
+    "SHOW standard_conforming_strings",
+    "SELECT pg_catalog.pg_backend_pid()",
+];
+
+/// From AuthenticationOk to the first ReadyForQuery, and what is asked then.
 async fn finish(mut socket: Socket) -> Result<Connected, DialError> {
     let mut parameters = Vec::new();
     let (mut process, mut key) = (0, Vec::new());
@@ -281,22 +296,29 @@ async fn finish(mut socket: Socket) -> Result<Connected, DialError> {
         }
     }
     let mut out = Vec::new();
-    message::put_query(&mut out, b"SHOW search_path");
-    message::put_query(&mut out, b"SHOW role");
+    for text in ASKED {
+        message::put_query(&mut out, text.as_bytes());
+    }
     write(&mut socket, &out).await?;
     let search_path = shown(&mut socket, &mut parameters).await?;
     let role = shown(&mut socket, &mut parameters).await?;
+    let client_encoding = shown(&mut socket, &mut parameters).await?;
+    let standard_conforming_strings = shown(&mut socket, &mut parameters).await?;
+    let backend = shown(&mut socket, &mut parameters).await?;
     Ok(Connected {
         socket,
         parameters,
         process,
         key,
+        backend: backend.parse().map_err(io::Error::other)?,
         search_path,
         role,
+        client_encoding,
+        standard_conforming_strings,
     })
 }
 
-/// The one value that a SHOW answers.
+/// The one value that a question answers.
 async fn shown(socket: &mut Socket, parameters: &mut Vec<(String, String)>) -> Result<String, DialError> {
     let mut value = String::new();
     loop {
