@@ -116,7 +116,7 @@ async fn log_in(
     judge_settings(thread, &peer, &asked)?;
     let dialled = shared
         .dialler
-        .connect(&peer.database_user, &peer.database, &asked.settings)
+        .connect(&peer.database_user, &peer.database, &asked.parameters())
         .await;
     match dialled {
         Ok(upstream) => match unserved(&upstream) {

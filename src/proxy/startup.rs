@@ -22,8 +22,39 @@ pub struct Asked {
     pub database: String,
     /// Settings in the order in which the server would apply them: those of `options` first, then the others.
     pub settings: Vec<(String, String)>,
+    /// How many of them, from the first, came in `options`.
+    options: usize,
     /// Protocol extensions, which are all declined.
     pub extensions: Vec<String>,
+}
+
+impl Asked {
+    /// The settings as the server is sent them. What came in `options` goes there again, written anew from what was
+    /// judged, because a pooler treats it otherwise than a parameter; but only plain ASCII, since the server splits
+    /// words by the blanks of its locale, byte by byte.
+    pub fn parameters(&self) -> Vec<(String, String)> {
+        let (options, others) = self.settings.split_at(self.options);
+        let (words, apart): (Vec<_>, Vec<_>) = options.iter().partition(|(_, value)| value.is_ascii());
+        let words: Vec<String> = words
+            .into_iter()
+            .map(|(name, value)| format!("-c {name}={}", escaped(value)))
+            .collect();
+        let options = (!words.is_empty()).then(|| ("options".to_owned(), words.join(" ")));
+        let apart = apart.into_iter().chain(others).cloned();
+        options.into_iter().chain(apart).collect()
+    }
+}
+
+/// Every character that could end a word, and more, behind a backslash (`pg_split_opts`).
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for letter in value.chars() {
+        if !letter.is_ascii_alphanumeric() && letter != '_' {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
 }
 
 /// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-STARTUPMESSAGE
@@ -37,12 +68,17 @@ pub fn read(startup: &Startup) -> Result<Asked, StartupError> {
         .filter(|name| !name.is_empty())
         .unwrap_or(user);
     let mut settings = Vec::new();
+    let mut options_count = 0;
     let mut extensions = Vec::new();
     for (name, value) in &startup.parameters {
         match name.as_str() {
             "user" | "database" => {}
             "replication" => return Err(StartupError::Replication),
-            "options" => settings.splice(0..0, options(value)?).for_each(drop),
+            "options" => {
+                let found = options(value)?;
+                options_count += found.len();
+                settings.splice(0..0, found).for_each(drop);
+            }
             extension if extension.starts_with("_pq_.") => extensions.push(extension.to_owned()),
             _ => settings.push((name.clone(), value.clone())),
         }
@@ -60,6 +96,7 @@ pub fn read(startup: &Startup) -> Result<Asked, StartupError> {
         user: user.to_owned(),
         database: database.to_owned(),
         settings,
+        options: options_count,
         extensions,
     })
 }
@@ -169,6 +206,44 @@ mod tests {
         assert_eq!(
             settings,
             Ok(vec![("search_path".to_owned(), r"a, b\c".to_owned())])
+        );
+    }
+
+    #[test]
+    fn options_are_sent_as_the_options_that_were_judged() {
+        let value =
+            "-c search_path=a,\\ \\\"B\\ c\\\" --geqo=off -cDateStyle=German\\\\ -c a.b= -c c.d=\\\x0b\\\t";
+        let startup = |parameters: Vec<(String, String)>| {
+            read(&Startup {
+                protocol: PROTOCOL_3_0,
+                parameters,
+            })
+        };
+        let user = ("user".to_owned(), "u".to_owned());
+        let zone = ("TimeZone".to_owned(), "UTC".to_owned());
+        let options = ("options".to_owned(), value.to_owned());
+        let asked = startup(vec![user.clone(), zone.clone(), options]).expect("options");
+        let mut sent = asked.parameters();
+        assert_eq!((sent.len(), sent[0].0.as_str(), &sent[1]), (2, "options", &zone));
+        sent.insert(0, user.clone());
+        assert_eq!(
+            startup(sent).expect("options"),
+            asked,
+            "it is read as the same settings"
+        );
+
+        // In some locale a byte of it is a blank.
+        let foreign = (
+            "options".to_owned(),
+            "-c a.b=\u{e0}-csearch_path=evil -c geqo=off".to_owned(),
+        );
+        let sent = startup(vec![user, foreign]).expect("options").parameters();
+        let expected = [("options", "-c geqo=off"), ("a.b", "\u{e0}-csearch_path=evil")];
+        assert!(
+            sent.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .eq(expected),
+            "{sent:?}"
         );
     }
 
