@@ -5,8 +5,8 @@
 
 rust_version_min=1.95
 
-# rustup's folder is often not on the PATH of a script.
-PATH=$PATH:$HOME/.cargo/bin
+# rustup's folder is often not on the PATH of a script, nor is that of servers such as PgBouncer.
+PATH=$PATH:$HOME/.cargo/bin:/usr/sbin
 
 have() { command -v "$1" >/dev/null 2>&1; }
 

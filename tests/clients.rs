@@ -324,7 +324,7 @@ fn jdbc_url(url: &str) -> String {
 }
 
 fn psql(stage: &Stage, statements: &[&str]) -> Command {
-    let mut command = Command::new(stage.postgres.server().binaries().join("psql"));
+    let mut command = Command::new(stage.postgres.server().client_programs().join("psql"));
     command.args([
         "--no-psqlrc",
         "--no-align",
@@ -340,7 +340,7 @@ fn psql(stage: &Stage, statements: &[&str]) -> Command {
 
 /// So that tab completion and Ctrl-C are real.
 fn psql_on_a_terminal(stage: &Stage) -> Terminal {
-    let psql = stage.postgres.server().binaries().join("psql");
+    let psql = stage.postgres.server().client_programs().join("psql");
     let url = &stage.demo.sheet.postgres_url;
     let line = format!(
         "{} --no-psqlrc -v VERBOSITY=verbose -P pager=off '{url}'",
@@ -541,7 +541,7 @@ async fn pgbench_waits_is_refused_and_leaves_in_all_three_protocols() {
 }
 
 fn pgbench(stage: &Stage, url: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(stage.postgres.server().binaries().join("pgbench"));
+    let mut command = Command::new(stage.postgres.server().client_programs().join("pgbench"));
     command.args(arguments).arg(url);
     command
 }
@@ -602,7 +602,7 @@ async fn pg_dump_that_is_interrupted_leaves_nothing_running() {
 const PG_DUMP_PREPARES: [&str; 1] = ["SET row_security = off"];
 
 async fn pg_dump_up_to_its_copy(stage: &Stage) -> (Process, Value) {
-    let mut command = Command::new(stage.postgres.server().binaries().join("pg_dump"));
+    let mut command = Command::new(stage.postgres.server().client_programs().join("pg_dump"));
     command.args(["--table=suppliers", "--dbname", &stage.demo.sheet.postgres_url]);
     let dump = Process::spawn(command);
     let mut asked = Vec::new();

@@ -150,7 +150,7 @@ async fn kept_folder_has_store_and_journal_and_serves_again() {
         "--keep",
         keep.to_str().unwrap(),
         "--upstream-postgres",
-        &postgres.owner_url(),
+        &postgres.upstream_url(),
     ];
     let first = Demo::start(&arguments);
     let client = connect(&first.sheet.postgres_url).await;
@@ -183,7 +183,7 @@ async fn rules_file_of_the_demo_is_the_one_that_was_named() {
         "--rules",
         "rules/strict.toml",
         "--upstream-postgres",
-        &postgres.owner_url(),
+        &postgres.upstream_url(),
     ]);
     let client = connect(&demo.sheet.postgres_url).await;
     let reviewer = demo.reviewer();
@@ -215,7 +215,7 @@ async fn reviewers_are_two_people_and_the_agents_owner_is_neither() {
 fn human_mode_prints_what_to_paste() {
     let postgres = Postgres::start();
     let mut command = std::process::Command::new(PROGRAM);
-    command.args(["demo", "--upstream-postgres", &postgres.owner_url()]);
+    command.args(["demo", "--upstream-postgres", &postgres.upstream_url()]);
     let mut demo = Process::spawn(command);
     demo.next_line_of(&["The agent's connection string"]);
     assert!(demo.next_line().unwrap().contains("postgresql://shop-agent:"));

@@ -122,7 +122,7 @@ async fn promise_6_a_restart_detaches_what_was_parked() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let keep = folder.path().join("data");
     let keep = keep.to_str().expect("UTF-8");
-    let mut first = Demo::start(&["--upstream-postgres", &postgres.owner_url(), "--keep", keep]);
+    let mut first = Demo::start(&["--upstream-postgres", &postgres.upstream_url(), "--keep", keep]);
     let mut client = Wire::connect(&first.sheet.postgres_url);
     client.send(Frames::new().query("DROP TABLE reviews"));
     let request = first.reviewer().held("DROP TABLE reviews").await;
@@ -132,7 +132,7 @@ async fn promise_6_a_restart_detaches_what_was_parked() {
         "data_dir = {keep:?}\n[listen]\naddress = \"127.0.0.1:0\"\n[api]\naddress = \"127.0.0.1:0\"\n\
          [upstream]\nname = \"demo\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"disable\"\n\
          [[upstream.users]]\nname = \"shop_owner\"\npassword_file = \"password\"\n",
-        postgres.port()
+        postgres.upstream_port()
     );
     std::fs::write(folder.path().join("password"), postgres.owner_password()).expect("written");
     let second = Serve::start(folder.path(), &settings);

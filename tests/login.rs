@@ -637,6 +637,32 @@ async fn revoked_certificates_and_lists_out_of_date_let_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_reports_the_settings_that_the_server_reports_and_no_others() {
+    let postgres = Postgres::start();
+    let house = House::open(&postgres, "", "tls = \"disable\"");
+    let parameters = [
+        ("application_name", "a name"),
+        ("DateStyle", "German"),
+        ("TimeZone", "Asia/Tokyo"),
+    ];
+    let past =
+        Wire::connect_with(&postgres.owner_url(), &parameters).unwrap_or_else(|fields| panic!("{fields:?}"));
+    let through = Wire::connect_with(&house.url("127.0.0.1"), &parameters)
+        .unwrap_or_else(|fields| panic!("{fields:?}"));
+    assert_eq!(through.reported, past.reported);
+    let version = Command::new(postgres.server().server_programs().join("postgres"))
+        .arg("--version")
+        .output()
+        .expect("it runs");
+    let version = String::from_utf8_lossy(&version.stdout).replace("postgres (PostgreSQL) ", "");
+    assert_eq!(
+        through.reported["server_version"],
+        version.trim(),
+        "the server that was asked for"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_a_wrong_name_and_a_revoked_agent_look_alike_and_are_recorded() {
     let postgres = Postgres::start();
     let house = House::open(&postgres, "", "tls = \"disable\"");

@@ -75,7 +75,7 @@ async fn promise_3_the_attempt_is_in_the_log_before_its_statement_is_done() {
 async fn promise_3_no_statement_runs_while_the_log_cannot_be_written() {
     let postgres = Postgres::start();
     let demo = Demo::start_as(
-        &["--upstream-postgres", &postgres.owner_url()],
+        &["--upstream-postgres", &postgres.upstream_url()],
         ignoring_file_size_signal(),
     );
     let client = connect(&demo.sheet.postgres_url).await;

@@ -293,7 +293,7 @@ async fn try_all<'a>(
     end_prepared_transactions(&superuser).await;
     for (case, protocol) in alone {
         for statement in case.list("setup") {
-            let statement = statement.replace("{PGPORT}", &postgres.port().to_string());
+            let statement = statement.replace("{PGPORT}", &postgres.server().port().to_string());
             // It is there already where a case is tried a second time.
             let _there = superuser.batch_execute(&statement).await;
         }

@@ -108,11 +108,11 @@ impl Session {
                     .replace("6432", &proxy.to_string())
                     .replace("6480", &api.to_string())
             })
-            .map(|block| block.replace("5432", &postgres.port().to_string()))
+            .map(|block| block.replace("5432", &postgres.upstream_port().to_string()))
             .collect();
         assert_eq!(blocks.len(), 3, "three terminals");
         let programs = Path::new(PROGRAM).parent().unwrap().display().to_string();
-        let psql = postgres.server().binaries().display().to_string();
+        let psql = postgres.server().client_programs().display().to_string();
         Session {
             blocks,
             proxy: format!("127.0.0.1:{proxy}"),

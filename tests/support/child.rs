@@ -33,13 +33,13 @@ pub struct Demo {
 impl Demo {
     /// In front of a server that the test has, so that the test can read that server's log.
     pub fn in_front_of(postgres: &Postgres) -> Self {
-        Self::start(&["--upstream-postgres", &postgres.owner_url()])
+        Self::start(&["--upstream-postgres", &postgres.upstream_url()])
     }
 
     /// As `in_front_of`, with further environment variables.
     pub fn in_front_of_with(postgres: &Postgres, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(PROGRAM);
-        command.args(["demo", "--json", "--upstream-postgres", &postgres.owner_url()]);
+        command.args(["demo", "--json", "--upstream-postgres", &postgres.upstream_url()]);
         command.envs(environment.iter().copied());
         Self::spawn(command)
     }

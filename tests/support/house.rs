@@ -137,7 +137,7 @@ impl House {
             "data_dir = \"data\"\n[listen]\naddress = \"127.0.0.1:0\"\n{listen}\n[api]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\nport = {}\n{upstream}\n\
              [[upstream.users]]\nname = \"shop_owner\"\npassword_file = \"password\"\n",
-            postgres.port()
+            postgres.upstream_port()
         );
         let serve = Serve::start(folder.path(), &settings);
         let mut house = Self {

@@ -1,16 +1,26 @@
 //! A scratch PostgreSQL with the sample shop, its own log readable by the test.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use countersign::cli::demo::postgres::{ScratchServer, ScratchSettings};
 use countersign::cli::demo::shop::{self, Shop};
 
+use super::pooler::Pooler;
+
 /// The countersign binary of this build.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
+/// Folder of another version's server programs: `./test --versions` runs the tests once with each.
+const SERVER_PROGRAMS: &str = "COUNTERSIGN_TEST_SERVER_PROGRAMS";
+
+/// `pgbouncer`: the proxy reaches the server through one, in session mode. Tests themselves still ask the server.
+const POOLER: &str = "COUNTERSIGN_TEST_POOLER";
+
 /// A server of the test's own, with the sample shop in it. Gone when dropped.
 pub struct Postgres {
+    pooler: Option<Pooler>,
     server: ScratchServer,
     owner_password: String,
 }
@@ -37,9 +47,13 @@ impl Postgres {
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
             template: Some(template),
+            server_programs: server_programs(),
         };
         let server = ScratchServer::start(&settings).unwrap_or_else(|error| panic!("no server: {error}"));
+        let users = [(shop::OWNER, owner_password.as_str())];
+        let pooler = has_pooler().then(|| Pooler::start(server.folder(), server.port(), &users));
         Postgres {
+            pooler,
             server,
             owner_password,
         }
@@ -49,8 +63,18 @@ impl Postgres {
         &self.server
     }
 
-    pub fn port(&self) -> u16 {
-        self.server.port()
+    /// Where the proxy connects to: the server, or the pooler in front of it.
+    pub fn upstream_port(&self) -> u16 {
+        self.pooler.as_ref().map_or(self.server.port(), Pooler::port)
+    }
+
+    /// As `owner_url`, for the proxy.
+    pub fn upstream_url(&self) -> String {
+        let (owner, password, port) = (shop::OWNER, &self.owner_password, self.upstream_port());
+        format!(
+            "postgresql://{owner}:{password}@127.0.0.1:{port}/{}",
+            shop::DATABASE
+        )
     }
 
     pub fn owner_password(&self) -> &str {
@@ -106,14 +130,33 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The cluster that every test copies: made by the first test that needs it, one for each user and version of the shop.
+fn server_programs() -> Option<PathBuf> {
+    std::env::var_os(SERVER_PROGRAMS).map(PathBuf::from)
+}
+
+fn has_pooler() -> bool {
+    match std::env::var(POOLER).as_deref() {
+        Ok("pgbouncer") => true,
+        Ok(other) => panic!("{POOLER} is `{other}`: only pgbouncer is known"),
+        Err(_) => false,
+    }
+}
+
+/// The cluster that every test copies: made by the first test that needs it, one for each user, server and version of
+/// the shop.
 fn template() -> PathBuf {
     let version = std::fs::metadata("src/cli/demo/shop.sql").and_then(|file| file.modified());
     let stamp = version
         .ok()
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let user = rustix::process::geteuid().as_raw();
-    let name = format!("cluster-{user}-{}", stamp.map_or(0, |stamp| stamp.as_secs()));
+    let server = server_programs().map_or(0, |folder| {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(folder)
+    });
+    let name = format!(
+        "cluster-{user}-{server:x}-{}",
+        stamp.map_or(0, |stamp| stamp.as_secs())
+    );
     let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !template.exists() {
         make_template(&template);
@@ -126,6 +169,7 @@ fn make_template(template: &Path) {
         program: PathBuf::from(PROGRAM),
         configuration: Vec::new(),
         template: None,
+        server_programs: server_programs(),
     };
     let server = ScratchServer::start(&settings).unwrap_or_else(|error| panic!("no server: {error}"));
     let shop = Shop::open(&server).unwrap_or_else(|error| panic!("no sample database: {error}"));

@@ -1,12 +1,15 @@
 //! A PostgreSQL client that sends exactly the messages a test wants, in exactly the batches it wants.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::wire::postgres::frame::{self, put};
-use countersign::wire::postgres::message::{Bind, Fields, Parse, Target, client, put_execute, put_query};
+use countersign::wire::postgres::message::{
+    Bind, Fields, Parse, Target, client, parameter_status, put_execute, put_query,
+};
 use countersign::wire::postgres::scram::{Binding, ClientKeys, ClientScram, MECHANISM, MECHANISM_PLUS};
 use countersign::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel, encode_ssl_request};
 use rustls::pki_types::ServerName;
@@ -195,6 +198,8 @@ pub struct Wire {
     pub key: Vec<u8>,
     /// The body of a NegotiateProtocolVersion.
     pub negotiated: Option<Vec<u8>>,
+    /// Settings that were reported at log-in.
+    pub reported: BTreeMap<String, String>,
 }
 
 /// What stands in a connection string.
@@ -278,6 +283,7 @@ impl Wire {
             process: 0,
             key: Vec::new(),
             negotiated: None,
+            reported: BTreeMap::new(),
         }
     }
 
@@ -314,7 +320,7 @@ impl Wire {
                     self.send(Frames::new().raw(b'p', &body));
                 }
                 (b'R', Some(10)) => {
-                    let (begun, first) = ClientScram::first("a nonce of a test", binding);
+                    let (begun, first) = ClientScram::first("a-nonce-of-a-test", binding);
                     let mechanism = match binding {
                         Binding::EndPoint(_) => MECHANISM_PLUS,
                         Binding::Unable | Binding::NotOffered => MECHANISM,
@@ -346,7 +352,11 @@ impl Wire {
                 (b'E', _) => return Err(Box::new(message.fields())),
                 (b'Z', _) => return Ok(()),
                 (b'v', _) => self.negotiated = Some(message.body),
-                (b'S' | b'N', _) => {}
+                (b'S', _) => {
+                    let (name, value) = parameter_status(&message.body).expect("a setting");
+                    self.reported.insert(name.to_owned(), value.to_owned());
+                }
+                (b'N', _) => {}
                 other => panic!("not a message of a log-in: {other:?}"),
             }
         }

@@ -72,13 +72,16 @@ pub struct ScratchSettings {
     pub configuration: Vec<(String, String)>,
     /// A cluster made before by `ScratchServer::save_as_template`, copied instead of running initdb.
     pub template: Option<PathBuf>,
+    /// Folder of `postgres`, `initdb` and `pg_ctl`, if it is not to be the newest version that is installed.
+    pub server_programs: Option<PathBuf>,
 }
 
 /// A running scratch server. Dropping it ends it and removes its folder.
 #[derive(Debug)]
 pub struct ScratchServer {
     watchdog: Watchdog,
-    binaries: PathBuf,
+    server_programs: PathBuf,
+    client_programs: PathBuf,
     folder: PathBuf,
     port: u16,
     superuser_password: String,
@@ -87,13 +90,13 @@ pub struct ScratchServer {
 impl ScratchServer {
     /// Makes the cluster (or copies the template), starts the server and waits until it answers.
     pub fn start(settings: &ScratchSettings) -> Result<Self, ScratchError> {
-        let binaries = find_binaries().ok_or(ScratchError::NoBinaries)?;
+        let programs = find_binaries().ok_or(ScratchError::NoBinaries)?;
         let user = ServerUser::choose()?;
         let mut last = ScratchError::NotStarted {
             log: String::from("no free port"),
         };
         for _ in 0..PORT_ATTEMPTS {
-            match Self::attempt(settings, &binaries, &user) {
+            match Self::attempt(settings, &programs, &user) {
                 Ok(server) => return Ok(server),
                 Err(error @ ScratchError::NotStarted { .. }) => last = error,
                 Err(error) => return Err(error),
@@ -102,7 +105,8 @@ impl ScratchServer {
         Err(last)
     }
 
-    fn attempt(settings: &ScratchSettings, binaries: &Path, user: &ServerUser) -> Result<Self, ScratchError> {
+    fn attempt(settings: &ScratchSettings, programs: &Path, user: &ServerUser) -> Result<Self, ScratchError> {
+        let binaries = settings.server_programs.as_deref().unwrap_or(programs);
         let folder = make_scratch_folder()?;
         let made = make_cluster(settings, binaries, user, &folder);
         let superuser_password = made.inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
@@ -115,7 +119,8 @@ impl ScratchServer {
             })?;
         let mut server = ScratchServer {
             watchdog,
-            binaries: binaries.to_owned(),
+            server_programs: binaries.to_owned(),
+            client_programs: programs.to_owned(),
             folder,
             port,
             superuser_password,
@@ -134,9 +139,14 @@ impl ScratchServer {
         &self.folder
     }
 
-    /// Folder of `psql`, `pg_dump` and the like, of the server's own version.
-    pub fn binaries(&self) -> &Path {
-        &self.binaries
+    /// Folder of `psql`, `pg_dump` and the like, of the newest version that is installed.
+    pub fn client_programs(&self) -> &Path {
+        &self.client_programs
+    }
+
+    /// Folder of `postgres` and `initdb`.
+    pub fn server_programs(&self) -> &Path {
+        &self.server_programs
     }
 
     /// What the server itself has written to its log.
@@ -160,7 +170,7 @@ impl ScratchServer {
 
     /// Runs a script with psql, stopping at its first error.
     pub fn run_script(&self, url: &str, script: &str) -> Result<(), ScratchError> {
-        let mut psql = Command::new(self.binaries.join("psql"));
+        let mut psql = Command::new(self.client_programs.join("psql"));
         psql.args([
             "--no-psqlrc",
             "--quiet",
@@ -217,7 +227,7 @@ impl ScratchServer {
     }
 
     fn shut_down_cleanly(&self, data: &Path) -> Result<(), ScratchError> {
-        let mut command = Command::new(self.binaries.join("pg_ctl"));
+        let mut command = Command::new(self.server_programs.join("pg_ctl"));
         command
             .args(["stop", "--mode=fast", "--wait", "--silent", "--pgdata"])
             .arg(data);

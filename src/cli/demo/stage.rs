@@ -129,6 +129,7 @@ fn open_upstream(args: &DemoArgs, program: PathBuf) -> Result<Upstream, CliError
                 program,
                 configuration: Vec::new(),
                 template: None,
+                server_programs: None,
             };
             Upstream::scratch(&settings)
         }
