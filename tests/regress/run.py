@@ -6,15 +6,18 @@
 Two fresh servers of one version; psql runs every script of parallel_schedule, in its order, straight against the one and
 through Countersign against the other, and what it prints is compared byte for byte. `differs.txt` beside this file lists
 the scripts that may differ, each with its reason: one that is not on the list and differs fails the run, and so does one
-that is on the list and no longer differs. `./test --regress` installs what is needed and runs this.
+that is on the list and no longer differs. In the end every statement in the server's own log must be in Countersign's
+too. `./test --regress` installs what is needed and runs this.
 
 The scripts come from Debian's source package of the installed major version, and so does the C module that they load;
 both are kept under target/regress.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import difflib
+import hashlib
 import json
 import os
 import pathlib
@@ -38,6 +41,11 @@ BINARIES = pathlib.Path(f"/usr/lib/postgresql/{MAJOR}/bin")
 MODULES = pathlib.Path(f"/usr/lib/postgresql/{MAJOR}/lib")
 DATABASE = "regression"
 USER = "postgres"
+# What the proxy itself asks at every log-in (src/proxy/upstream.rs).
+OWN_TEXTS = {
+    "SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW standard_conforming_strings",
+    "SELECT pg_catalog.pg_backend_pid()",
+}
 # The longest script takes a few seconds; one that takes this long hangs.
 SCRIPT_SECONDS_MAX = 300
 
@@ -192,6 +200,7 @@ class Server:
             "fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_prepared_transactions": 2,
             # Beyond what pg_regress sets: a checkpoint or a statistics delay in the middle would be chance.
             "checkpoint_timeout": "1h", "max_wal_size": "4GB",
+            "log_statement": "all", "log_line_prefix": "@%d@ ",
         }
         command = [BINARIES / "postgres", "-D", folder / "data"]
         for name, value in settings.items():
@@ -228,6 +237,14 @@ class Server:
             time.sleep(0.1)
         fail(f"the server did not start: {(self.folder / 'server.log').read_text()}", "read its words above")
 
+    def statements(self):
+        """The texts of every Query message that it has read and could parse, by its own log."""
+        text = (self.folder / "server.log").read_bytes().decode("utf-8", "surrogateescape")
+        begin = f"@{DATABASE}@ LOG:  statement: "
+        # A message's further lines begin with a tab.
+        messages = text.replace("\n\t", "\0").split("\n")
+        return [one.removeprefix(begin).replace("\0", "\n") for one in messages if one.startswith(begin)]
+
     def stop(self):
         if self.process.poll() is None:
             # Immediately: nobody needs this cluster any more.
@@ -249,7 +266,8 @@ class Proxy:
             f'[[upstream.users]]\nname = "{USER}"\npassword_file = "{folder}/password"\n'
             f'[rules]\nfile = "{ROOT}/rules/observe.toml"\n'
         )
-        (folder / "data").mkdir(mode=0o700)
+        self.program, self.data = program, folder / "data"
+        self.data.mkdir(mode=0o700)
         place = ["--config", settings]
         run([program, "user", "add", "owner", "--role", "approver", *place])
         added = json.loads(run([program, "agent", "add", USER, "--owner", "owner", "--json", *place]))
@@ -276,6 +294,19 @@ class Proxy:
                 name = re.search(r'class="(\w+)"', found[1])[1]
                 counts[name] = counts.get(name, 0) + int(found[2])
         return counts
+
+    def unrecorded(self, texts):
+        """Those that its log does not have as often. A text with a password is masked there, and not compared."""
+        query = ["log", "query", "--kind", "attempt", "--limit", "1000000", "--oldest-first", "--json"]
+        records = json.loads(run([self.program, *query, "--data-dir", self.data]))["items"]
+        left = collections.Counter(record["text_sha256"] for record in records)
+        missing = []
+        for text in texts:
+            digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+            left[digest] -= 1
+            if left[digest] < 0 and "password" not in text.lower() and text not in OWN_TEXTS:
+                missing.append(text)
+        return missing
 
     def stop(self):
         if self.process.poll() is None:
@@ -387,7 +418,12 @@ def main():
                 if chosen.keep:
                     for lane, output in zip(("direct", "proxied"), outputs):
                         (folder / lane / "results" / f"{name}.out").write_bytes(output)
-        judged = proxy.judged() if chosen.through == "proxy" else {}
+        judged, unrecorded, texts = {}, [], []
+        if chosen.through == "proxy":
+            judged = proxy.judged()
+            proxy.stop()
+            texts = servers[1].statements()
+            unrecorded = proxy.unrecorded(texts)
     finally:
         for one in reversed(running):
             one.stop()
@@ -396,10 +432,14 @@ def main():
         else:
             shutil.rmtree(folder)
 
-    verdict(names, differ, expected, judged, time.monotonic() - begun, differences, chosen)
+    if texts:
+        print(f"{len(texts)} statements in the server's log, {len(unrecorded)} of them not in the proxy's")
+    for text in unrecorded:
+        print(f"not recorded: {text}")
+    verdict(names, differ, expected, judged, time.monotonic() - begun, differences, chosen, unrecorded)
 
 
-def verdict(names, differ, expected, judged, seconds, differences, chosen):
+def verdict(names, differ, expected, judged, seconds, differences, chosen, unrecorded):
     known = listed()
     print(f"{len(names)} scripts, {len(names) - len(differ)} identical, {len(differ)} different, in {seconds:.0f} s")
     print(f"{expected} of them print directly what PostgreSQL's own runs expect")
@@ -410,7 +450,7 @@ def verdict(names, differ, expected, judged, seconds, differences, chosen):
     if chosen.only or chosen.through == "nothing":
         print("different: " + (", ".join(differ) or "none"))
         return
-    wrong = []
+    wrong = [f"{len(unrecorded)} statements are not in the proxy's log"] if unrecorded else []
     for name in differ:
         if name not in known:
             wrong.append(f"{name} differs and is not on the list: see {differences / name}.diff")
