@@ -4,6 +4,7 @@
 
 pub mod reader;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,8 @@ use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
 pub use crate::api::Certificate;
+use crate::identity::directory::Agent;
+use crate::identity::principal::PersonName;
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
 use crate::{api, desk, journal, proxy, telemetry};
 
@@ -55,6 +58,8 @@ pub struct Upstream {
     /// Empty: every database of the server.
     pub databases: Vec<String>,
     pub users: Vec<UpstreamUser>,
+    /// Who logs in with the password of their own.
+    pub pass_through: Vec<Agent>,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +191,11 @@ impl Config {
             let place = reader.table_place("api");
             reader.complain(&place, message, "give `api.address` a port of its own");
         }
+        if !config.upstream.pass_through.is_empty() && config.listen.tls == ListenTls::Off {
+            let message = "`pass_through` without TLS would let passwords cross the network in the clear";
+            let place = reader.table_place("upstream.pass_through.0");
+            reader.complain(&place, message, "name `cert_file` and `key_file` in `[listen]`");
+        }
         config.warnings = config.unwise();
         config
     }
@@ -223,6 +233,7 @@ impl Config {
                 expires: self.limits.expires,
                 session_buffer_bytes: self.limits.session_buffer_bytes,
             },
+            pass_through: self.upstream.pass_through.clone(),
             audit: self.audit,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         })
@@ -232,6 +243,7 @@ impl Config {
         desk::Settings {
             held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
             grant_life: self.limits.grant,
+            pass_through: self.upstream.pass_through.clone(),
         }
     }
 
@@ -256,6 +268,13 @@ impl Config {
             warnings.push(format!(
                 "the proxy listens on {} without TLS: statements cross the network in the clear; set listen.tls",
                 self.listen.address
+            ));
+        }
+        let is_verified = matches!(self.upstream.tls, UpstreamTls::VerifyFull { .. });
+        if !self.upstream.pass_through.is_empty() && !is_verified && !is_this_machine(&self.upstream.host) {
+            warnings.push(format!(
+                "users of the database pass their passwords on to whoever answers as {}; set upstream.tls = \"verify-full\"",
+                self.upstream.host
             ));
         }
         let listen_key = self.listen.tls.files().map(|files| &files.key_file);
@@ -311,6 +330,13 @@ impl fmt::Debug for Secret {
             Self::None => f.write_str("None"),
         }
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn is_readable_by_others(file: &Path) -> bool {
@@ -533,7 +559,63 @@ fn read_upstream(reader: &mut Reader) -> Upstream {
         tls: read_upstream_tls(reader),
         databases: value_or(reader.list("upstream.databases"), Vec::new),
         users: read_upstream_users(reader),
+        pass_through: read_pass_through(reader),
     }
+}
+
+/// Users who log in with the password that the server knows. Each has an owner: without one, nobody would be known who
+/// must not decide for it.
+fn read_pass_through(reader: &mut Reader) -> Vec<Agent> {
+    let mut users: Vec<Agent> = Vec::new();
+    for number in 0..reader.count("upstream.pass_through") {
+        let table = format!("upstream.pass_through.{number}");
+        let place = reader.table_place(&table);
+        let user = reader.text(&format!("{table}.user"));
+        let owner = reader.text(&format!("{table}.owner"));
+        let known_to = reader.list(&format!("{table}.known_to"));
+        let (Some(user), Some(owner)) = (user, owner) else {
+            reader.complain(
+                &place,
+                "`[[upstream.pass_through]]` needs `user` and `owner`",
+                "name the user of the database and the person who answers for it, and so never decides for it",
+            );
+            continue;
+        };
+        let mut person = |found: &Place, name: &str| {
+            let parsed = PersonName::parse(name);
+            if let Err(error) = &parsed {
+                reader.complain(
+                    found,
+                    error.to_string(),
+                    "name a person as `countersign user add` does",
+                );
+            }
+            parsed.ok()
+        };
+        let answers = person(&owner.place, &owner.value);
+        let others: BTreeSet<PersonName> = known_to
+            .iter()
+            .flat_map(|found| found.value.iter().map(|name| (&found.place, name)))
+            .filter_map(|(found, name)| person(found, name))
+            .collect();
+        if users.iter().any(|known| known.database_user == user.value) {
+            let message = format!("user `{}` passes through twice", user.value);
+            reader.complain(&user.place, message, "keep one of the two");
+        }
+        let Some(answers) = answers else { continue };
+        match Agent::passing_through(&user.value, answers, others) {
+            Ok(agent) => users.push(agent),
+            Err(_) => {
+                let message = format!("user `{}` cannot pass through", user.value);
+                reader.complain(
+                    &user.place,
+                    message,
+                    "its name must be 1 to 63 of A-Z a-z 0-9 _ - . @",
+                );
+            }
+        }
+    }
+    users
 }
 
 fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {

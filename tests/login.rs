@@ -13,6 +13,7 @@ use countersign::wire::postgres::startup::{PROTOCOL_3_0, encode_ssl_request};
 use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::api::{Api, id_of};
 use support::house::{Certificates, House, tls_lines};
 use support::server::{PROGRAM, Postgres};
 use support::wire::{Frames, TlsStart, Url, Wire, error, value};
@@ -634,6 +635,244 @@ async fn revoked_certificates_and_lists_out_of_date_let_nobody_in() {
     certificates.revoke(&list, &[], later);
     house.reload("the certificates are in force");
     assert!(house.psql_as("bot", &options).0);
+}
+
+/// Users of the database who pass through: name and owner.
+fn passing(users: &[(&str, &str, &[&str])]) -> String {
+    let sections = users.iter().map(|(user, owner, known_to)| {
+        format!("[[upstream.pass_through]]\nuser = {user:?}\nowner = {owner:?}\nknown_to = {known_to:?}\n")
+    });
+    let head = "tls = \"disable\"\n".to_owned();
+    std::iter::once(head).chain(sections).collect()
+}
+
+/// A server with the role carol, who may do what the owner of the shop may.
+async fn with_carol(postgres: &Postgres, password: &str) -> tokio_postgres::Client {
+    let admin = postgres.connect_as_superuser().await;
+    let script = format!("CREATE ROLE carol LOGIN PASSWORD '{password}'; GRANT shop_owner TO carol");
+    admin.batch_execute(&script).await.expect("a superuser may");
+    admin
+}
+
+const SESAME: &str = "open-sesame-4711";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_the_database_logs_in_with_its_own_password_inside_tls() {
+    let postgres = Postgres::start();
+    with_carol(&postgres, SESAME).await;
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let upstream = passing(&[("carol", "olga", &[]), ("shop_owner", "olga", &[])]);
+    let house = House::open(&postgres, &tls_lines("offered", &certificates), &upstream);
+    let tls = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        certificates.authority.display()
+    );
+    let log_in =
+        |user: &str, password: &str, options: &str| house.psql_as(&format!("{user}:{password}"), options);
+
+    assert_eq!(log_in("carol", SESAME, &tls), (true, "let in\n".to_owned()));
+    // The right one has just been used: nothing of it may let in the wrong one.
+    for wrong in ["open-sesame", "open-sesame-47111", "%20"] {
+        let (let_in, said) = log_in("carol", wrong, &tls);
+        assert!(
+            !let_in && said.contains("password authentication failed"),
+            "{wrong}: {said}"
+        );
+    }
+    // Nor may what the proxy keeps of a password in its settings.
+    assert!(
+        house.psql("localhost", &tls).0,
+        "the agent is mapped to shop_owner"
+    );
+    assert!(!log_in("shop_owner", "wrong", &tls).0);
+    assert!(log_in("shop_owner", postgres.owner_password(), &tls).0);
+    // Who is not in the settings does not pass, whatever the server would say.
+    assert!(!log_in("postgres", "anything", &tls).0);
+
+    // Outside TLS nobody is asked for it.
+    let url = format!(
+        "postgres://carol:{SESAME}@127.0.0.1:{}/shop",
+        house.serve.listen.port()
+    );
+    let refused = Wire::connect_with(&url, &[]).err().expect("refused");
+    assert_eq!(refused.sqlstate, "28000");
+    assert!(refused.message.contains("sslmode=require"), "{refused:?}");
+
+    let log_ins = house.log_ins();
+    let count = |reason: &str| {
+        log_ins
+            .iter()
+            .filter(|record| record["principal"] == "db:carol" && record["reason"] == reason)
+            .count()
+    };
+    assert_eq!(count("its own password"), 1, "{log_ins:?}");
+    assert_eq!(count("refused by the database server"), 3, "{log_ins:?}");
+    assert_eq!(count("a password is taken inside TLS only"), 1);
+    let kept = Command::new("grep")
+        .args(["-rlaF", SESAME])
+        .arg(house.folder.path())
+        .output()
+        .expect("grep runs");
+    assert!(
+        kept.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&kept.stdout)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_and_a_user_of_the_database_of_one_name_are_two() {
+    let postgres = Postgres::start();
+    with_carol(&postgres, SESAME).await;
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        &passing(&[("carol", "olga", &[])]),
+    );
+    let tls = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        certificates.authority.display()
+    );
+    let log_in = |password: &str| house.psql_as(&format!("carol:{password}"), &tls);
+    assert!(log_in(SESAME).0);
+    let add = |name: &str| {
+        house.try_run(&[
+            "agent",
+            "add",
+            name,
+            "--owner",
+            "mallory",
+            "--database-user",
+            "shop_owner",
+        ])
+    };
+    assert!(
+        !add("db:carol").status.success(),
+        "no agent takes the name of such a user"
+    );
+    let added = add("carol");
+    let agent: serde_json::Value = serde_json::from_slice(&added.stdout).expect("JSON");
+    let secret = agent["secret"].as_str().expect("shown once");
+    assert!(log_in(secret).0, "the agent comes first");
+    assert!(!log_in(SESAME).0, "and is not the user");
+    house.run(&["agent", "revoke", "carol"]);
+    for password in [secret, SESAME] {
+        assert!(
+            !log_in(password).0,
+            "a name that was revoked does not become somebody else's"
+        );
+    }
+    let principals: Vec<String> = house
+        .log_ins()
+        .iter()
+        .filter(|record| record["success"] == true)
+        .map(|record| record["principal"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(principals, ["carol", "db:carol"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_no_password_lets_nobody_pass() {
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a scratch folder");
+    let access = folder.path().join("pg_hba.conf");
+    let rule = |method: &str| {
+        let lines =
+            format!("local all all trust\nhost all postgres all scram-sha-256\nhost all all all {method}\n");
+        std::fs::write(&access, lines).expect("written");
+    };
+    rule("trust");
+    let postgres = Postgres::start_with(&[("hba_file", access.to_str().expect("UTF-8"))]);
+    let admin = with_carol(&postgres, SESAME).await;
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        &passing(&[("carol", "olga", &[])]),
+    );
+    let tls = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        certificates.authority.display()
+    );
+    for password in ["anything", SESAME] {
+        let (let_in, said) = house.psql_as(&format!("carol:{password}"), &tls);
+        assert!(!let_in, "any password would do: {said}");
+    }
+    assert!(
+        house.psql("localhost", &tls).0,
+        "an agent has proved itself to the proxy"
+    );
+    let reasons = house.log_ins();
+    assert!(
+        reasons
+            .iter()
+            .any(|record| record["reason"] == "the database server asks for no password"),
+        "{reasons:?}"
+    );
+    // With MD5 the password that the server keeps has to be of that kind.
+    rule("md5");
+    let md5 = format!(
+        "SET password_encryption = md5; ALTER ROLE carol PASSWORD '{SESAME}'; SELECT pg_reload_conf()"
+    );
+    admin.batch_execute(&md5).await.expect("a superuser may");
+    support::server::eventually("the server asks for the password", async || {
+        house.psql_as(&format!("carol:{SESAME}"), &tls).0
+    })
+    .await;
+    assert!(!house.psql_as("carol:wrong", &tls).0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_4_nobody_who_can_log_in_as_a_user_of_the_database_decides_for_it() {
+    let postgres = Postgres::start();
+    with_carol(&postgres, SESAME).await;
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("required", &certificates),
+        &passing(&[("carol", "olga", &["rita"])]),
+    );
+    let person = |name: &str| {
+        house.run(&["user", "add", name, "--role", "approver,admin"]);
+        let token = house.run(&["user", "token", name]);
+        Api::new(&house.serve.api_url, token["token"].as_str().expect("shown once"))
+    };
+    let dora = person("dora");
+    let config = trusting(&certificates.authority, &["postgresql"]);
+    let url = format!(
+        "postgres://carol:{SESAME}@127.0.0.1:{}/shop",
+        house.serve.listen.port()
+    );
+    let mut client = Wire::open_tls(&url, &config, TlsStart::Direct).expect("TLS");
+    client.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
+    client.log_in(SESAME, Binding::Unable).expect("let in");
+    assert_eq!(value(&client.query("SELECT current_user")), "carol");
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    let request = dora.held("DROP TABLE reviews").await;
+    assert_eq!(
+        request["principal"]["name"]
+            .as_str()
+            .or(request["principal"].as_str()),
+        Some("db:carol")
+    );
+    for (name, why) in [("olga", "owns"), ("rita", "has seen"), ("carol", "own name")] {
+        let body = serde_json::json!({ "decision": "approve", "digest": request["digest"] });
+        let path = format!("/requests/{}/decision", id_of(&request));
+        let (status, problem) = person(name).post(&path, &body).await;
+        assert_eq!(status, 403, "{name}: {problem}");
+        assert!(problem.to_string().contains(why), "{name}: {problem}");
+    }
+    assert!(!postgres.has_seen("DROP TABLE"));
+    dora.approve(&request).await;
+    client.until(b'C');
+    client.until_ready();
+    assert!(postgres.has_seen("DROP TABLE reviews"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

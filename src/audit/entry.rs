@@ -62,7 +62,7 @@ pub enum Body<'a> {
         reason: &'a str,
     },
     Login {
-        /// As the client sent it, known or not.
+        /// As the client sent it, known or not; a user of the database who passes through as `db:NAME`.
         principal: &'a str,
         source: IpAddr,
         success: bool,

@@ -83,7 +83,7 @@ fn complain(error: &RuleError) -> ExitCode {
 
 fn peer(args: &JudgeArgs) -> Option<Peer> {
     Some(Peer {
-        principal: PrincipalName::parse(&args.principal).ok()?,
+        principal: PrincipalName::parse_any(&args.principal).ok()?,
         owner: PersonName::parse("nobody").ok()?,
         profile: Profile::Standard,
         labels: Default::default(),

@@ -62,7 +62,7 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
     warn!(
         "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
     );
-    if config.upstream.users.is_empty() {
+    if config.upstream.users.is_empty() && config.upstream.pass_through.is_empty() {
         return Err(CliError::error(
             "the settings name no database user",
             "add [[upstream.users]] with `name` and `password_file`",

@@ -27,7 +27,7 @@ impl Core {
             return Err(AskError::Stopping);
         }
         self.log_is_ready(now)?;
-        let agent = self.store.agent(ask.peer.principal.as_str())?;
+        let agent = self.principal(&ask.peer.principal)?;
         let agent = agent
             .filter(|agent| agent.ended(now.wall).is_none())
             .ok_or(AskError::CredentialEnded)?;

@@ -135,6 +135,15 @@ impl Core {
         &mut self.store
     }
 
+    /// Who a principal is now: an agent of the store, or a user of the database of the settings.
+    pub(super) fn principal(&mut self, name: &PrincipalName) -> Result<Option<Agent>, StoreError> {
+        if name.database_user().is_none() {
+            return self.store.agent(name.as_str());
+        }
+        let known = self.settings.pass_through.iter().find(|user| user.name == *name);
+        Ok(known.cloned())
+    }
+
     pub fn show(&mut self, request: RequestId) -> Result<HeldRequest, DeskError> {
         self.store.request(request)?.ok_or(DeskError::NotFound)
     }

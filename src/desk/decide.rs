@@ -72,7 +72,7 @@ impl Core {
         let Some(person) = person else {
             return refuse(WhyNot::Inactive(decide.by.clone()));
         };
-        let agent = self.store.agent(held.peer.principal.as_str())?;
+        let agent = self.principal(&held.peer.principal)?;
         let current = agent.map(|agent| agent.stakes());
         for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
             if let Err(why) = may_decide(&person, &decide.token_seen_by, stakes, &held.approvers) {

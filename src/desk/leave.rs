@@ -121,7 +121,7 @@ impl Core {
         principal: &PrincipalName,
         now: Moment,
     ) -> Result<Option<String>, StoreError> {
-        let agent = self.store.agent(principal.as_str())?;
+        let agent = self.principal(principal)?;
         Ok(match agent {
             Some(agent) => agent.ended(now.wall).map(|ended| ended.to_string()),
             None => Some("the credential is gone".to_owned()),

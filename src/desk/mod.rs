@@ -31,7 +31,7 @@ pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
 use crate::hold::{Digest, HeldRequest, Parameter, Permit, RequestId, StateKind};
-use crate::identity::directory::WhyNot;
+use crate::identity::directory::{Agent, WhyNot};
 pub use crate::identity::directory::{Hands, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
 use crate::policy::Verdict;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub held_per_principal_max: u32,
     /// How long an approval that nobody waited for lets the same bytes through.
     pub grant_life: Duration,
+    /// Users of the database who log in with their own password: no store knows them.
+    pub pass_through: Vec<Agent>,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
         Self {
             held_per_principal_max: 20,
             grant_life: Duration::from_secs(1800),
+            pass_through: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::identity::certificate::CertificateName;
-use crate::identity::principal::{PersonName, PrincipalName, Profile};
+use crate::identity::principal::{NotAName, PersonName, PrincipalName, Profile};
 use crate::identity::secret::ScramVerifier;
 
 /// An agent's credential and what it reaches.
@@ -37,6 +37,8 @@ pub enum Credential {
     Secret(ScramVerifier),
     /// A certificate with this name, signed by the authority that the settings name; no password.
     Certificate(CertificateName),
+    /// The password of a user of the database, which is handed on to the server and never kept.
+    PassedOn,
 }
 
 /// What is asked for when an agent is added.
@@ -235,20 +237,51 @@ impl Stakes {
             Some(WhyNot::HasSeenTheSecret(person.clone()))
         } else if self.acts_for.as_ref() == Some(person) {
             Some(WhyNot::IsActedFor(person.clone()))
-        } else if person.as_str() == self.principal.as_str() {
+        } else if self.is_called_like(person) {
             Some(WhyNot::IsTheAgent(person.clone()))
         } else {
             None
         }
     }
+
+    /// Whoever is called like a user of the database may well be the one who logs in as it, however it is written.
+    fn is_called_like(&self, person: &PersonName) -> bool {
+        match self.principal.database_user() {
+            Some(user) => user.eq_ignore_ascii_case(person.as_str()),
+            None => person.as_str() == self.principal.as_str(),
+        }
+    }
 }
 
 impl Agent {
+    /// A user of the database who logs in with its own password, as the settings describe it.
+    /// `known_to`: everybody besides the owner who can log in as it.
+    pub fn passing_through(
+        user: &str,
+        owner: PersonName,
+        known_to: BTreeSet<PersonName>,
+    ) -> Result<Self, NotAName> {
+        Ok(Self {
+            name: PrincipalName::of_database_user(user)?,
+            owner,
+            has_seen_secret: known_to,
+            acts_for: None,
+            credential: Credential::PassedOn,
+            databases: Vec::new(),
+            database_user: user.to_owned(),
+            profile: Profile::Standard,
+            labels: BTreeMap::new(),
+            created_at: Timestamp::from_micros(0),
+            expires_at: None,
+            revoked: false,
+        })
+    }
+
     /// The name of the certificate by which it logs in, if it does.
     pub fn certificate(&self) -> Option<&CertificateName> {
         match &self.credential {
             Credential::Certificate(name) => Some(name),
-            Credential::Secret(_) => None,
+            Credential::Secret(_) | Credential::PassedOn => None,
         }
     }
 
@@ -472,6 +505,23 @@ mod tests {
             );
         }
         assert_eq!(may_decide(&dora, &[name("dave")].into(), &stakes(), &[]), Ok(()));
+    }
+
+    #[test]
+    fn whoever_can_log_in_as_a_user_of_the_database_does_not_decide_for_it() {
+        let user = Agent::passing_through("Carol", name("olga"), [name("rita")].into()).expect("a user");
+        let check = |who| {
+            may_decide(
+                &person(who, &[Role::Admin, Role::Approver], &[]),
+                &BTreeSet::new(),
+                &user.stakes(),
+                &[],
+            )
+        };
+        assert_eq!(check("olga"), Err(WhyNot::OwnsTheAgent(name("olga"))));
+        assert_eq!(check("rita"), Err(WhyNot::HasSeenTheSecret(name("rita"))));
+        assert_eq!(check("carol"), Err(WhyNot::IsTheAgent(name("carol"))));
+        assert_eq!(check("dora"), Ok(()));
     }
 
     #[test]

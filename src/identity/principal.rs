@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The name of an agent's credential. 1 to 63 bytes of `a-z 0-9 _ - .`.
+/// The name of a principal: an agent's (1 to 63 bytes of `a-z 0-9 _ - .`), or `db:` and a user of the database who logs
+/// in with its own password (1 to 63 bytes of `A-Z a-z 0-9 _ - . @`). No agent can be called like such a user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PrincipalName(String);
 
@@ -48,13 +49,37 @@ pub struct Peer {
     pub database_user: String,
 }
 
+/// What stands before the user of the database in the name of such a principal.
+const OF_DATABASE: &str = "db:";
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a name: write 1 to 63 of a-z 0-9 _ - . @")]
 pub struct NotAName(String);
 
 impl PrincipalName {
+    /// The name of an agent.
     pub fn parse(text: &str) -> Result<Self, NotAName> {
         check(text, |byte| byte != b'@').map(|()| Self(text.to_owned()))
+    }
+
+    /// The principal that a user of the database is.
+    pub fn of_database_user(user: &str) -> Result<Self, NotAName> {
+        check(&user.to_ascii_lowercase(), |_| true)
+            .map(|()| Self(format!("{OF_DATABASE}{user}")))
+            .map_err(|_| NotAName(user.to_owned()))
+    }
+
+    /// Reads what `Display` writes, of either kind.
+    pub fn parse_any(text: &str) -> Result<Self, NotAName> {
+        match text.strip_prefix(OF_DATABASE) {
+            Some(user) => Self::of_database_user(user),
+            None => Self::parse(text),
+        }
+    }
+
+    /// The user of the database that it is, if it is no agent.
+    pub fn database_user(&self) -> Option<&str> {
+        self.0.strip_prefix(OF_DATABASE)
     }
 
     pub fn as_str(&self) -> &str {
@@ -123,5 +148,28 @@ impl SessionId {
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.session, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_agent_is_called_like_a_user_of_the_database() {
+        let user = PrincipalName::of_database_user("Carol_1").expect("a name");
+        assert_eq!(
+            (user.as_str(), user.database_user()),
+            ("db:Carol_1", Some("Carol_1"))
+        );
+        assert!(PrincipalName::parse("db:Carol_1").is_err() && PrincipalName::parse("db:carol").is_err());
+        assert_eq!(PrincipalName::parse_any("db:Carol_1"), Ok(user));
+        let agent = PrincipalName::parse("carol").expect("a name");
+        assert_eq!(agent.database_user(), None);
+        assert_eq!(PrincipalName::parse_any("carol"), Ok(agent));
+        for user in ["", "a b", "a:b", "é", "a\nb", &"x".repeat(64)] {
+            assert!(PrincipalName::of_database_user(user).is_err(), "{user}");
+        }
+        assert!(PrincipalName::parse_any("DB:carol").is_err());
     }
 }

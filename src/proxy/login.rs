@@ -18,7 +18,7 @@ use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
 use crate::proxy::arrive::{Arrived, first_packets};
-use crate::proxy::prove::{Proof, Refused, prove};
+use crate::proxy::prove::{Proof, Refused, ask_password, prove};
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
@@ -89,6 +89,14 @@ async fn log_in(
             "countersign: the store is unavailable, nobody can log in. Retry later.",
         ))
     })?;
+    let passing = shared
+        .settings
+        .pass_through
+        .iter()
+        .find(|passing| agent.is_none() && passing.database_user == asked.user);
+    if let Some(passing) = passing {
+        return pass_through(thread, client, passing.clone(), asked, source).await;
+    }
     let proof = prove(client, &asked.user, agent.as_ref(), end_point.as_deref()).await?;
     let served = &shared.settings.upstream.databases;
     let let_in = match (agent, proof) {
@@ -105,11 +113,7 @@ async fn log_in(
             record(thread, &asked.user, source, Ok(&by))?;
             agent
         }
-        Err(refused) => {
-            record(thread, &asked.user, source, Err(refused))?;
-            tokio::time::sleep(shared.throttle.failed(source, Instant::now())).await;
-            return Err(told(refused.fields(&asked)));
-        }
+        Err(refused) => return failed(thread, &asked.user, source, &refused, &asked).await,
     };
     shared.throttle.succeeded(source);
     let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
@@ -123,8 +127,65 @@ async fn log_in(
             None => Ok((peer, upstream, asked)),
             Some(why) => Err(told(why)),
         },
-        Err(error) => Err(told(dial_failed(&peer, error))),
+        Err(error) => Err(told(
+            dial_failed(&peer, error).fields(&asked.user, &asked.database),
+        )),
     }
+}
+
+/// A user of the database, whom nobody knows but the server: it is let in if the server lets it in with the password
+/// that it brings. It counts as logged in only then.
+async fn pass_through(
+    thread: &Rc<WireThread>,
+    client: &mut Socket,
+    user: Agent,
+    asked: Asked,
+    source: IpAddr,
+) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
+    let shared = &thread.shared;
+    let name = user.name.clone();
+    let refuse = async |refused: Refused| failed(thread, name.as_str(), source, &refused, &asked).await;
+    if !client.is_encrypted() {
+        return refuse(Refused::NotEncrypted).await;
+    }
+    let password = ask_password(client).await?;
+    if password.is_empty() {
+        return refuse(Refused::WrongPassword).await;
+    }
+    let user = match may_begin(user, &asked.database, &shared.settings.upstream.databases) {
+        Ok(user) => user,
+        Err(refused) => return refuse(refused).await,
+    };
+    let peer = Arc::new(peer_of(user, &asked, source, shared.dialler.name()));
+    judge_settings(thread, &peer, &asked)?;
+    let dialled = shared
+        .dialler
+        .connect_as(&peer.database_user, &password, &peer.database, &asked.settings)
+        .await;
+    drop(password);
+    let upstream = match dialled {
+        Ok(upstream) => upstream,
+        Err(error) => return refuse(dial_failed(&peer, error)).await,
+    };
+    record(thread, name.as_str(), source, Ok("its own password"))?;
+    shared.throttle.succeeded(source);
+    match unserved(&upstream) {
+        None => Ok((peer, upstream, asked)),
+        Some(why) => Err(told(why)),
+    }
+}
+
+/// Puts a failed log-in on record, and answers the later the more of them there were.
+async fn failed<T>(
+    thread: &Rc<WireThread>,
+    principal: &str,
+    source: IpAddr,
+    refused: &Refused,
+    asked: &Asked,
+) -> Result<T, NoSession> {
+    record(thread, principal, source, Err(refused))?;
+    tokio::time::sleep(thread.shared.throttle.failed(source, Instant::now())).await;
+    Err(told(refused.fields(&asked.user, &asked.database)))
 }
 
 /// Settings of the server under which texts would be read otherwise than here.
@@ -145,20 +206,15 @@ fn unserved(upstream: &Connected) -> Option<Fields> {
     None
 }
 
-fn dial_failed(peer: &Peer, error: DialError) -> Fields {
+fn dial_failed(peer: &Peer, error: DialError) -> Refused {
     warn!(principal.name = %peer.principal, %error, "no server connection for a client");
     match error {
-        DialError::Refused(fields) => Fields {
-            severity: "FATAL".to_owned(),
-            ..fields
-        },
+        DialError::Refused(fields) => Refused::ByServer(fields),
+        DialError::NotAsked(_) => Refused::NotAsked,
         DialError::Unreachable(_)
         | DialError::NoTls
         | DialError::NoUser(_)
-        | DialError::Authentication(_) => fatal(
-            "08006",
-            "countersign: the database server cannot be reached; see the proxy's log.",
-        ),
+        | DialError::Authentication(_) => Refused::NoServer,
     }
 }
 
@@ -191,7 +247,7 @@ fn record(
     thread: &Rc<WireThread>,
     user: &str,
     source: IpAddr,
-    ended: Result<&str, Refused>,
+    ended: Result<&str, &Refused>,
 ) -> Result<(), NoSession> {
     let body = Body::Login {
         principal: user,

@@ -36,6 +36,8 @@ mod upstream;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::identity::directory::Agent;
+
 pub use listen::{ProxyError, ProxyHandle, start};
 pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
 pub use upstream::{Settings as UpstreamSettings, User as UpstreamUser};
@@ -74,6 +76,8 @@ pub struct Settings {
     pub tls: ListenTls,
     pub upstream: UpstreamSettings,
     pub limits: Limits,
+    /// Users of the database who log in with their own password.
+    pub pass_through: Vec<Agent>,
     pub audit: AuditMode,
     /// Wire threads; as many as there are cores by default.
     pub threads: usize,

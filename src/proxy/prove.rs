@@ -1,9 +1,10 @@
-//! Who a client is, by what it can prove. Never lets it learn whether a name exists, and never sends its password on.
-//! Read `login.rs` next.
+//! Who a client is, by what it can prove. Never lets it learn which agents there are; that a user of the database logs in
+//! with its own password is seen, for it is asked for it. Read `login.rs` next.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Credential, Ended};
@@ -11,7 +12,6 @@ use crate::identity::secret::ScramVerifier;
 use crate::proxy::login::{NoSession, malformed, send, told};
 use crate::proxy::refusal::fatal;
 use crate::proxy::socket::Socket;
-use crate::proxy::startup::Asked;
 use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{Fields, client, server};
@@ -21,7 +21,7 @@ use crate::wire::postgres::scram::{MECHANISM, MECHANISM_PLUS, ScramError, Server
 const LOGIN_MESSAGE_BYTES_MAX: usize = 8 << 10;
 
 /// Why a client is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Refused {
     /// The log learns that there is no such name, the client does not.
     NoSuchAgent,
@@ -34,6 +34,13 @@ pub enum Refused {
     Channel(ScramFault),
     Ended(Ended),
     Database,
+    /// A password that the server would take, outside TLS.
+    NotEncrypted,
+    /// In the server's own words.
+    ByServer(Fields),
+    /// The server would let anybody in as this user.
+    NotAsked,
+    NoServer,
 }
 
 /// What is wrong with the channel that a log-in comes by.
@@ -45,7 +52,7 @@ pub enum ScramFault {
 
 impl Refused {
     /// For the log.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoSuchAgent => "no such agent",
             Self::WrongPassword => "wrong password",
@@ -56,14 +63,21 @@ impl Refused {
             Self::Ended(Ended::Revoked) => "credential revoked",
             Self::Ended(Ended::Expired) => "credential expired",
             Self::Database => "database not allowed",
+            Self::NotEncrypted => "a password is taken inside TLS only",
+            Self::ByServer(_) => "refused by the database server",
+            Self::NotAsked => "the database server asks for no password",
+            Self::NoServer => "the database server cannot be reached",
         }
     }
 
     /// For the client.
-    pub fn fields(self, asked: &Asked) -> Fields {
-        let Asked { user, database, .. } = asked;
+    pub fn fields(&self, user: &str, database: &str) -> Fields {
         match self {
-            Self::NoSuchAgent | Self::WrongPassword | Self::NoCertificate | Self::OtherCertificate => fatal(
+            Self::NoSuchAgent
+            | Self::WrongPassword
+            | Self::NoCertificate
+            | Self::OtherCertificate
+            | Self::NotAsked => fatal(
                 "28P01",
                 &format!("password authentication failed for user \"{user}\""),
             ),
@@ -73,6 +87,20 @@ impl Refused {
             ),
             Self::Channel(ScramFault::OtherChannel) => fatal("28000", "SCRAM channel binding check failed"),
             Self::Ended(_) => fatal("28000", &format!("agent \"{user}\": {}", self.reason())),
+            Self::ByServer(fields) => Fields {
+                severity: "FATAL".to_owned(),
+                ..fields.clone()
+            },
+            Self::NotEncrypted => fatal(
+                "28000",
+                &format!(
+                    "the password of \"{user}\" is taken inside TLS only: connect with sslmode=require or better"
+                ),
+            ),
+            Self::NoServer => fatal(
+                "08006",
+                "countersign: the database server cannot be reached; see the proxy's log.",
+            ),
             Self::Database => fatal(
                 "28000",
                 &format!("agent \"{user}\" may not connect to database \"{database}\""),
@@ -96,7 +124,8 @@ pub async fn prove(
     end_point: Option<&[u8]>,
 ) -> Result<Result<Proof, Refused>, NoSession> {
     let name = match agent.map(|agent| &agent.credential) {
-        None => return authenticate(client, user, None, end_point).await,
+        // A password that is passed on is no proof to the proxy.
+        None | Some(Credential::PassedOn) => return authenticate(client, user, None, end_point).await,
         Some(Credential::Secret(verifier)) => {
             return authenticate(client, user, Some(verifier), end_point).await;
         }
@@ -164,6 +193,21 @@ async fn authenticate(
         Ok(_) | Err(_) if verifier.is_none() => Ok(Err(Refused::NoSuchAgent)),
         Ok(_) | Err(_) => Ok(Err(Refused::WrongPassword)),
     }
+}
+
+/// Asks for the password itself. Only inside TLS: whoever calls has looked.
+/// Source: PostgreSQL docs, protocol-flow.html, AuthenticationCleartextPassword
+pub async fn ask_password(client: &mut Socket) -> Result<Zeroizing<String>, NoSession> {
+    let mut out = Vec::new();
+    put(&mut out, server::AUTHENTICATION, |out| {
+        out.extend(3u32.to_be_bytes());
+    });
+    send(client, &out).await?;
+    let body = Zeroizing::new(password_message(client).await?);
+    let mut reader = Reader::new(&body);
+    let password = reader.c_str().map_err(|_| malformed())?;
+    reader.end().map_err(|_| malformed())?;
+    Ok(Zeroizing::new(password.to_owned()))
 }
 
 fn keys_of(verifier: &ScramVerifier) -> StoredKeys {

@@ -56,6 +56,9 @@ pub enum DialError {
     NoUser(String),
     #[error("the upstream asks for an authentication that is not served: {0}")]
     Authentication(String),
+    /// Then whoever comes would be let in with any password.
+    #[error("the upstream lets `{0}` in without asking for a password, so nobody may log in with one")]
+    NotAsked(String),
     /// The server's own words: shown to the client as they are.
     #[error("the upstream refused the log-in: {}", .0.message)]
     Refused(Fields),
@@ -120,6 +123,31 @@ impl Dialler {
     ) -> Result<Connected, DialError> {
         let known = self.settings.users.iter().find(|known| known.name == user);
         let password = &known.ok_or_else(|| DialError::NoUser(user.to_owned()))?.password;
+        self.log_in(user, password, Origin::Settings, database, parameters)
+            .await
+    }
+
+    /// The same with a password that a client brings, of which nothing is kept. It is the client's only proof of who it
+    /// is, so the server must have asked for it.
+    pub async fn connect_as(
+        &self,
+        user: &str,
+        password: &Zeroizing<String>,
+        database: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Connected, DialError> {
+        self.log_in(user, password, Origin::Client, database, parameters)
+            .await
+    }
+
+    async fn log_in(
+        &self,
+        user: &str,
+        password: &Zeroizing<String>,
+        origin: Origin,
+        database: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Connected, DialError> {
         let mut socket = self.dial().await?;
         let mut sent = vec![
             ("user".to_owned(), user.to_owned()),
@@ -131,8 +159,11 @@ impl Dialler {
             parameters: sent,
         };
         write(&mut socket, &startup.encode()).await?;
-        self.authenticate(&mut socket, user, password).await?;
-        finish(socket).await
+        let proved = self.authenticate(&mut socket, user, password, origin).await?;
+        match (origin, proved) {
+            (Origin::Client, Proved::Nothing) => Err(DialError::NotAsked(user.to_owned())),
+            (Origin::Client, Proved::Password) | (Origin::Settings, _) => finish(socket).await,
+        }
     }
 
     /// Passes a cancel on to the server: a connection of its own, as the protocol has it.
@@ -165,7 +196,9 @@ impl Dialler {
         socket: &mut Socket,
         user: &str,
         password: &Zeroizing<String>,
-    ) -> Result<(), DialError> {
+        origin: Origin,
+    ) -> Result<Proved, DialError> {
+        let mut proved = Proved::Nothing;
         loop {
             let (tag, body) = socket.read_frame(LOGIN_MESSAGE_BYTES_MAX).await?;
             let mut reader = Reader::new(&body);
@@ -173,14 +206,21 @@ impl Dialler {
                 server::ERROR => return Err(DialError::Refused(fields(&body)?)),
                 server::NEGOTIATE | server::NOTICE => {}
                 server::AUTHENTICATION => match reader.u32().map_err(io::Error::other)? {
-                    0 => return Ok(()),
-                    3 if socket.is_encrypted() => send_password(socket, password.as_bytes()).await?,
+                    0 => return Ok(proved),
+                    3 if socket.is_encrypted() => {
+                        send_password(socket, password.as_bytes()).await?;
+                        proved = Proved::Password;
+                    }
                     3 => return Err(unserved("a cleartext password without TLS")),
                     5 => {
                         let salt = reader.bytes(4).map_err(io::Error::other)?;
                         send_password(socket, md5_answer(user, password, salt).as_bytes()).await?;
+                        proved = Proved::Password;
                     }
-                    10 => self.scram(socket, user, password, &body).await?,
+                    10 => {
+                        self.scram(socket, user, password, origin, &body).await?;
+                        proved = Proved::Password;
+                    }
                     other => return Err(unserved(&format!("method {other}"))),
                 },
                 other => return Err(unserved(&format!("message `{}`", other.escape_ascii()))),
@@ -193,6 +233,7 @@ impl Dialler {
         socket: &mut Socket,
         user: &str,
         password: &Zeroizing<String>,
+        origin: Origin,
         offered: &[u8],
     ) -> Result<(), DialError> {
         let mechanisms = offered.get(4..).unwrap_or_default();
@@ -223,9 +264,11 @@ impl Dialler {
         write(socket, &out).await?;
         let challenge = sasl(socket, 11).await?;
         let asked = scram.read_server_first(&challenge).map_err(wrong)?;
-        let keys = self
-            .keys(user, password, asked.salt.clone(), asked.iterations)
-            .await?;
+        let salt = asked.salt.clone();
+        let keys = match origin {
+            Origin::Settings => self.kept_keys(user, password, salt, asked.iterations).await?,
+            Origin::Client => derive(password, salt, asked.iterations).await?,
+        };
         let (last, proof) = scram.prove(&asked, &keys);
         out.clear();
         put(&mut out, client::PASSWORD, |out| out.extend(proof.as_bytes()));
@@ -233,7 +276,8 @@ impl Dialler {
         last.check(&sasl(socket, 12).await?).map_err(wrong)
     }
 
-    async fn keys(
+    /// Of a password that does not change in a run: found again by what they depend on besides it.
+    async fn kept_keys(
         &self,
         user: &str,
         password: &Zeroizing<String>,
@@ -250,17 +294,36 @@ impl Dialler {
         if let Some(keys) = known {
             return Ok(keys);
         }
-        // Slow on purpose, so it must not stand on a wire thread.
-        let password = password.clone();
-        let derived =
-            tokio::task::spawn_blocking(move || ClientKeys::derive(password.as_bytes(), &salt, iterations));
-        let keys = derived.await.map_err(io::Error::other)?;
+        let keys = derive(password, salt, iterations).await?;
         self.keys
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, keys.clone());
         Ok(keys)
     }
+}
+
+/// Where the password comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Settings,
+    /// One client brings it, so what is derived from it must not let in another.
+    Client,
+}
+
+/// What the server let the proxy in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proved {
+    Nothing,
+    Password,
+}
+
+/// Slow on purpose, so it must not stand on a wire thread.
+async fn derive(password: &Zeroizing<String>, salt: Vec<u8>, iterations: u32) -> io::Result<ClientKeys> {
+    let password = password.clone();
+    tokio::task::spawn_blocking(move || ClientKeys::derive(password.as_bytes(), &salt, iterations))
+        .await
+        .map_err(io::Error::other)
 }
 
 /// What is asked of every server: no server before 18 reports the first two, and a pooler reports the others as its
@@ -355,7 +418,8 @@ async fn sasl(socket: &mut Socket, expected: u32) -> Result<Vec<u8>, DialError> 
 }
 
 async fn send_password(socket: &mut Socket, password: &[u8]) -> io::Result<()> {
-    let mut out = Zeroizing::new(Vec::new());
+    // As large as it gets: a vector that grows leaves a copy behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(password.len() + 6));
     put(&mut out, client::PASSWORD, |out| {
         out.extend(password);
         out.push(0);
@@ -367,7 +431,8 @@ async fn send_password(socket: &mut Socket, password: &[u8]) -> io::Result<()> {
 /// Source: PostgreSQL docs, protocol-flow.html, AuthenticationMD5Password
 fn md5_answer(user: &str, password: &str, salt: &[u8]) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let inner = hex(&Md5::digest([password.as_bytes(), user.as_bytes()].concat()));
+    let both = Zeroizing::new([password.as_bytes(), user.as_bytes()].concat());
+    let inner = Zeroizing::new(hex(&Md5::digest(&*both)));
     format!("md5{}", hex(&Md5::digest([inner.as_bytes(), salt].concat())))
 }
 

@@ -374,7 +374,7 @@ pub(super) fn people(names: &[String]) -> Result<BTreeSet<PersonName>, StoreErro
 }
 
 pub(super) fn principal(text: &str) -> Result<PrincipalName, StoreError> {
-    PrincipalName::parse(text).map_err(StoreError::damaged)
+    PrincipalName::parse_any(text).map_err(StoreError::damaged)
 }
 
 pub(super) fn profile_word(profile: Profile) -> &'static str {

@@ -465,7 +465,7 @@ fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
     let seen: Vec<String> = from_json(row, "has_seen_secret")?;
     let verifiers: BTreeMap<String, String> = from_json(row, "verifiers")?;
     Ok(Agent {
-        name: card::principal(&name)?,
+        name: PrincipalName::parse(&name).map_err(StoreError::damaged)?,
         owner: card::person(&owner)?,
         has_seen_secret: card::people(&seen)?,
         acts_for: acts_for.as_deref().map(card::person).transpose()?,

@@ -248,6 +248,29 @@ impl Wire {
         Ok(wire)
     }
 
+    /// Connected, and nothing said yet.
+    pub fn open_plain(url: &str) -> Self {
+        let url = Url::parse(url);
+        Wire::on(Line::Plain(dial(&url)), &url)
+    }
+
+    /// Sends bytes, and reads the one that answers them.
+    pub fn ask_byte(&mut self, bytes: &[u8]) -> u8 {
+        self.write(bytes);
+        let mut answer = [0];
+        self.stream.read_exact(&mut answer).expect("an answer");
+        answer[0]
+    }
+
+    /// Goes on inside TLS.
+    pub fn begin_tls(self, config: &Arc<ClientConfig>) -> std::io::Result<Self> {
+        let Line::Plain(stream) = self.stream else {
+            panic!("inside TLS already")
+        };
+        let stream = Line::Tls(Box::new(handshake(stream, config)?));
+        Ok(Wire { stream, ..self })
+    }
+
     /// Inside TLS, but not logged in: `start` and `log_in` do that. An error of the handshake if there was one.
     pub fn open_tls(url: &str, config: &Arc<ClientConfig>, start: TlsStart) -> std::io::Result<Self> {
         let url = Url::parse(url);
@@ -258,12 +281,7 @@ impl Wire {
             stream.read_exact(&mut answer)?;
             assert_eq!(&answer, b"S", "TLS is offered");
         }
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
-        let mut stream = StreamOwned::new(connection, stream);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
-        }
+        let stream = handshake(stream, config)?;
         Ok(Wire::on(Line::Tls(Box::new(stream)), &url))
     }
 
@@ -476,6 +494,19 @@ impl Wire {
     pub fn hang_up(self) {
         drop(self.stream);
     }
+}
+
+fn handshake(
+    stream: TcpStream,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    let mut stream = StreamOwned::new(connection, stream);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
 }
 
 fn dial(url: &Url) -> TcpStream {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
 
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 
@@ -168,14 +169,21 @@ pub struct ClientKeys {
     pub server_key: [u8; 32],
 }
 
+impl Drop for ClientKeys {
+    fn drop(&mut self) {
+        self.client_key.zeroize();
+        self.server_key.zeroize();
+    }
+}
+
 impl ClientKeys {
     /// Slow on purpose: not for a wire thread.
     pub fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let mut salted = [0u8; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted);
+        let mut salted = Zeroizing::new([0u8; 32]);
+        pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, salted.as_mut_slice());
         Self {
-            client_key: hmac(&salted, b"Client Key"),
-            server_key: hmac(&salted, b"Server Key"),
+            client_key: hmac(salted.as_slice(), b"Client Key"),
+            server_key: hmac(salted.as_slice(), b"Server Key"),
         }
     }
 
