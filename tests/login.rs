@@ -902,6 +902,115 @@ async fn the_proxy_reports_the_settings_that_the_server_reports_and_no_others() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_that_takes_too_long_ends_and_nobody_else_notices() {
+    let postgres = Postgres::start();
+    let limits = "tls = \"disable\"\n[limits]\nlogin_seconds = 1";
+    let house = House::open(&postgres, "", limits);
+    let url = house.url("127.0.0.1");
+    let mut session = Wire::connect(&url);
+    // One says nothing, one stops within the start-up packet, one when it is asked for its proof.
+    let mut silent = TcpStream::connect(house.serve.listen).expect("it listens");
+    let mut halting = TcpStream::connect(house.serve.listen).expect("it listens");
+    halting.write_all(&[0, 0, 0, 40, 0, 3]).expect("it reads");
+    let mut proving = Wire::open_plain(&url);
+    proving.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
+    proving.until(b'R');
+    let mut nothing = Vec::new();
+    assert_eq!(silent.read_to_end(&mut nothing).expect("closed"), 0);
+    assert_eq!(halting.read_to_end(&mut nothing).expect("closed"), 0);
+    let told = proving.read().fields();
+    assert_eq!(told.sqlstate, "57014", "{told:?}");
+    assert!(proving.try_read().is_err(), "closed");
+    assert_eq!(
+        value(&session.query("SELECT 1")),
+        "1",
+        "a session has no such limit"
+    );
+    assert_eq!(value(&Wire::connect(&url).query("SELECT 1")), "1");
+    let log_ins = house.log_ins();
+    assert!(
+        log_ins
+            .iter()
+            .any(|record| record["reason"] == "it took too long"),
+        "{log_ins:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gssapi_is_declined_and_what_comes_next_goes_on() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let certificates = Certificates::make(folder.path(), "localhost");
+    let house = House::open(
+        &postgres,
+        &tls_lines("offered", &certificates),
+        "tls = \"disable\"",
+    );
+    let url = house.url("127.0.0.1");
+    let parsed = Url::parse(&url);
+    // GSSENCRequest: protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-GSSENCREQUEST
+    let request = [0, 0, 0, 8, 4, 210, 22, 48];
+    let mut plain = Wire::open_plain(&url);
+    assert_eq!(plain.ask_byte(&request), b'N');
+    plain.start(PROTOCOL_3_0, &parsed, &[]);
+    plain.log_in(&parsed.password, Binding::Unable).expect("let in");
+    assert_eq!(value(&plain.query("SELECT 1")), "1");
+    let mut asked = Wire::open_plain(&url);
+    assert_eq!(asked.ask_byte(&request), b'N');
+    assert_eq!(asked.ask_byte(&encode_ssl_request()), b'S');
+    let config = trusting(&certificates.authority, &["postgresql"]);
+    let mut inside = asked.begin_tls(&config).expect("TLS");
+    inside.start(PROTOCOL_3_0, &parsed, &[]);
+    inside.log_in(&parsed.password, Binding::Unable).expect("let in");
+    assert_eq!(value(&inside.query("SELECT 1")), "1");
+    // libpq asks for GSSAPI first where it is built with it and has a ticket; without one it does as above.
+    assert!(house.psql("localhost", "gssencmode=prefer&sslmode=disable").0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_too_long_for_a_log_in_close_the_connection() {
+    let postgres = Postgres::start();
+    let house = House::open(&postgres, "", "tls = \"disable\"");
+    let url = house.url("127.0.0.1");
+    let closed = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(house.serve.listen).expect("it listens");
+        stream.write_all(bytes).expect("it reads");
+        let mut answer = Vec::new();
+        // A reset is as good an end as a close.
+        let _reset = stream.read_to_end(&mut answer);
+        answer
+    };
+    // Lengths of start-up packets that lie, and a client of protocol 2.
+    for first in [[0, 0, 39, 17], [0, 0, 0, 7], [255, 255, 255, 255], [0, 1, 0, 0]] {
+        assert!(closed(&[&first[..], &[0; 4]].concat()).is_empty(), "{first:?}");
+    }
+    assert!(closed(&[0, 0, 0, 9, 0, 2, 0, 0, 0]).is_empty());
+    // Bytes behind an SSLRequest, even where TLS is off.
+    let behind = [encode_ssl_request(), Frames::new().query("DROP TABLE reviews").0].concat();
+    let answer = closed(&behind);
+    assert!(answer.is_empty() || answer == b"N", "{answer:?}");
+    // The answer to the challenge: one byte over the limit, and a length of a gigabyte of which nothing comes.
+    for length in [(8u32 << 10) + 5, 1 << 30] {
+        let mut client = Wire::open_plain(&url);
+        client.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
+        client.until(b'R');
+        client.send(Frames::new().bytes(&[b'p']).bytes(&length.to_be_bytes()));
+        assert!(
+            client.try_read().is_err(),
+            "{length}: closed without waiting for it"
+        );
+    }
+    // Another message than an answer.
+    let mut client = Wire::open_plain(&url);
+    client.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
+    client.until(b'R');
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    assert_eq!(client.read().fields().sqlstate, "08P01");
+    assert!(client.try_read().is_err(), "closed");
+    assert!(!postgres.has_seen("DROP TABLE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_a_wrong_name_and_a_revoked_agent_look_alike_and_are_recorded() {
     let postgres = Postgres::start();
     let house = House::open(&postgres, "", "tls = \"disable\"");

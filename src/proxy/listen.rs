@@ -39,6 +39,9 @@ const STACK_BYTES: usize = 64 << 20;
 /// Threads for texts too long to be parsed in place.
 const PARSER_THREADS: usize = 2;
 
+/// How long a client that is too late has to take the message that says so.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// How long sessions have to end by themselves at a stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -304,7 +307,7 @@ async fn serve(thread: &Rc<WireThread>, stream: std::net::TcpStream, source: IpA
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    let within = thread.shared.settings.limits.login;
+    let within = thread.shared.settings.limits.login + LAST_WORD;
     // Boxed, so that its buffers are gone before the relay starts.
     let login = Box::pin(login(thread, stream, source));
     let Ok(logged_in) = tokio::time::timeout(within, login).await else {

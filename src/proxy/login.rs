@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout_at;
 use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
@@ -44,10 +45,18 @@ pub struct LoggedIn {
 /// Why there is no session. `None`: the client went, or wanted none.
 pub type NoSession = Option<Box<Fields>>;
 
-/// Talks to a client up to the first ReadyForQuery. The caller limits the time.
+/// Talks to a client up to the first ReadyForQuery, for as long as `limits.login_seconds` allow.
 pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -> Option<LoggedIn> {
-    let mut arrived = first_packets(thread, stream).await?;
-    match log_in(thread, &mut arrived, source).await {
+    let within = thread.shared.settings.limits.login;
+    let deadline = tokio::time::Instant::now() + within;
+    // Who has not said what it wants is told nothing, as the server has it.
+    let mut arrived = timeout_at(deadline, first_packets(thread, stream)).await.ok()??;
+    let logged_in = timeout_at(deadline, log_in(thread, &mut arrived, source)).await;
+    let logged_in = match logged_in {
+        Ok(logged_in) => logged_in,
+        Err(_elapsed) => Err(too_late(thread, &arrived, source, within)),
+    };
+    match logged_in {
         Ok((peer, upstream, asked)) => begin(thread, arrived, peer, upstream, &asked).await,
         Err(Some(fields)) => {
             let mut out = Vec::new();
@@ -186,6 +195,16 @@ async fn failed<T>(
     record(thread, principal, source, Err(refused))?;
     tokio::time::sleep(thread.shared.throttle.failed(source, Instant::now())).await;
     Err(told(refused.fields(&asked.user, &asked.database)))
+}
+
+/// For the log and for the client.
+fn too_late(thread: &Rc<WireThread>, arrived: &Arrived, source: IpAddr, within: Duration) -> NoSession {
+    let user = arrived.startup.parameter("user").unwrap_or_default();
+    let refused = Refused::TooLate(within);
+    match record(thread, user, source, Err(&refused)) {
+        Ok(()) => told(refused.fields(user, "")),
+        Err(unrecorded) => unrecorded,
+    }
 }
 
 /// Settings of the server under which texts would be read otherwise than here.

@@ -1,6 +1,8 @@
 //! Who a client is, by what it can prove. Never lets it learn which agents there are; that a user of the database logs in
 //! with its own password is seen, for it is asked for it. Read `login.rs` next.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
@@ -41,6 +43,7 @@ pub enum Refused {
     /// The server would let anybody in as this user.
     NotAsked,
     NoServer,
+    TooLate(Duration),
 }
 
 /// What is wrong with the channel that a log-in comes by.
@@ -67,6 +70,7 @@ impl Refused {
             Self::ByServer(_) => "refused by the database server",
             Self::NotAsked => "the database server asks for no password",
             Self::NoServer => "the database server cannot be reached",
+            Self::TooLate(_) => "it took too long",
         }
     }
 
@@ -91,6 +95,13 @@ impl Refused {
                 severity: "FATAL".to_owned(),
                 ..fields.clone()
             },
+            Self::TooLate(within) => fatal(
+                "57014",
+                &format!(
+                    "countersign: the log-in took longer than {} s. Retry later.",
+                    within.as_secs()
+                ),
+            ),
             Self::NotEncrypted => fatal(
                 "28000",
                 &format!(
