@@ -217,6 +217,16 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         },
     );
     entry(
+        "certificates change",
+        None,
+        Body::CertificatesChange {
+            change: "rejected",
+            section: "listen",
+            by: "SIGHUP",
+            detail: "`proxy.key` cannot be read as a private key",
+        },
+    );
+    entry(
         "session end",
         Some(SESSION),
         Body::SessionEnd {

@@ -407,6 +407,21 @@ async fn new_certificates_take_hold_at_sighup_and_no_session_ends() {
     let again = let_in(&trusts_new);
     assert_eq!(value(&again.expect("the last good one").query("SELECT 1")), "1");
     assert_eq!(value(&session.query("SELECT 1")), "1");
+    let page = house.run(&["log", "query", "--kind", "certificates_change"]);
+    let changes: Vec<_> = page["items"].as_array().expect("items").iter().collect();
+    let words = |record: &serde_json::Value| {
+        [&record["change"], &record["name"], &record["by"]]
+            .map(|word| word.as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(words(changes[0]), ["rejected", "listen", "SIGHUP"]);
+    assert!(
+        changes[0]["detail"]
+            .as_str()
+            .is_some_and(|why| why.contains("key")),
+        "{changes:?}"
+    );
+    assert_eq!(words(changes[1]), ["loaded", "listen", "SIGHUP"]);
 }
 
 /// What a client asks its authority for.

@@ -81,12 +81,11 @@ impl Api {
         self.handle.graceful_shutdown(Some(grace));
     }
 
-    /// Reads the certificate again; on an error the old one stays.
-    pub fn reload_certificate(&self) -> Result<(), ApiError> {
-        if let Some((config, pair)) = &self.tls {
-            config.reload_from_config(Arc::new(server_config(pair)?));
-        }
-        Ok(())
+    /// Reads the certificate again, if there is one; on an error the old one stays.
+    pub fn reload_certificate(&self) -> Option<Result<(), ApiError>> {
+        let (config, pair) = self.tls.as_ref()?;
+        let read = server_config(pair).map(|read| config.reload_from_config(Arc::new(read)));
+        Some(read)
     }
 }
 

@@ -94,6 +94,17 @@ pub enum Body<'a> {
         by: &'a str,
         query: &'a str,
     },
+    /// Certificates, keys, authorities or revocations were read again.
+    CertificatesChange {
+        /// `loaded` or `rejected`.
+        change: &'a str,
+        /// The section of the settings that names the files: `api`, `listen`, `upstream`.
+        section: &'a str,
+        /// A person, or `signal`.
+        by: &'a str,
+        /// What is wrong with them.
+        detail: &'a str,
+    },
 }
 
 /// A statement, before any byte of it went upstream.
@@ -228,6 +239,7 @@ pub enum Kind {
     LogQuery = 12,
     /// A statement text, written before the first attempt of a segment that names it. Has no number of its own.
     Text = 13,
+    CertificatesChange = 14,
 }
 
 /// Field tags. The two high bits say how the value is read.
@@ -395,6 +407,18 @@ impl Entry<'_> {
                 put_text(tag::NAME, name, out);
                 self.put_session(out);
             }
+            Body::CertificatesChange {
+                change,
+                section,
+                by,
+                detail,
+            } => {
+                put_text(tag::BY, by, out);
+                put_text(tag::DETAIL, detail, out);
+                put_text(tag::CHANGE, change, out);
+                put_text(tag::NAME, section, out);
+                self.put_session(out);
+            }
             Body::LogQuery { by, query } => {
                 put_text(tag::BY, by, out);
                 put_text(tag::QUERY, query, out);
@@ -417,6 +441,7 @@ impl Entry<'_> {
             Body::RulesChange(_) => Kind::RulesChange,
             Body::PeopleChange { .. } => Kind::PeopleChange,
             Body::LogQuery { .. } => Kind::LogQuery,
+            Body::CertificatesChange { .. } => Kind::CertificatesChange,
         }
     }
 
@@ -434,6 +459,7 @@ impl Entry<'_> {
             | Body::Decision(_)
             | Body::RulesChange(_)
             | Body::PeopleChange { .. }
+            | Body::CertificatesChange { .. }
             | Body::LogQuery { .. } => None,
         }
     }
@@ -549,7 +575,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -563,6 +589,7 @@ impl Kind {
         Self::PeopleChange,
         Self::LogQuery,
         Self::Text,
+        Self::CertificatesChange,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -580,6 +607,7 @@ impl Kind {
             Self::PeopleChange => "people_change",
             Self::LogQuery => "log_query",
             Self::Text => "text",
+            Self::CertificatesChange => "certificates_change",
         }
     }
 

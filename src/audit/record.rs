@@ -293,7 +293,9 @@ impl Fields {
             Kind::TransactionEnd => is_there(self.outcome.is_some(), tag::OUTCOME),
             Kind::RequestEvent => is_there(self.request.is_some() && self.event.is_some(), tag::EVENT),
             Kind::Decision => is_there(self.request.is_some() && self.decision.is_some(), tag::DECISION),
-            Kind::RulesChange | Kind::PeopleChange => is_there(self.change.is_some(), tag::CHANGE),
+            Kind::RulesChange | Kind::PeopleChange | Kind::CertificatesChange => {
+                is_there(self.change.is_some(), tag::CHANGE)
+            }
             Kind::Text => is_there(self.text_sha256.is_some() && self.text.is_some(), tag::TEXT),
             Kind::SessionEnd | Kind::LogQuery => Ok(()),
         }

@@ -72,7 +72,7 @@ pub struct FilterArgs {
     request: Option<String>,
     #[arg(long)]
     session: Option<String>,
-    /// attempt, outcome, decision, login, session_start, rules_change, people_change, log_query …
+    /// attempt, outcome, decision, login, session_start, rules_change, people_change, certificates_change …
     #[arg(long)]
     kind: Option<String>,
     /// Read the files of this data folder instead of asking the API; such a look is not recorded

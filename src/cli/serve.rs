@@ -136,32 +136,43 @@ impl Running {
                 }
             }
         }
-        self.reload_certificates();
+        self.reload_certificates(by).await;
     }
 
-    fn reload_certificates(&self) {
-        let api = self.api.reload_certificate();
-        if let Err(error) = &api {
-            error!(
-                next_step = error.next_step(),
-                "the API keeps its old certificate: {error}"
-            );
+    async fn reload_certificates(&self, by: &str) {
+        let told = |read: Result<(), CliError>, what: &str| {
+            read.map_err(|error| {
+                error!(next_step = error.next_step, "{what}: {error}");
+                error.to_string()
+            })
+        };
+        let api = self.api.reload_certificate().map(|read| {
+            let read = read.map_err(|error| CliError::error(&error, error.next_step()));
+            ("api", told(read, "the API keeps its old certificate"))
+        });
+        let listen = self.proxy.reload_certificate().map(|read| {
+            let read = read.map_err(|error| CliError::error(&error, error.next_step()));
+            ("listen", told(read, "the proxy keeps its old certificate"))
+        });
+        let upstream = self.proxy.reload_upstream_authority().map(|read| {
+            let read = read.map_err(|error| CliError::error(&error, error.next_step()));
+            (
+                "upstream",
+                told(read, "the database server is verified against the old authority"),
+            )
+        });
+        let read: Vec<_> = [api, listen, upstream].into_iter().flatten().collect();
+        let all_are_good = read.iter().all(|(_, read)| read.is_ok());
+        for (section, read) in read {
+            let recorded = self
+                .desk
+                .record_certificates_change(section, read.err(), by.to_owned())
+                .await;
+            if let Err(error) = recorded {
+                error!(%error, "what became of the certificates is not in the log");
+            }
         }
-        let proxy = self.proxy.reload_certificate();
-        if let Err(error) = &proxy {
-            error!(
-                next_step = error.next_step(),
-                "the proxy keeps its old certificate: {error}"
-            );
-        }
-        let upstream = self.proxy.reload_upstream_authority();
-        if let Err(error) = &upstream {
-            error!(
-                next_step = error.next_step(),
-                "the database server is verified against the old authority: {error}"
-            );
-        }
-        if api.is_ok() && proxy.is_ok() && upstream.is_ok() {
+        if all_are_good {
             info!("the certificates are in force");
         }
     }

@@ -191,6 +191,23 @@ impl Core {
         self.record(Body::RulesChange(change), now)
     }
 
+    /// `rejected`: why the files are not in force.
+    pub fn record_certificates_change(
+        &mut self,
+        section: &str,
+        rejected: Option<&str>,
+        by: &str,
+        now: Moment,
+    ) -> Result<(), DeskError> {
+        let change = Body::CertificatesChange {
+            change: rejected.map_or("loaded", |_| "rejected"),
+            section,
+            by,
+            detail: rejected.unwrap_or_default(),
+        };
+        self.record(change, now)
+    }
+
     /// Everything that time does: deadlines, sessions that went without a word, changes by other processes, and what
     /// store or log could not take before.
     pub fn tick(&mut self, now: Moment) {

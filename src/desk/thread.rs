@@ -279,6 +279,18 @@ impl Desk {
         .unwrap_or(Err(DeskError::Stopping))
     }
 
+    /// `section` of the settings names the files; `rejected` says why they are not in force.
+    pub async fn record_certificates_change(
+        &self,
+        section: &'static str,
+        rejected: Option<String>,
+        by: String,
+    ) -> Result<(), DeskError> {
+        self.call(move |core, now| core.record_certificates_change(section, rejected.as_deref(), &by, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
+    }
+
     pub async fn people(&self) -> Result<Vec<Person>, DeskError> {
         self.read(|store, _| store.people()).await
     }

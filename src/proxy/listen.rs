@@ -90,13 +90,14 @@ impl ProxyHandle {
         }
     }
 
-    /// Reads the listener's certificate again; on an error the old one stays.
-    pub fn reload_certificate(&self) -> Result<(), TlsError> {
-        self.shared.listener.as_ref().map_or(Ok(()), Listener::reload)
+    /// Reads the listener's certificate again, if there is one, and whom it trusts; on an error everything stays.
+    pub fn reload_certificate(&self) -> Option<Result<(), TlsError>> {
+        self.shared.listener.as_ref().map(Listener::reload)
     }
 
-    /// Reads the authority again that the server's certificate is verified against; on an error the old one stays.
-    pub fn reload_upstream_authority(&self) -> Result<(), TlsError> {
+    /// Reads the authority again that the server's certificate is verified against, if there is one; on an error the
+    /// old one stays.
+    pub fn reload_upstream_authority(&self) -> Option<Result<(), TlsError>> {
         self.shared.dialler.reload_authority()
     }
 

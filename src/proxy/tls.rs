@@ -71,6 +71,15 @@ pub enum UpstreamTls {
     },
 }
 
+impl UpstreamTls {
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::Disable | Self::Require => None,
+            Self::VerifyCa { ca_file } | Self::VerifyFull { ca_file } => ca_file.as_deref(),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("`{file}` cannot be read as {what}: {cause}")]

@@ -100,11 +100,12 @@ impl Dialler {
         })
     }
 
-    /// Reads the file of the authority again, for connections from now on; on an error the old one stays.
-    pub fn reload_authority(&self) -> Result<(), TlsError> {
-        self.connector
-            .store(Arc::new(tls::connector(&self.settings.tls)?));
-        Ok(())
+    /// Reads the file of the authority again, if there is one, for connections from now on; on an error the old one
+    /// stays.
+    pub fn reload_authority(&self) -> Option<Result<(), TlsError>> {
+        self.settings.tls.ca_file()?;
+        let read = tls::connector(&self.settings.tls);
+        Some(read.map(|read| self.connector.store(Arc::new(read))))
     }
 
     pub fn name(&self) -> &str {
