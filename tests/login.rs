@@ -527,6 +527,15 @@ async fn a_certificate_alone_logs_in_its_own_agent_and_no_other() {
         refused.message,
         "password authentication failed for user \"billing\""
     );
+    // It is on record before the client has answered anything, so nobody hides it by keeping silent.
+    let stalling_url = url.replace("billing", "reporter");
+    let mut stalling = Wire::open_tls(&stalling_url, &config, TlsStart::Direct).expect("TLS");
+    stalling.start(PROTOCOL_3_0, &Url::parse(&stalling_url), &[]);
+    stalling.until(b'R');
+    let of_reporter = |record: &&serde_json::Value| {
+        record["principal"] == "reporter" && record["reason"] == "no client certificate"
+    };
+    assert_eq!(house.log_ins().iter().filter(of_reporter).count(), 1);
     // An agent with a password keeps it, whatever certificate its host shows.
     let (let_in, said) = house.psql("localhost", &format!("{tls}&{}", reporter.options()));
     assert!(let_in, "{said}");

@@ -19,7 +19,7 @@ use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
 use crate::proxy::arrive::{Arrived, first_packets};
-use crate::proxy::prove::{Proof, Refused, ask_password, prove};
+use crate::proxy::prove::{Proof, Refused, ask_password, play_along, prove};
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
@@ -122,7 +122,13 @@ async fn log_in(
             record(thread, &asked.user, source, Ok(&by))?;
             agent
         }
-        Err(refused) => return failed(thread, &asked.user, source, &refused, &asked).await,
+        Err(refused) => {
+            record(thread, &asked.user, source, Err(&refused))?;
+            if refused.is_hidden() {
+                play_along(client, &asked.user, end_point.as_deref()).await;
+            }
+            return turn_away(thread, source, &refused, &asked).await;
+        }
     };
     shared.throttle.succeeded(source);
     let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
@@ -153,7 +159,10 @@ async fn pass_through(
 ) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
     let shared = &thread.shared;
     let name = user.name.clone();
-    let refuse = async |refused: Refused| failed(thread, name.as_str(), source, &refused, &asked).await;
+    let refuse = async |refused: Refused| {
+        record(thread, name.as_str(), source, Err(&refused))?;
+        turn_away(thread, source, &refused, &asked).await
+    };
     if !client.is_encrypted() {
         return refuse(Refused::NotEncrypted).await;
     }
@@ -184,15 +193,13 @@ async fn pass_through(
     }
 }
 
-/// Puts a failed log-in on record, and answers the later the more of them there were.
-async fn failed<T>(
+/// Answers a failed log-in, which is on record, the later the more of them there were.
+async fn turn_away<T>(
     thread: &Rc<WireThread>,
-    principal: &str,
     source: IpAddr,
     refused: &Refused,
     asked: &Asked,
 ) -> Result<T, NoSession> {
-    record(thread, principal, source, Err(refused))?;
     tokio::time::sleep(thread.shared.throttle.failed(source, Instant::now())).await;
     Err(told(refused.fields(&asked.user, &asked.database)))
 }

@@ -54,6 +54,11 @@ pub enum ScramFault {
 }
 
 impl Refused {
+    /// Whether the client must not see that nothing it could send would help.
+    pub const fn is_hidden(&self) -> bool {
+        matches!(self, Self::NoCertificate | Self::OtherCertificate)
+    }
+
     /// For the log.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -142,15 +147,17 @@ pub async fn prove(
         }
         Some(Credential::Certificate(name)) => name,
     };
-    let refused = match client.peer_certificate() {
-        Some(shown) if name.is_of(shown) => return Ok(Ok(Proof::Certificate(name.clone()))),
-        Some(_) => Refused::OtherCertificate,
-        None => Refused::NoCertificate,
-    };
-    // As with a name that does not exist: nobody learns which agents have certificates. However it ends, and be it by
-    // hanging up, this was a failed log-in.
-    let _played = authenticate(client, user, None, end_point).await;
-    Ok(Err(refused))
+    Ok(match client.peer_certificate() {
+        Some(shown) if name.is_of(shown) => Ok(Proof::Certificate(name.clone())),
+        Some(_) => Err(Refused::OtherCertificate),
+        None => Err(Refused::NoCertificate),
+    })
+}
+
+/// Goes on with somebody who is refused already as with a name that does not exist: nobody learns which agents have
+/// certificates. However it ends, the refusal stands.
+pub async fn play_along(client: &mut Socket, user: &str, end_point: Option<&[u8]>) {
+    let _refused_anyway = authenticate(client, user, None, end_point).await;
 }
 
 /// SCRAM-SHA-256 against the stored verifier, or against none with the same messages; bound to the channel if the
