@@ -84,6 +84,42 @@ async fn promise_3_a_failed_fsync_refuses_what_must_be_on_disk_and_recovers() {
     assert_eq!(tags(&client.until_ready()), "CZ");
 }
 
+/// A Sync commits what ran before it and cannot be refused by itself, so it waits for the disk; its client need not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_leave_while_its_commit_waits_for_the_disk() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let faults = folder.path().join("faults");
+    std::fs::write(&faults, "").expect("written");
+    let demo = demo_with(&postgres, &faults);
+    let mut client = Wire::connect(&demo.sheet.postgres_url);
+    let piped = |text: &str| {
+        Frames::new()
+            .parse("", text)
+            .bind("", "", &[])
+            .execute("")
+            .flush()
+    };
+    client.send(piped("UPDATE countries SET name = 'Elsewhere' WHERE code = 'DE'"));
+    client.until(b'C');
+    client.send(piped("SELECT 'written, but not on disk'"));
+    client.until(b'C');
+    std::fs::write(&faults, "fail-sync\n").expect("written");
+    client.send(Frames::new().sync());
+    client.is_silent(std::time::Duration::from_millis(500));
+    client.hang_up();
+    let admin = postgres.connect_as_superuser().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_owner'";
+    eventually("the server connection is closed", async || {
+        let left: i64 = admin.query_one(sql, &[]).await.expect("an answer").get(0);
+        left == 0
+    })
+    .await;
+    let sql = "SELECT name FROM countries WHERE code = 'DE'";
+    let name: String = admin.query_one(sql, &[]).await.expect("an answer").get(0);
+    assert_ne!(name, "Elsewhere", "nothing is committed that is not on record");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_3_a_locked_store_refuses_what_would_be_held_and_recovers() {
     let postgres = Postgres::start();

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
@@ -30,6 +31,9 @@ use crate::wire::postgres::message::{Fields, Status, server};
 
 /// How long the server has to take a good-bye.
 const GOOD_BYE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often a commit is tried again while what ran before it cannot be brought to disk.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
 
 /// How long a statement that may write is followed after its client has gone.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(600);
@@ -190,6 +194,7 @@ impl Session {
                 Next::Ask => self.refresh_facts().await?,
                 Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
                 Next::Hold(unit) => self.hold(*unit).await?,
+                Next::Retry => self.wait_until(Some(Instant::now() + COMMIT_RETRY)).await?,
                 Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit).await?,
             }
         }
@@ -197,7 +202,12 @@ impl Session {
 
     /// Waits for anything, and carries out what others say meanwhile.
     pub(super) async fn wait(&mut self) -> Result<(), End> {
-        match self.happened(None::<&mut std::future::Pending<()>>, None).await {
+        self.wait_until(None).await
+    }
+
+    /// The same, at most until then.
+    async fn wait_until(&mut self, until: Option<Instant>) -> Result<(), End> {
+        match self.happened(None::<&mut std::future::Pending<()>>, until).await {
             Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
             Happened::ClientLeft => Err(End::ClientLeft),
             Happened::End(end) => Err(end),
@@ -258,7 +268,7 @@ impl Session {
     pub(super) async fn happened<W, F>(
         &mut self,
         mut woken: Option<&mut F>,
-        until: Option<tokio::time::Instant>,
+        until: Option<Instant>,
     ) -> Happened<W>
     where
         F: Future<Output = W> + Unpin,

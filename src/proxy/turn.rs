@@ -4,7 +4,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::warn;
 
@@ -31,6 +30,8 @@ pub enum Next {
     Wait,
     /// Look at the same messages again.
     Again,
+    /// The same after a while, or when something happens.
+    Retry,
     /// Answers must be in first.
     Settle,
     /// The server must be asked for the session's facts first.
@@ -79,9 +80,6 @@ pub enum Stopped {
     Refuse(Refusal),
 }
 
-/// How often a commit is tried again while what ran before it cannot be brought to disk.
-const COMMIT_RETRY: Duration = Duration::from_millis(100);
-
 /// Answers that may be outstanding: more wait until some are in.
 const IN_FLIGHT_MAX: usize = 50_000;
 
@@ -117,9 +115,8 @@ impl Session {
                 self.refuse_once = Some(Refusal::LogUnavailable);
                 return Ok(Next::Again);
             }
-            // A commit of what ran before: it cannot be refused by itself, so it waits for the log, without spinning.
-            tokio::time::sleep(COMMIT_RETRY).await;
-            return Ok(Next::Again);
+            // A commit of what ran before: it cannot be refused by itself, so it waits for the log.
+            return Ok(Next::Retry);
         }
         next
     }
