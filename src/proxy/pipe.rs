@@ -21,10 +21,13 @@ const WANTED_BYTES_MAX: usize = 1 << 20;
 /// The least an inbox holds, whatever the settings say: the longest text and the longest Bind that are read whole.
 const INBOX_BYTES_MIN: usize = STATEMENT_BYTES_MAX + BIND_BYTES_MAX + (64 << 10);
 
+/// So much may wait for a client that does not read; before it has taken them, nothing more of it is answered.
+const BEHIND_BYTES_MAX: usize = 256 << 10;
+
 /// What a look at the sockets gave.
 #[derive(Debug)]
 pub enum Io {
-    /// Bytes of the client came into the inbox.
+    /// Bytes of the client came into the inbox, or it has taken enough of its answers to get more.
     Client,
     ClientLeft,
     /// Messages of the server came; what they told is in the news.
@@ -54,7 +57,16 @@ pub struct Pipe {
     skip: usize,
     skip_route: Route,
     inbox_bytes_max: usize,
-    client_open: bool,
+    client_side: ClientSide,
+}
+
+/// Whether the client is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientSide {
+    Open,
+    /// It was lost while its answer was written, which the session has not heard yet.
+    Lost,
+    Gone,
 }
 
 impl Pipe {
@@ -69,7 +81,7 @@ impl Pipe {
             skip: 0,
             skip_route: Route::Relay,
             inbox_bytes_max: inbox_bytes_max.max(INBOX_BYTES_MIN),
-            client_open: true,
+            client_side: ClientSide::Open,
         }
     }
 
@@ -86,6 +98,20 @@ impl Pipe {
 
     pub fn inbox_bytes_max(&self) -> usize {
         self.inbox_bytes_max
+    }
+
+    fn is_client_open(&self) -> bool {
+        self.client_side == ClientSide::Open
+    }
+
+    /// Whether too much already waits for the client to be taken.
+    pub fn is_client_behind(&self) -> bool {
+        self.is_client_open() && self.to_client.waiting() > BEHIND_BYTES_MAX
+    }
+
+    /// Nobody reads any more what the server still says.
+    pub fn give_up_client(&mut self) {
+        self.client_side = ClientSide::Gone;
     }
 
     pub fn is_inbox_full(&self) -> bool {
@@ -118,9 +144,14 @@ impl Pipe {
         talk: &mut Conversation<S>,
         news: &mut Vec<News>,
     ) -> Poll<Io> {
-        if self.client_open && self.poll_client_write(cx).is_err() {
-            self.client_open = false;
+        let was_behind = self.is_client_behind();
+        self.poll_client_write(cx);
+        if self.client_side == ClientSide::Lost {
+            self.client_side = ClientSide::Gone;
             return Poll::Ready(Io::ClientLeft);
+        }
+        if was_behind && !self.is_client_behind() {
+            return Poll::Ready(Io::Client);
         }
         if let Poll::Ready(Err(_)) = self.to_server.poll_write(&mut self.upstream, cx) {
             return Poll::Ready(Io::ServerLost);
@@ -149,10 +180,11 @@ impl Pipe {
         let _gone = tokio::io::AsyncWriteExt::shutdown(&mut self.upstream).await;
     }
 
-    fn poll_client_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.to_client.poll_write(&mut self.client, cx) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Ok(()),
+    fn poll_client_write(&mut self, cx: &mut Context<'_>) {
+        if self.client_side == ClientSide::Open
+            && let Poll::Ready(Err(_)) = self.to_client.poll_write(&mut self.client, cx)
+        {
+            self.client_side = ClientSide::Lost;
         }
     }
 
@@ -164,7 +196,7 @@ impl Pipe {
         news: &mut Vec<News>,
     ) -> Poll<Io> {
         // Back-pressure: what the client does not take is not read from the server.
-        if self.client_open && !self.to_client.bytes.is_empty() {
+        if self.is_client_open() && !self.to_client.bytes.is_empty() {
             return Poll::Pending;
         }
         let mut buffer = ReadBuf::new(scratch);
@@ -176,14 +208,13 @@ impl Pipe {
         if let Err(violation) = self.walk(buffer.filled(), talk, news) {
             return Poll::Ready(Io::Violation(violation));
         }
-        if self.client_open && self.poll_client_write(cx).is_err() {
-            self.client_open = false;
-        }
+        self.poll_client_write(cx);
         Poll::Ready(Io::Server)
     }
 
     fn poll_client(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Io> {
-        if !self.client_open || self.is_inbox_full() || !self.to_server.is_drained() {
+        let is_stuck = self.is_inbox_full() || !self.to_server.is_drained() || self.is_client_behind();
+        if !self.is_client_open() || is_stuck {
             return Poll::Pending;
         }
         let room = self.inbox_bytes_max - self.inbox.len();
@@ -195,7 +226,7 @@ impl Pipe {
                 Poll::Ready(Io::Client)
             }
             Ok(()) | Err(_) => {
-                self.client_open = false;
+                self.client_side = ClientSide::Gone;
                 Poll::Ready(Io::ClientLeft)
             }
         }
@@ -248,13 +279,17 @@ impl Pipe {
     }
 
     fn pass(&mut self, bytes: &[u8], route: Route) {
-        if route == Route::Relay && self.client_open {
+        if route == Route::Relay && self.is_client_open() {
             self.to_client.bytes.extend_from_slice(bytes);
         }
     }
 }
 
 impl Outgoing {
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
     fn poll_write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.bytes.is_empty() {
             return Poll::Ready(Ok(()));

@@ -392,9 +392,12 @@ impl Session {
         }
     }
 
-    /// Whether something runs that may change data.
-    pub(super) fn has_running_changes(&self) -> bool {
-        self.runs.values().any(|run| changes_data(run.judged.class))
+    /// Whether something runs that may change data for good. What has had no Sync cannot: it goes with its connection.
+    pub(super) fn has_changes_to_come(&self) -> bool {
+        let ended = self.talk.segment();
+        self.runs
+            .values()
+            .any(|run| run.segment < ended && changes_data(run.judged.class))
     }
 
     pub(super) fn stage(&self, body: Body<'_>) {

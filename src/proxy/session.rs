@@ -26,7 +26,7 @@ use crate::proxy::runs::{Meaning, NameOrigin, Run, TransactionNotes};
 use crate::proxy::thread::WireThread;
 use crate::proxy::turn::Next;
 use crate::sql::action::Judgement;
-use crate::wire::postgres::conversation::{Conversation, News, RunId};
+use crate::wire::postgres::conversation::{Conversation, CopyIn, News, RunId};
 use crate::wire::postgres::message::{Fields, Status, server};
 
 /// How long the server has to take a good-bye.
@@ -187,15 +187,23 @@ impl Session {
 
     async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
+            // A client that does not read its answers gets no more of them: they would pile up here.
+            while self.pipe.is_client_behind() {
+                self.wait().await?;
+            }
             match self.turn().await? {
                 Next::Wait => self.wait().await?,
                 Next::Again => {}
+                Next::Retry => self.wait_until(Some(Instant::now() + COMMIT_RETRY)).await?,
                 Next::Settle => self.settle().await?,
                 Next::Ask => self.refresh_facts().await?,
                 Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
                 Next::Hold(unit) => self.hold(*unit).await?,
-                Next::Retry => self.wait_until(Some(Instant::now() + COMMIT_RETRY)).await?,
-                Next::Refuse(refusal, unit) => self.refuse(&refusal, &unit).await?,
+                Next::Refuse(refusal, unit) => {
+                    self.refuse(&refusal, &unit).await?;
+                    // Nothing was waited for, and there may be thousands: the thread's other sessions go on too.
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
@@ -350,10 +358,13 @@ impl Session {
         }
         // A client that does not read must not keep the session.
         let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.flush_client()).await;
-        if matches!(end, End::ClientLeft) && self.has_running_changes() {
+        self.pipe.give_up_client();
+        if matches!(end, End::ClientLeft) && self.has_changes_to_come() {
             self.follow().await;
         }
-        if !matches!(end, End::ServerLost | End::ServerEnded) {
+        // Behind half a message a good-bye would be taken for the rest of it.
+        let may_say_good_bye = self.passing == 0 && !matches!(end, End::ServerLost | End::ServerEnded);
+        if may_say_good_bye {
             let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.close_upstream()).await;
         }
         self.conclude_lost(&reason);
@@ -369,7 +380,14 @@ impl Session {
     /// The client has gone while something that changes data runs: what becomes of it must be on record.
     async fn follow(&mut self) {
         let followed = tokio::time::timeout(FOLLOW_WITHIN, async {
-            while self.has_running_changes() {
+            while self.has_changes_to_come() {
+                if self.talk.copy_in() == CopyIn::Open {
+                    if self.passing > 0 {
+                        return;
+                    }
+                    self.fail_copy("its client has left");
+                    self.pipe.to_server.release_plain();
+                }
                 match self.happened(None::<&mut std::future::Pending<()>>, None).await {
                     Happened::End(_) => return,
                     Happened::Control(Control::Stop) => return,

@@ -315,15 +315,22 @@ impl Session {
 
     /// What the server does with such a message: the COPY fails, and the message is not carried out.
     fn end_copy(&mut self, tag: u8) {
+        self.fail_copy(&format!(
+            "message `{}` inside a COPY is refused",
+            tag.escape_ascii()
+        ));
+        self.failing = true;
+    }
+
+    /// Ends the data of a COPY for the client, so that the server undoes it. Only between two of its messages.
+    pub(super) fn fail_copy(&mut self, why: &str) {
         let mut frame = Vec::new();
         put(&mut frame, client::COPY_FAIL, |out| {
-            let why = format!("message `{}` inside a COPY is refused", tag.escape_ascii());
             out.extend(why.as_bytes());
             out.push(0);
         });
         self.talk.sent(Origin::Client, Sent::CopyEnd);
         self.pipe.to_server.own(&frame);
-        self.failing = true;
     }
 
     fn message(&mut self, header: Header, rest: &[u8], batch: &mut Batch) -> Result<Step, End> {

@@ -480,6 +480,11 @@ impl Wire {
         let _closed = stream.read(&mut [0; 1]);
     }
 
+    /// The socket itself, for what no sound client does.
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.tcp()
+    }
+
     /// Writes until the other side takes no more.
     pub fn stuff(&mut self, bytes: &[u8]) {
         self.stream
@@ -492,6 +497,14 @@ impl Wire {
 
     /// Closes the connection without a word.
     pub fn hang_up(self) {
+        drop(self.stream);
+    }
+
+    /// Closes the connection by a reset, as the system does for a process that is killed with bytes unread.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.stream.tcp())
+            .set_linger(Some(Duration::ZERO))
+            .expect("an option");
         drop(self.stream);
     }
 }
