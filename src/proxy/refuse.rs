@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::proxy::judgements::Judged;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::session::{End, Session};
+use crate::proxy::statements::BIND_BYTES_MAX;
 use crate::proxy::turn::{Batch, Next, Step, Stopped, parameter_record};
 use crate::proxy::unit::Unit;
 use crate::sql::action::Class;
@@ -64,6 +65,11 @@ impl Session {
             "a held statement with over {} bytes behind it",
             self.gather_bytes_max()
         );
+        self.refused(Refusal::Unreadable { why }, header, rest, batch, false)
+    }
+
+    pub(super) fn too_large_to_hold(&mut self, header: Header, rest: &[u8], batch: &mut Batch) -> Step {
+        let why = format!("parameters of over {BIND_BYTES_MAX} bytes cannot be shown for approval");
         self.refused(Refusal::Unreadable { why }, header, rest, batch, false)
     }
 

@@ -268,8 +268,7 @@ impl Session {
             if !self.talk.is_settled() {
                 return Ok(Step::Stop(Next::Settle));
             }
-            let why = format!("parameters of over {BIND_BYTES_MAX} bytes cannot be shown for approval");
-            return Ok(self.refused(Refusal::Unreadable { why }, header, rest, batch, false));
+            return Ok(self.too_large_to_hold(header, rest, batch));
         };
         let unread = Parameter {
             index: 0,

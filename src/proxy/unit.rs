@@ -10,7 +10,7 @@ use crate::proxy::parameters;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::runs::{Meaning, NameOrigin};
 use crate::proxy::session::{End, Session};
-use crate::proxy::statements::served_name;
+use crate::proxy::statements::{BIND_BYTES_MAX, served_name};
 use crate::proxy::turn::{Batch, Next, Step};
 use crate::wire::postgres::conversation::{Lookup, Origin, RunId, Sent};
 use crate::wire::postgres::frame::{HEADER_BYTES, Header};
@@ -54,6 +54,11 @@ impl Session {
         let Some(header) = header else {
             return Ok(Step::Stop(Next::Wait));
         };
+        if header.body_bytes > BIND_BYTES_MAX
+            && let Ok(Some(first)) = Header::cut(frames)
+        {
+            return Ok(self.too_large_to_hold(first, frames, batch));
+        }
         let body = &frames[bind_at + HEADER_BYTES..bind_at + header.frame_bytes()];
         let bind = Bind::decode(body).map_err(|error| End::Violation(error.to_string()))?;
         if let Some(own) = self.own_cancel(&judged, &bind.values) {
