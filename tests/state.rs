@@ -597,7 +597,7 @@ async fn nothing_but_data_passes_inside_a_copy() {
         let request = reviewer.held(&text).await;
         reviewer.approve(&request).await;
         wire.until(b'G');
-        wire.send(Frames::new().raw(b'd', b"XA\tNowhere\n"));
+        wire.send(Frames::new().raw(b'd', b"XA\tNowhere\t20\n"));
         wire.send(frames);
         let answer = wire.until_ready();
         assert!(
