@@ -52,7 +52,7 @@ impl CertificateName {
     /// Whether this is the one name of its kind in a certificate (DER). No other name is looked at.
     pub fn is_of(&self, certificate: &[u8]) -> bool {
         match parse_x509_certificate(certificate) {
-            Ok((rest, parsed)) if rest.is_empty() => self.is_only_one_of(&parsed),
+            Ok(([], parsed)) => self.is_only_one_of(&parsed),
             Ok(_) | Err(_) => false,
         }
     }

@@ -235,7 +235,7 @@ fn unserved(upstream: &Connected) -> Option<Fields> {
 fn dial_failed(peer: &Peer, error: DialError) -> Refused {
     warn!(principal.name = %peer.principal, %error, "no server connection for a client");
     match error {
-        DialError::Refused(fields) => Refused::ByServer(fields),
+        DialError::Refused(fields) => Refused::ByServer(Box::new(fields)),
         DialError::NotAsked(_) => Refused::NotAsked,
         DialError::Unreachable(_)
         | DialError::NoTls

@@ -39,7 +39,7 @@ pub enum Refused {
     /// A password that the server would take, outside TLS.
     NotEncrypted,
     /// In the server's own words.
-    ByServer(Fields),
+    ByServer(Box<Fields>),
     /// The server would let anybody in as this user.
     NotAsked,
     NoServer,
@@ -98,7 +98,7 @@ impl Refused {
             Self::Ended(_) => fatal("28000", &format!("agent \"{user}\": {}", self.reason())),
             Self::ByServer(fields) => Fields {
                 severity: "FATAL".to_owned(),
-                ..fields.clone()
+                ..(**fields).clone()
             },
             Self::TooLate(within) => fatal(
                 "57014",
