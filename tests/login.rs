@@ -661,7 +661,8 @@ async fn revoked_certificates_and_lists_out_of_date_let_nobody_in() {
     assert!(house.psql_as("bot", &options).0);
 }
 
-/// Users of the database who pass through: name and owner.
+/// Users of the database who pass through: name, owner, and who else can log in as it. A pooler knows none of them, so
+/// these tests go past it.
 fn passing(users: &[(&str, &str, &[&str])]) -> String {
     let sections = users.iter().map(|(user, owner, known_to)| {
         format!("[[upstream.pass_through]]\nuser = {user:?}\nowner = {owner:?}\nknown_to = {known_to:?}\n")
@@ -687,7 +688,12 @@ async fn a_user_of_the_database_logs_in_with_its_own_password_inside_tls() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let certificates = Certificates::make(folder.path(), "localhost");
     let upstream = passing(&[("carol", "olga", &[]), ("shop_owner", "olga", &[])]);
-    let house = House::open(&postgres, &tls_lines("offered", &certificates), &upstream);
+    let house = House::open_before(
+        &postgres,
+        postgres.server().port(),
+        &tls_lines("offered", &certificates),
+        &upstream,
+    );
     let tls = format!(
         "sslmode=verify-full&sslrootcert={}",
         certificates.authority.display()
@@ -751,8 +757,9 @@ async fn an_agent_and_a_user_of_the_database_of_one_name_are_two() {
     with_carol(&postgres, SESAME).await;
     let folder = tempfile::tempdir().expect("a scratch folder");
     let certificates = Certificates::make(folder.path(), "localhost");
-    let house = House::open(
+    let house = House::open_before(
         &postgres,
+        postgres.server().port(),
         &tls_lines("required", &certificates),
         &passing(&[("carol", "olga", &[])]),
     );
@@ -814,8 +821,9 @@ async fn a_server_that_asks_for_no_password_lets_nobody_pass() {
     let postgres = Postgres::start_with(&[("hba_file", access.to_str().expect("UTF-8"))]);
     let admin = with_carol(&postgres, SESAME).await;
     let certificates = Certificates::make(folder.path(), "localhost");
-    let house = House::open(
+    let house = House::open_before(
         &postgres,
+        postgres.server().port(),
         &tls_lines("required", &certificates),
         &passing(&[("carol", "olga", &[])]),
     );
@@ -857,8 +865,9 @@ async fn promise_4_nobody_who_can_log_in_as_a_user_of_the_database_decides_for_i
     with_carol(&postgres, SESAME).await;
     let folder = tempfile::tempdir().expect("a scratch folder");
     let certificates = Certificates::make(folder.path(), "localhost");
-    let house = House::open(
+    let house = House::open_before(
         &postgres,
+        postgres.server().port(),
         &tls_lines("required", &certificates),
         &passing(&[("carol", "olga", &["rita"])]),
     );
@@ -1018,7 +1027,7 @@ async fn messages_too_long_for_a_log_in_close_the_connection() {
         let mut client = Wire::open_plain(&url);
         client.start(PROTOCOL_3_0, &Url::parse(&url), &[]);
         client.until(b'R');
-        client.send(Frames::new().bytes(&[b'p']).bytes(&length.to_be_bytes()));
+        client.send(Frames::new().bytes(b"p").bytes(&length.to_be_bytes()));
         assert!(
             client.try_read().is_err(),
             "{length}: closed without waiting for it"
@@ -1119,6 +1128,43 @@ async fn tls_to_the_server_is_verified_as_the_settings_say() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_the_tls_towards_the_server_gets_no_session() {
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a scratch folder");
+    let good = Certificates::make(folder.path(), "localhost");
+    let elsewhere = Certificates::make(folder.path(), "elsewhere");
+    let user = std::fs::metadata(Postgres::start().server().folder().join("data"))
+        .expect("a cluster")
+        .uid();
+    good.give_to(user);
+    let postgres = Postgres::start_with(&[
+        ("ssl", "on"),
+        ("ssl_cert_file", good.certificate.to_str().expect("UTF-8")),
+        ("ssl_key_file", good.key.to_str().expect("UTF-8")),
+    ]);
+    let config = trusting(&good.authority, &[]);
+    let server = std::net::SocketAddr::from(([127, 0, 0, 1], postgres.server().port()));
+    // `require` looks at no certificate, so it is the binding alone that notices.
+    let upstream = "host = \"localhost\"\ntls = \"require\"";
+    let honest = relay(&good, &config, server).await;
+    let house = House::open_before(&postgres, honest.port(), "", upstream);
+    let url = house.url("127.0.0.1");
+    let let_in = tokio::task::spawn_blocking(move || Wire::connect_with(&url, &[]).is_ok());
+    assert!(
+        let_in.await.expect("no panic"),
+        "with the server's own certificate it is let in"
+    );
+    let between = relay(&elsewhere, &config, server).await;
+    let house = House::open_before(&postgres, between.port(), "", upstream);
+    let url = house.url("127.0.0.1");
+    let refused = tokio::task::spawn_blocking(move || Wire::connect_with(&url, &[]).err());
+    let refused = refused.await.expect("no panic").expect("not let in");
+    assert!(refused.message.contains("channel binding"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -131,13 +131,18 @@ pub struct House {
 impl House {
     /// `listen` and `upstream`: further lines of those sections. The agent is `bot`, the database user `shop_owner`.
     pub fn open(postgres: &Postgres, listen: &str, upstream: &str) -> Self {
+        Self::open_before(postgres, postgres.upstream_port(), listen, upstream)
+    }
+
+    /// As `open`, with the server reached at another port.
+    pub fn open_before(postgres: &Postgres, port: u16, listen: &str, upstream: &str) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         std::fs::write(folder.path().join("password"), postgres.owner_password()).expect("written");
         let settings = format!(
             "data_dir = \"data\"\n[listen]\naddress = \"127.0.0.1:0\"\n{listen}\n[api]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\nport = {}\n{upstream}\n\
              [[upstream.users]]\nname = \"shop_owner\"\npassword_file = \"password\"\n",
-            postgres.upstream_port()
+            port
         );
         let serve = Serve::start(folder.path(), &settings);
         let mut house = Self {
