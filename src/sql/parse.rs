@@ -376,6 +376,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_ends_in_another_blank_is_shown_with_it() {
+        for text in [
+            "DROP TABLE t\u{a0}",
+            "DROP TABLE t\u{2003}",
+            "\u{a0}DROP",
+            "DROP TABLE t\u{85};",
+        ] {
+            let judged = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
+            assert_eq!(&text[judged.actions[0].span.clone()], text.trim_end_matches(';'));
+        }
+    }
+
+    #[test]
     fn long_texts_are_judged_on_threads_of_their_own() {
         let threads = ParserThreads::start(2);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -84,6 +84,9 @@ pub fn unknown_action(span: Range<usize>, reason: String) -> Action {
     }
 }
 
+/// What the server skips between words: any other blank is part of a name, and so of what a reviewer must see.
+const BLANKS: [char; 5] = [' ', '\t', '\n', '\r', '\x0c'];
+
 /// State that one statement of a message leaves to the next.
 struct Message<'t> {
     context: Context<'t>,
@@ -157,8 +160,8 @@ impl Message<'_> {
             length => start.saturating_add(length).min(text.len()),
         };
         let piece = text.get(start..end).unwrap_or_default();
-        let start = start + (piece.len() - piece.trim_start().len());
-        start..start + piece.trim().len()
+        let start = start + (piece.len() - piece.trim_start_matches(BLANKS).len());
+        start..start + piece.trim_matches(BLANKS).len()
     }
 }
 
