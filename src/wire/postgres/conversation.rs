@@ -470,7 +470,6 @@ impl<S: Clone> Conversation<S> {
                 else {
                     return Err(Malformed("a portal suspended that nobody executed"));
                 };
-                self.no_copy_in_any_more();
                 news.push(News::Suspended { run });
                 Ok(route)
             }
@@ -502,6 +501,10 @@ impl<S: Clone> Conversation<S> {
         let expected = self.expected.pop_front()?;
         let counted = expected.origin == Origin::Client && changes_names(&expected.sent);
         self.pending_names -= usize::from(counted);
+        // What may still ask for data is not over with an answer to something before it.
+        if may_copy_in(&expected.sent) && !self.expected.iter().any(|later| may_copy_in(&later.sent)) {
+            self.copy_in = CopyIn::None;
+        }
         Some(expected)
     }
 
@@ -557,7 +560,6 @@ impl<S: Clone> Conversation<S> {
         };
         if !matches!(head.sent, Sent::Query { .. }) {
             self.pop();
-            self.no_copy_in_any_more();
         }
         for NameChange { change, .. } in changes.into_iter().filter(|change| change.statement == statement) {
             self.apply(change);
@@ -566,13 +568,6 @@ impl<S: Clone> Conversation<S> {
             news.push(News::Completed { run, statement, tag });
         }
         Ok(())
-    }
-
-    /// The statement that might have asked for data has answered otherwise.
-    fn no_copy_in_any_more(&mut self) {
-        if self.copy_in == CopyIn::Possible {
-            self.copy_in = CopyIn::None;
-        }
     }
 
     fn apply(&mut self, change: Change<S>) {
@@ -597,7 +592,6 @@ impl<S: Clone> Conversation<S> {
             news.push(News::Fatal(fields));
             return Ok(Route::Relay);
         }
-        self.copy_in = CopyIn::None;
         let Some(head) = self.expected.front() else {
             return Err(Malformed("an error about nothing"));
         };
@@ -606,6 +600,9 @@ impl<S: Clone> Conversation<S> {
             // ReadyForQuery follows by itself, and what stands behind is not skipped.
             Sent::Query { run, .. } => {
                 let run = *run;
+                if may_copy_in(&head.sent) {
+                    self.copy_in = CopyIn::None;
+                }
                 if by_client {
                     news.push(News::Failed {
                         run: Some(run),
@@ -652,7 +649,6 @@ impl<S: Clone> Conversation<S> {
                     self.statements.remove("");
                     self.portals.remove("");
                 }
-                self.copy_in = CopyIn::None;
             }
             _ => return Err(Malformed("ready in the middle of a segment")),
         }
@@ -680,6 +676,22 @@ fn run_of<S>(sent: &Sent<S>) -> Option<RunId> {
         | Sent::Flush
         | Sent::CopyData
         | Sent::CopyEnd => None,
+    }
+}
+
+fn may_copy_in<S>(sent: &Sent<S>) -> bool {
+    match sent {
+        Sent::Query { may_copy_in, .. } | Sent::Execute { may_copy_in, .. } => *may_copy_in,
+        Sent::Parse { .. }
+        | Sent::Bind { .. }
+        | Sent::DescribeStatement { .. }
+        | Sent::DescribePortal
+        | Sent::CloseStatement { .. }
+        | Sent::ClosePortal { .. }
+        | Sent::Sync
+        | Sent::Flush
+        | Sent::CopyData
+        | Sent::CopyEnd => false,
     }
 }
 
@@ -916,6 +928,38 @@ mod tests {
         assert_eq!(talk.copy_in(), CopyIn::Possible);
         answer(&mut talk, &[(b's', b"")]);
         assert_eq!(talk.copy_in(), CopyIn::None, "what stands behind it may go");
+    }
+
+    #[test]
+    fn an_answer_to_something_before_it_leaves_a_copy_to_come() {
+        let copy = |run| Sent::Execute {
+            run,
+            changes: Vec::new(),
+            may_copy_in: true,
+        };
+        let query = |run, may_copy_in| Sent::Query {
+            run,
+            changes: Vec::new(),
+            may_copy_in,
+        };
+        let done: (u8, &[u8]) = (b'C', b"SELECT 1\0");
+        let asks: (u8, &[u8]) = (b'G', b"\0\0\0");
+        for (before, answers) in [
+            (vec![execute(1)], vec![done]),
+            (vec![query(1, false)], vec![done, IDLE]),
+            (vec![query(1, false)], vec![ERROR, IDLE]),
+            (vec![copy(1), Sent::CopyEnd], vec![done]),
+        ] {
+            let mut talk = Talk::default();
+            send(&mut talk, before);
+            send(&mut talk, [copy(2)]);
+            answer(&mut talk, &answers);
+            assert_eq!(talk.copy_in(), CopyIn::Possible, "{answers:?}");
+            assert_eq!(answer(&mut talk, &[asks]), [News::CopyIn]);
+            assert_eq!(talk.copy_in(), CopyIn::Open);
+            answer(&mut talk, &[ERROR]);
+            assert_eq!(talk.copy_in(), CopyIn::None, "the copy has failed");
+        }
     }
 
     #[test]
