@@ -120,7 +120,8 @@ impl Problem {
             title: title.to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),
-            detail: detail.into(),
+            // It may repeat what the caller sent, and is printed on a terminal as one line.
+            detail: detail.into().replace(char::is_control, " "),
             next_step: next_step.into(),
             retryable: status == StatusCode::SERVICE_UNAVAILABLE,
             decided_by: None,
@@ -176,5 +177,16 @@ impl IntoResponse for Problem {
             );
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_sent_is_repeated_on_one_line() {
+        let problem = Problem::not_found("request", "a\r\nb\u{1b}[2J\0");
+        assert_eq!(problem.0.detail, "no request `a  b [2J `");
     }
 }

@@ -189,7 +189,9 @@ impl Reader {
     }
 
     pub fn complain(&mut self, place: &Place, message: impl Into<String>, next_step: impl Into<String>) {
-        let (message, next_step) = (message.into(), next_step.into());
+        // A value that is shown may hold any letters, and each complaint is a line.
+        let message = message.into().replace(['\n', '\r'], " ");
+        let next_step = next_step.into();
         self.complaints.push(Complaint {
             place: place.clone(),
             message,

@@ -156,13 +156,14 @@ impl Reader<'_> {
             file: self.file.to_owned(),
             line: count(before.matches('\n').count() + 1),
             column: count(before[line_start..].chars().count() + 1),
-            message: message.into(),
+            // A word that is shown may hold any letters, and each mistake is a line.
+            message: message.into().replace(['\n', '\r'], " "),
             next_step: next_step.into(),
         }
     }
 
     fn syntax(&self, error: &toml::de::Error) -> RuleError {
-        let message = error.message().replace('\n', " ");
+        let message = error.message();
         let at = error.span().map_or(0, |span| span.start);
         let next_step = if message.contains("unknown field") {
             "correct the key, or remove it"
