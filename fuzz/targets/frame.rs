@@ -1,7 +1,7 @@
 //! A stream cut in any places gives the same frames as the stream cut once, and nothing is read past its end.
 #![no_main]
 
-use countersign_fuzz::wire::postgres::frame;
+use countersign::wire::postgres::frame;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

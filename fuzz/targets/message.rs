@@ -1,9 +1,10 @@
 //! Every decoder is total, and what it accepts encodes to the very bytes it read: none is ignored, none made up.
 #![no_main]
 
-use countersign_fuzz::wire::postgres::frame;
-use countersign_fuzz::wire::postgres::message::{
-    Bind, Fields, Parse, Target, client, data_row, execute_portal, parameter_status, parameter_types, query_text,
+use countersign::wire::postgres::frame;
+use countersign::wire::postgres::message::{
+    Bind, Fields, Parse, Target, client, data_row, execute_portal, parameter_status, parameter_types,
+    query_text,
 };
 use libfuzzer_sys::fuzz_target;
 

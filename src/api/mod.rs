@@ -25,7 +25,7 @@ use crate::journal::{Journal, Reader};
 use crate::telemetry::Metrics;
 
 pub use connections::CONNECTIONS_MAX;
-pub use serve::{Api, ApiError, Certificate, Settings, start};
+pub use serve::{Api, ApiError, Certificate, Settings, router, start};
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -106,14 +106,7 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         None => None,
     };
     let handle = Handle::new();
-    let (router, _document) = routes().split_for_parts();
-    let service = router
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
-        .with_state(rooms)
-        .into_make_service();
+    let service = router(rooms).into_make_service();
     let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
@@ -129,6 +122,17 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         handle,
         tls,
     })
+}
+
+/// Every route behind its limits, as a call meets them once its headers are read.
+pub fn router(rooms: Rooms) -> Router {
+    let (router, _document) = routes().split_for_parts();
+    router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(guard))
+        .with_state(rooms)
 }
 
 /// Serves until the handle says to stop.
