@@ -8,6 +8,8 @@ mod killed;
 #[cfg(feature = "faults")]
 #[path = "desk/log.rs"]
 mod log;
+#[path = "desk/model.rs"]
+mod model;
 #[path = "desk/people.rs"]
 mod people;
 #[path = "desk/promises.rs"]
