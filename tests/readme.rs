@@ -160,24 +160,26 @@ fn settings_of_the_container_are_valid() {
 }
 
 #[test]
-fn every_test_that_the_promises_name_exists() {
-    let promises = std::fs::read_to_string("docs/promises.md").unwrap();
+fn every_test_that_the_promises_and_the_threat_model_name_exists() {
     let mut sources = String::new();
     gather(Path::new("tests"), &mut sources);
     gather(Path::new("src"), &mut sources);
-    let code = promises.split('`').skip(1).step_by(2);
-    let is_test_name =
-        |word: &&str| word.len() > 20 && word.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
-    let names: Vec<&str> = code.filter(is_test_name).collect();
-    assert!(names.len() > 30, "{names:?}");
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| !sources.contains(&format!("fn {name}(")))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "docs/promises.md names tests that are not there: {missing:?}"
-    );
+    for (page, at_least) in [("docs/promises.md", 30), ("SECURITY.md", 25)] {
+        let text = std::fs::read_to_string(page).unwrap();
+        let code = text.split('`').skip(1).step_by(2);
+        let is_test_name =
+            |word: &&str| word.len() > 20 && word.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
+        let names: Vec<&str> = code.filter(is_test_name).collect();
+        assert!(names.len() > at_least, "{page}: {names:?}");
+        let missing: Vec<_> = names
+            .iter()
+            .filter(|name| !sources.contains(&format!("fn {name}(")))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{page} names tests that are not there: {missing:?}"
+        );
+    }
 }
 
 fn gather(folder: &Path, sources: &mut String) {
