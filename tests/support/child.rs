@@ -138,6 +138,8 @@ pub struct Process {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
     messages: std::sync::Arc<std::sync::Mutex<String>>,
+    /// Reads the messages until their end.
+    reader: thread::JoinHandle<()>,
 }
 
 impl Process {
@@ -157,7 +159,7 @@ impl Process {
         });
         let messages = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
         let kept = std::sync::Arc::clone(&messages);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut chunk = [0_u8; 4096];
             while let Ok(length @ 1..) = stderr.read(&mut chunk) {
                 kept.lock()
@@ -169,6 +171,7 @@ impl Process {
             child,
             lines,
             messages,
+            reader,
         }
     }
 
@@ -214,11 +217,13 @@ impl Process {
         self.child.try_wait().expect("the child can be asked").is_some()
     }
 
-    /// Waits up to half a minute for its end.
+    /// Waits up to half a minute for its end, and for its last words.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+            if self.reader.is_finished()
+                && let Some(status) = self.child.try_wait().expect("the child can be asked")
+            {
                 return status;
             }
             assert!(
