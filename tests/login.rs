@@ -917,8 +917,8 @@ async fn the_proxy_reports_the_settings_that_the_server_reports_and_no_others() 
         ("DateStyle", "German"),
         ("TimeZone", "Asia/Tokyo"),
     ];
-    let past =
-        Wire::connect_with(&postgres.owner_url(), &parameters).unwrap_or_else(|fields| panic!("{fields:?}"));
+    let past = Wire::connect_with(&postgres.upstream_url(), &parameters)
+        .unwrap_or_else(|fields| panic!("{fields:?}"));
     let through = Wire::connect_with(&house.url("127.0.0.1"), &parameters)
         .unwrap_or_else(|fields| panic!("{fields:?}"));
     assert_eq!(through.reported, past.reported);

@@ -5,6 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use countersign::cli::demo::postgres::{SUPERUSER, ScratchServer};
+
+use super::wire::Url;
+
 /// A running PgBouncer. Ended when dropped, and by the kernel when the test is killed.
 pub struct Pooler {
     child: Child,
@@ -12,21 +16,23 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// `users`: name and password of each that may log in, here and at the server.
-    pub fn start(folder: &Path, server_port: u16, users: &[(&str, &str)]) -> Self {
+    /// Lets in whom the server knows, by PgBouncer's own query for verifiers.
+    pub fn start(server: &ScratchServer) -> Self {
+        let (folder, server_port) = (server.folder(), server.port());
         let port = free_port();
         let settings = folder.join("pgbouncer.ini");
         let users_file = folder.join("pgbouncer.users");
-        let lines: String = users
-            .iter()
-            .map(|(name, password)| format!("\"{name}\" \"{password}\"\n"))
-            .collect();
-        write(&users_file, &lines);
+        let superuser = Url::parse(&server.superuser_url(SUPERUSER));
+        write(
+            &users_file,
+            &format!("\"{SUPERUSER}\" \"{}\"\n", superuser.password),
+        );
         // It refuses start-up parameters that it does not follow, unless it is told to drop them; and each session of an
         // agent needs a connection of its own, of which it makes 20 by default.
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
+             auth_user = {SUPERUSER}\n\
              pool_mode = session\ndefault_pool_size = 100\nignore_startup_parameters = extra_float_digits,options\n",
             users_file.display()
         );

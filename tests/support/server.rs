@@ -50,8 +50,7 @@ impl Postgres {
             server_programs: server_programs(),
         };
         let server = ScratchServer::start(&settings).unwrap_or_else(|error| panic!("no server: {error}"));
-        let users = [(shop::OWNER, owner_password.as_str())];
-        let pooler = has_pooler().then(|| Pooler::start(server.folder(), server.port(), &users));
+        let pooler = has_pooler().then(|| Pooler::start(&server));
         Postgres {
             pooler,
             server,
