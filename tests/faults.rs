@@ -84,6 +84,37 @@ async fn promise_3_a_failed_fsync_refuses_what_must_be_on_disk_and_recovers() {
     assert_eq!(tags(&client.until_ready()), "CZ");
 }
 
+/// A slow disk, as slow as can be: a sync that does not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_what_must_be_on_disk_and_nobody_elses_reads() {
+    let postgres = Postgres::start();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let faults = folder.path().join("faults");
+    std::fs::write(&faults, "").expect("written");
+    let demo = demo_with(&postgres, &faults);
+    let connect = || Wire::connect(&demo.sheet.postgres_url);
+    let (mut writer, mut holder, mut readers) = (connect(), connect(), [connect(), connect(), connect()]);
+    std::fs::write(&faults, "hang-sync\n").expect("written");
+    let write = "UPDATE countries SET name = 'Elsewhere' WHERE code = 'DE'";
+    writer.send(Frames::new().query(write));
+    holder.send(Frames::new().query("DROP TABLE reviews"));
+    for turn in 0..50 {
+        for reader in &mut readers {
+            assert_eq!(value(&reader.query(&format!("SELECT {turn}"))), turn.to_string());
+        }
+    }
+    writer.is_silent(std::time::Duration::from_millis(300));
+    assert!(
+        !postgres.has_seen("Elsewhere"),
+        "nothing goes before its record is on disk"
+    );
+    std::fs::write(&faults, "").expect("written");
+    assert_eq!(tags(&writer.until_ready()), "CZ");
+    let reviewer = demo.reviewer();
+    reviewer.approve(&reviewer.held("DROP TABLE reviews").await).await;
+    assert_eq!(tags(&holder.until_ready()), "CZ");
+}
+
 /// A Sync commits what ran before it and cannot be refused by itself, so it waits for the disk; its client need not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_leave_while_its_commit_waits_for_the_disk() {

@@ -4,7 +4,8 @@
 //! With the feature `faults` (off by default, for tests of the whole program) the environment variable
 //! `COUNTERSIGN_JOURNAL_FAULTS` names a file that is read before every operation. Each of its lines is one fault that
 //! holds until the line is gone: `full` (creating, allocating, writing: ENOSPC), `read-only` (the same: EROFS),
-//! `fail-write` (EIO), `short-write` (half is written, then EIO), `fail-sync` (EIO). After every sync the file's
+//! `fail-write` (EIO), `short-write` (half is written, then EIO), `fail-sync` (EIO), `hang-sync` (it ends when the line
+//! is gone). After every sync the file's
 //! neighbour with `.synced` added to its name gets a line `BYTES PATH`: cutting each path to its last number of bytes
 //! after a kill, and removing segments that have none, is a power failure.
 
@@ -150,6 +151,7 @@ mod faults {
     use std::io::{self, Write};
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use std::time::Duration;
 
     use rustix::io::Errno;
 
@@ -161,7 +163,11 @@ mod faults {
         FailWrite,
         ShortWrite,
         FailSync,
+        HangSync,
     }
+
+    /// Between two looks at whether a sync may end.
+    const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
     /// Which faults hold now, and what a power failure would leave.
     #[derive(Debug, Default)]
@@ -231,16 +237,19 @@ mod faults {
 
         /// `ShortWrite` is for the writer to do; the other faults are errors.
         pub(super) fn before_write(&self) -> io::Result<Option<Fault>> {
-            let is_of_writes = |fault: Fault| fault != Fault::FailSync;
+            let is_of_writes = |fault: Fault| !matches!(fault, Fault::FailSync | Fault::HangSync);
             match self.next(is_of_writes) {
                 Some(Fault::Full) => Err(Errno::NOSPC.into()),
                 Some(Fault::ReadOnly) => Err(Errno::ROFS.into()),
                 Some(Fault::FailWrite) => Err(Errno::IO.into()),
-                short @ (Some(Fault::ShortWrite | Fault::FailSync) | None) => Ok(short),
+                short @ (Some(Fault::ShortWrite | Fault::FailSync | Fault::HangSync) | None) => Ok(short),
             }
         }
 
         pub(super) fn before_sync(&self, path: &Path) -> io::Result<()> {
+            while self.next(|fault| fault == Fault::HangSync).is_some() {
+                std::thread::sleep(LOOK_AGAIN);
+            }
             if self.next(|fault| fault == Fault::FailSync).is_some() {
                 return Err(Errno::IO.into());
             }
@@ -301,6 +310,7 @@ mod faults {
                 "fail-write" => Some(Fault::FailWrite),
                 "short-write" => Some(Fault::ShortWrite),
                 "fail-sync" => Some(Fault::FailSync),
+                "hang-sync" => Some(Fault::HangSync),
                 _ => None,
             };
             text.unwrap_or_default().lines().filter_map(word).collect()
