@@ -1014,6 +1014,21 @@ async fn listen_and_notify_pass_while_nothing_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_notification_names_its_sender_as_the_senders_client_knows_it() {
+    let road = Road::start();
+    let mut listener = road.client();
+    listener.query("LISTEN news");
+    let mut sender = road.client();
+    sender.send(Frames::new().query("NOTIFY news, 'hello'"));
+    road.approve("NOTIFY news").await;
+    sender.until_ready();
+    let told = listener.read();
+    assert_eq!(told.tag, b'A');
+    assert_eq!(told.body[..4], sender.process.to_be_bytes());
+    assert_eq!(told.body[4..], *b"news\0hello\0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_10_held_statements_of_one_agent_are_limited() {
     let road = Road::start();
     let mut clients = Vec::new();

@@ -8,12 +8,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::proxy::outbound::Outbound;
+use crate::proxy::registry::Registry;
 use crate::proxy::socket::Socket;
 use crate::proxy::statements::BIND_BYTES_MAX;
 use crate::sql::STATEMENT_BYTES_MAX;
 use crate::wire::bytes::Malformed;
 use crate::wire::postgres::conversation::{Conversation, News, Route};
 use crate::wire::postgres::frame::{HEADER_BYTES, Header};
+use crate::wire::postgres::message::server;
 
 /// The longest server message that is looked into; what is longer and must be looked into ends the session.
 const WANTED_BYTES_MAX: usize = 1 << 20;
@@ -143,6 +145,7 @@ impl Pipe {
         scratch: &mut [u8],
         talk: &mut Conversation<S>,
         news: &mut Vec<News>,
+        registry: &Registry,
     ) -> Poll<Io> {
         let was_behind = self.is_client_behind();
         self.poll_client_write(cx);
@@ -156,7 +159,7 @@ impl Pipe {
         if let Poll::Ready(Err(_)) = self.to_server.poll_write(&mut self.upstream, cx) {
             return Poll::Ready(Io::ServerLost);
         }
-        if let Poll::Ready(io) = self.poll_server(cx, scratch, talk, news) {
+        if let Poll::Ready(io) = self.poll_server(cx, scratch, talk, news, registry) {
             return Poll::Ready(io);
         }
         self.poll_client(cx, scratch)
@@ -194,6 +197,7 @@ impl Pipe {
         scratch: &mut [u8],
         talk: &mut Conversation<S>,
         news: &mut Vec<News>,
+        registry: &Registry,
     ) -> Poll<Io> {
         // Back-pressure: what the client does not take is not read from the server.
         if self.is_client_open() && !self.to_client.bytes.is_empty() {
@@ -205,7 +209,7 @@ impl Pipe {
             Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Io::ServerLost),
             Ok(()) => {}
         }
-        if let Err(violation) = self.walk(buffer.filled(), talk, news) {
+        if let Err(violation) = self.walk(buffer.filled(), talk, news, registry) {
             return Poll::Ready(Io::Violation(violation));
         }
         self.poll_client_write(cx);
@@ -238,6 +242,7 @@ impl Pipe {
         chunk: &[u8],
         talk: &mut Conversation<S>,
         news: &mut Vec<News>,
+        registry: &Registry,
     ) -> Result<(), Malformed> {
         let joined;
         let mut rest = chunk;
@@ -259,7 +264,7 @@ impl Pipe {
                 self.partial = rest.to_vec();
                 break;
             };
-            if talk.wants_body(header.tag) {
+            if talk.wants_body(header.tag) || header.tag == server::NOTIFICATION {
                 if header.body_bytes > WANTED_BYTES_MAX {
                     return Err(Malformed("a server message too long to be looked into"));
                 }
@@ -268,7 +273,11 @@ impl Pipe {
                     break;
                 };
                 let route = talk.server(header.tag, &frame[HEADER_BYTES..], news)?;
-                self.pass(frame, route);
+                if header.tag == server::NOTIFICATION {
+                    self.pass(&with_known_process(frame, registry), route);
+                } else {
+                    self.pass(frame, route);
+                }
                 rest = &rest[frame.len()..];
             } else {
                 self.skip_route = talk.server(header.tag, &[], news)?;
@@ -283,6 +292,19 @@ impl Pipe {
             self.to_client.bytes.extend_from_slice(bytes);
         }
     }
+}
+
+/// A notification names the process that sent it. Clients compare it with the process id that they were given.
+fn with_known_process(frame: &[u8], registry: &Registry) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let process = frame[HEADER_BYTES..]
+        .first_chunk()
+        .copied()
+        .map(i32::from_be_bytes);
+    if let Some(process) = process.and_then(|process| registry.given_for(process)) {
+        frame[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&process.to_be_bytes());
+    }
+    frame
 }
 
 impl Outgoing {

@@ -104,6 +104,14 @@ impl Registry {
         })
     }
 
+    /// The process id that the client of a session was given, by the server's own.
+    pub fn given_for(&self, backend: i32) -> Option<i32> {
+        let sessions = self.lock();
+        let mut sessions = sessions.iter();
+        let known = sessions.find(|(_, known)| known.backend == backend);
+        known.map(|(ours, _)| *ours)
+    }
+
     pub fn tell_all(&self, control: &Control) {
         for known in self.lock().values() {
             let _ended = known.control.send(control.clone());

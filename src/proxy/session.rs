@@ -293,10 +293,13 @@ impl Session {
                 return Poll::Ready(Happened::Woken(wake));
             }
             let mut scratch = thread.scratch.borrow_mut();
-            if let Poll::Ready(io) = self
-                .pipe
-                .poll_io(cx, &mut scratch, &mut self.talk, &mut self.news)
-            {
+            if let Poll::Ready(io) = self.pipe.poll_io(
+                cx,
+                &mut scratch,
+                &mut self.talk,
+                &mut self.news,
+                &thread.shared.registry,
+            ) {
                 return Poll::Ready(match io {
                     Io::Client => Happened::Client,
                     Io::ClientLeft => Happened::ClientLeft,
