@@ -215,6 +215,18 @@ async fn a_flush_ends_a_held_batch_as_a_sync_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_behind_a_parse_alone_is_let_go_at_once() {
+    let road = Road::start();
+    let mut client = road.client();
+    let prepare = Frames::new().parse("s", "DROP TABLE reviews");
+    client.send(prepare.describe_statement("s").flush());
+    assert_eq!(tags(&client.until(b'n')), "1tn");
+    client.send(Frames::new().terminate());
+    let end = client.try_read().expect_err("nothing more comes");
+    assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof, "{end}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_unknown_after_its_parse_was_refused() {
     let road = Road::start();
     let mut client = road.client();
