@@ -25,6 +25,7 @@ public class Client {
                 }
             } catch (SQLException error) {
                 System.out.println("error " + error.getSQLState() + " " + error.getMessage().lines().findFirst().get());
+                System.out.println("shown \"" + error.toString().replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\"");
             }
             try (Statement statement = connection.createStatement(); ResultSet one = statement.executeQuery("SELECT 1")) {
                 one.next();

@@ -1,6 +1,7 @@
 """asyncpg with its defaults: named prepared statements, binary parameters, Flush before Bind."""
 
 import asyncio
+import json
 import sys
 
 import asyncpg
@@ -8,6 +9,7 @@ import asyncpg
 
 def report(error):
     print("error", error.sqlstate, str(error).splitlines()[0], flush=True)
+    print("shown", json.dumps(f"{type(error).__name__}: {error}"), flush=True)
 
 
 async def read(connection):

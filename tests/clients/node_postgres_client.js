@@ -2,11 +2,13 @@
 "use strict";
 const { Client } = require("pg");
 const readline = require("node:readline");
+const { inspect } = require("node:util");
 
 const [url, mode, argument] = process.argv.slice(2);
 
 function report(error) {
   console.log("error", error.code, error.message.split("\n")[0]);
+  console.log("shown", JSON.stringify(inspect(error)));
 }
 
 async function read(client) {

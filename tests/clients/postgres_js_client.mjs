@@ -1,6 +1,7 @@
 // postgres.js with its defaults, save for one connection instead of ten: named statements, pipelining.
 import { createRequire } from "node:module";
 import readline from "node:readline";
+import { inspect } from "node:util";
 
 // The drivers are installed under target/, which only `require` can be pointed to (NODE_PATH).
 const postgres = createRequire(import.meta.url)("postgres");
@@ -36,6 +37,7 @@ async function runOne() {
     console.log(mode === "delete" ? `rows ${rows.length}` : "ok");
   } catch (error) {
     console.log("error", error.code, error.message.split("\n")[0]);
+    console.log("shown", JSON.stringify(inspect(error)));
   }
   console.log("after", (await sql`SELECT 1 AS one`)[0].one);
 }

@@ -1,5 +1,6 @@
 """psycopg 3 with its defaults: a transaction is opened by the first statement, server-side binding."""
 
+import json
 import sys
 import threading
 
@@ -8,6 +9,7 @@ import psycopg
 
 def report(error):
     print("error", error.sqlstate, str(error).splitlines()[0], flush=True)
+    print("shown", json.dumps(f"{type(error).__name__}: {error}"), flush=True)
 
 
 def read(connection):
