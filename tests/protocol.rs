@@ -414,7 +414,7 @@ async fn check(cases: &[(&Case, Protocol)]) {
     );
 }
 
-fn texts<'a>(cases: &'a [Case], protocol: Protocol) -> Vec<(&'a Case, Protocol)> {
+fn texts(cases: &[Case], protocol: Protocol) -> Vec<(&Case, Protocol)> {
     let texts = cases.iter().filter(|case| case.0.get("steps").is_none());
     let texts: Vec<_> = texts.map(|case| (case, protocol)).collect();
     assert!(

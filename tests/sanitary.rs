@@ -14,18 +14,11 @@ use serde_json::Value;
 #[derive(Deserialize)]
 struct Deny {
     licenses: Licenses,
-    sources: Sources,
 }
 
 #[derive(Deserialize)]
 struct Licenses {
     allow: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Sources {
-    allow_registry: Vec<String>,
 }
 
 fn deny() -> Deny {
@@ -89,17 +82,24 @@ fn every_package_may_be_used_under_a_licence_that_deny_toml_allows() {
 }
 
 #[test]
-fn every_package_comes_from_the_registry_or_from_here() {
-    let registries = deny().sources.allow_registry;
+fn every_package_comes_from_the_one_registry_or_from_here() {
     let metadata = metadata();
     let here = env!("CARGO_MANIFEST_DIR");
+    // The one that cargo knows without being told: a second one, or a Git repository, would be another source.
+    let serde = packages(&metadata)
+        .iter()
+        .find(|package| package["name"] == "serde");
+    let registry = &serde.expect("it is used")["source"];
+    assert!(
+        registry
+            .as_str()
+            .is_some_and(|source| source.starts_with("registry+"))
+    );
     let others: Vec<_> = packages(&metadata)
         .iter()
-        .filter(|package| match package["source"].as_str() {
-            Some(source) => !registries
-                .iter()
-                .any(|registry| source == format!("registry+{registry}")),
-            None => !text(package, "manifest_path").starts_with(here),
+        .filter(|package| match &package["source"] {
+            Value::Null => !text(package, "manifest_path").starts_with(here),
+            source => source != registry,
         })
         .map(|package| format!("{}: {}", text(package, "name"), package["source"]))
         .collect();
