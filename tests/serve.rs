@@ -44,9 +44,14 @@ struct Serve {
 
 impl Serve {
     fn start(folder: &Path) -> Self {
+        Self::start_as(folder, countersign(folder))
+    }
+
+    /// By a command that runs countersign with the arguments that follow.
+    fn start_as(folder: &Path, mut command: Command) -> Self {
         let stderr = folder.join("serve.log");
         let log = std::fs::File::create(&stderr).expect("a log");
-        let mut child = countersign(folder)
+        let mut child = command
             .args(["serve", "--json", "--config", "countersign.toml"])
             .stdout(Stdio::piped())
             .stderr(log)
@@ -190,6 +195,30 @@ fn sigterm_ends_it_in_good_order_and_it_starts_again() {
         assert!(std::net::TcpStream::connect(serve.api).is_err());
         assert!(std::net::TcpStream::connect(serve.listen).is_err());
     }
+}
+
+/// Most systems start a program with 1,024, which 500 sessions use up.
+#[test]
+fn serve_may_open_as_many_files_as_the_system_lets_it() {
+    let folder = house(SETTINGS);
+    let mut few = Command::new("bash");
+    few.current_dir(folder.path());
+    few.args([
+        "-c",
+        "ulimit -S -n 100; ulimit -H -n 1000; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_countersign"),
+    ]);
+    let serve = Serve::start_as(folder.path(), few);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serve.child.id())).expect("its limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files
+        .expect("a line")
+        .split_whitespace()
+        .skip(3)
+        .take(2)
+        .collect();
+    assert_eq!(files, ["1000", "1000"]);
+    serve.said("1000 connections need 2256 open files, and this process may have 1000");
 }
 
 #[tokio::test]

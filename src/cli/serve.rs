@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -22,6 +23,12 @@ use crate::policy::RuleSet;
 use crate::proxy::{self, ProxyHandle};
 use crate::store::sqlite::Store;
 use crate::telemetry::{self, Metrics};
+
+/// A session has a socket to its client and one to the server.
+const FILES_PER_SESSION: u64 = 2;
+
+/// Listeners, store, log, API connections.
+const FILES_BESIDES: u64 = 256;
 
 /// How long running API calls have at a stop.
 const API_GRACE: Duration = Duration::from_secs(1);
@@ -68,6 +75,7 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
             "add [[upstream.users]] with `name` and `password_file`",
         ));
     }
+    allow_files(config.limits.connections as u64);
     let rules = open_rules(&config.rules)?;
     let proxy_settings = config.proxy()?;
     make_private(&config.data_dir)?;
@@ -80,6 +88,27 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
         desk.stop().await;
     }
     joined
+}
+
+/// Lets this process open as many files as it may. Systems start programs with fewer than the default settings need, and
+/// a log that cannot open its next segment stops everybody.
+fn allow_files(connections: u64) {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: allowed.maximum,
+        maximum: allowed.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => allowed.maximum,
+        Err(_) => allowed.current,
+    };
+    let needed = connections * FILES_PER_SESSION + FILES_BESIDES;
+    // None is no limit at all.
+    if let Some(files) = now.filter(|files| *files < needed) {
+        warn!(
+            "{connections} connections need {needed} open files, and this process may have {files}: raise its limit (ulimit -Hn, LimitNOFILE) or lower limits.connections"
+        );
+    }
 }
 
 async fn join(
