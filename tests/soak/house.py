@@ -25,6 +25,10 @@ PROGRAM = os.environ.get("COUNTERSIGN_PROGRAM", os.path.join(ROOT, "target", "re
 PAGE = os.sysconf("SC_PAGE_SIZE")
 AGENTS = 51
 
+# What the proxy asks each server connection before it is a client's.
+OWN_AT_LOGIN = {"SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW standard_conforming_strings",
+                "SELECT pg_catalog.pg_backend_pid()"}
+
 
 def binaries():
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: int(path.split("/")[4]))
@@ -119,7 +123,7 @@ class House:
         with open(os.path.join(self.folder, "server.log"), errors="replace") as log:
             line = r"^\[(soak[^\]]*)\] LOG:  (?:statement|execute (?!_countersign)[^:]*): (.*)$"
             found = re.findall(line, log.read(), re.M)
-        return [(name, text) for name, text in found if text not in ("SHOW search_path", "SHOW role")]
+        return [(name, text) for name, text in found if text not in OWN_AT_LOGIN]
 
     def settings(self, limits):
         lines = "\n".join(f"{name} = {value}" for name, value in limits.items())

@@ -35,13 +35,13 @@ def raises(sqlstate, act):
 def silent(house):
     """10,000 connections that say nothing"""
     count = 10_000
-    house.start_proxy(connections=count + 100, login_seconds=20)
+    house.start_proxy(connections=count + 100, login_seconds=40)
     before = house.memory()
     with Others(house) as others, contextlib.ExitStack() as all_closed:
         started = time.monotonic()
         for _ in range(count):
             all_closed.enter_context(socket.create_connection(house.address))
-        eventually("all are accepted", lambda: open_sockets(house) >= count)
+        eventually("all are accepted", lambda: open_sockets(house) >= count, 30)
         took, memory = time.monotonic() - started, grown(house, before)
         if house.connect().ask("SELECT 2") != ["2"]:
             raise AssertionError("a new client does not get in")

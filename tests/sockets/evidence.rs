@@ -14,6 +14,15 @@ use super::support::server::Postgres;
 /// Goes before every line of the server's log: who, and the application name, which names the run.
 pub const LINE_PREFIX: &str = "[%a] ";
 
+/// What the proxy asks each server connection before it is a client's; no recorded client asks the same.
+const OWN_AT_LOGIN: [&str; 5] = [
+    "SHOW search_path",
+    "SHOW role",
+    "SHOW client_encoding",
+    "SHOW standard_conforming_strings",
+    "SELECT pg_catalog.pg_backend_pid()",
+];
+
 /// Statements by their text, each as often as there are.
 pub type Texts = BTreeMap<String, usize>;
 
@@ -85,8 +94,7 @@ fn executed(log: &str) -> HashMap<RunNumber, Texts> {
             .strip_prefix("execute ")
             .and_then(|rest| rest.split_once(": "));
         let statement = match (rest.strip_prefix("statement: "), of_execute) {
-            (Some("SHOW search_path" | "SHOW role"), _) => None,
-            (Some(text), _) => Some(text),
+            (Some(text), _) => (!OWN_AT_LOGIN.contains(&text)).then_some(text),
             (None, Some((portal, text))) => (!portal.starts_with("_countersign")).then_some(text),
             (None, None) => None,
         };
