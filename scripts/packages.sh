@@ -69,6 +69,20 @@ packages_for_tests() {
     [[ -e $jdbc_jar ]] || echo libpostgresql-jdbc-java
 }
 
+# What the drivers' own tests need: the source package of one asks for pg_config before it says its name.
+packages_for_suites() {
+    has_venv || echo python3-venv
+    have pg_config || echo libpq-dev
+}
+
+# The clients that only `./test --held` runs.
+packages_for_held() {
+    perl -MDBD::Pg -e 1 2>/dev/null || echo libdbd-pg-perl
+    have php || echo php-cli
+    php -m 2>/dev/null | grep -qx pdo_pgsql || echo php-pgsql
+    ruby -e 'require "pg"' 2>/dev/null || echo ruby-pg
+}
+
 # Installs the packages named as arguments, or prints the exact list and ends.
 install_packages() {
     (($# > 0)) || return 0
