@@ -651,6 +651,19 @@ async fn promise_8_a_cancel_reaches_a_statement_that_the_server_runs() {
     assert_eq!(error(&client.until_ready()).sqlstate, "57014");
 }
 
+/// A cancel that came too late must not hit what the client sends once its cancel is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_8_a_cancel_is_over_when_its_connection_closes() {
+    let road = Road::start();
+    let mut client = road.client();
+    for _ in 0..20 {
+        client.query("SELECT 'already over'");
+        client.cancel();
+        let next = client.query("SELECT count(*) FROM generate_series(1, 100000)");
+        assert_eq!(value(&next), "100000");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_8_pg_cancel_backend_of_an_own_session_is_a_cancel() {
     let road = Road::start();

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,6 +14,9 @@ use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
 /// The first byte of a TLS record that begins a handshake; no start-up packet is so long that it begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How long a client is made to wait for its cancel to be carried out.
+const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 
 /// A client that wants a session.
 pub struct Arrived {
@@ -63,7 +67,11 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
                 stream.write_all(b"N").await.ok()?;
             }
             First::Cancel { process, key } => {
-                thread.shared.registry.cancel(process, &key);
+                // As the server does it: a client that waits for this connection to close may then send its next
+                // statement, which a late cancel would hit.
+                if let Some(mut carried_out) = thread.shared.registry.cancel(process, &key) {
+                    let _too_slow = tokio::time::timeout(CANCEL_WITHIN, carried_out.recv()).await;
+                }
                 return None;
             }
             First::Startup(startup) => {

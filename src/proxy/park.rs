@@ -124,8 +124,9 @@ impl Session {
                     self.withdraw(request, "the server connection was lost").await;
                     return Err(end);
                 }
-                Happened::Control(Control::Cancel(why)) => {
+                Happened::Control(Control::Cancel { why, asked }) => {
                     self.withdraw(request, why).await;
+                    drop(asked);
                     return Ok(Ended::Refused(Refusal::Withdrawn {
                         request,
                         why: why.to_owned(),
@@ -286,7 +287,7 @@ impl Session {
     async fn step_of_release(&mut self, request: RequestId) -> Result<(), End> {
         match self.happened(None::<&mut std::future::Pending<()>>, None).await {
             Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
-            Happened::Control(Control::Cancel(_)) => Ok(()),
+            Happened::Control(Control::Cancel { .. }) => Ok(()),
             Happened::ClientLeft => {
                 self.leave_approved(request, &End::ClientLeft).await;
                 Err(End::ClientLeft)

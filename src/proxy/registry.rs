@@ -2,11 +2,12 @@
 //! has no answer to it. Read `listen.rs` next.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::Rng as _;
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::identity::principal::PrincipalName;
 
@@ -14,13 +15,22 @@ use crate::identity::principal::PrincipalName;
 pub const PROCESS_MIN: i32 = 1 << 30;
 
 /// What others may tell a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Control {
-    /// Stop what runs or waits; the text says how it was asked for.
-    Cancel(&'static str),
+    /// Stop what runs or waits; `why` says how it was asked for.
+    Cancel {
+        why: &'static str,
+        asked: Option<Asked>,
+    },
     CredentialEnded(String),
     Stop,
 }
+
+/// Kept by whoever carries a cancel out, until that is done.
+pub type Asked = mpsc::Sender<Infallible>;
+
+/// Gives nothing, and ends when the cancel has been carried out.
+pub type CarriedOut = mpsc::Receiver<Infallible>;
 
 struct Known {
     key: Vec<u8>,
@@ -71,15 +81,19 @@ impl Registry {
     }
 
     /// A CancelRequest: the key is its only credential, and counts only whole.
-    pub fn cancel(&self, process: i32, key: &[u8]) {
+    pub fn cancel(&self, process: i32, key: &[u8]) -> Option<CarriedOut> {
         let sessions = self.lock();
-        let Some(known) = sessions.get(&process) else {
-            return;
-        };
-        if bool::from(known.key.ct_eq(key)) {
-            // A session that has just ended needs no cancel.
-            let _ended = known.control.send(Control::Cancel("its client cancelled it"));
+        let known = sessions.get(&process)?;
+        if !bool::from(known.key.ct_eq(key)) {
+            return None;
         }
+        let (asked, carried_out) = mpsc::channel(1);
+        let cancel = Control::Cancel {
+            why: "its client cancelled it",
+            asked: Some(asked),
+        };
+        // A session that has just ended needs no cancel.
+        known.control.send(cancel).ok().map(|()| carried_out)
     }
 
     /// `pg_cancel_backend(process)` by a session of `principal`, for a process id of ours or of the server's.
@@ -90,10 +104,11 @@ impl Registry {
             known.principal == *principal && (**ours == process || known.backend == process)
         });
         own.is_some_and(|(_, known)| {
-            known
-                .control
-                .send(Control::Cancel("another session of the same agent cancelled it"))
-                .is_ok()
+            let cancel = Control::Cancel {
+                why: "another session of the same agent cancelled it",
+                asked: None,
+            };
+            known.control.send(cancel).is_ok()
         })
     }
 
@@ -144,12 +159,19 @@ mod tests {
         wrong[31] ^= 1;
         let longer = [&key[..], &[0]].concat();
         for no_key in [&wrong[..], &key[..4], &key[..31], &longer, &[]] {
-            registry.cancel(process, no_key);
+            assert!(registry.cancel(process, no_key).is_none());
         }
-        registry.cancel(77, &key);
+        assert!(registry.cancel(77, &key).is_none());
         assert!(told.try_recv().is_err());
-        registry.cancel(process, &key);
-        assert!(matches!(told.try_recv(), Ok(Control::Cancel(_))));
+        let mut carried_out = registry.cancel(process, &key).expect("it is the key");
+        let told = told.try_recv().expect("it was told");
+        assert!(matches!(told, Control::Cancel { .. }));
+        assert_eq!(carried_out.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+        drop(told);
+        assert_eq!(
+            carried_out.try_recv(),
+            Err(mpsc::error::TryRecvError::Disconnected)
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::proxy::judgements::{Judged, PeerKey};
 use crate::proxy::login::LoggedIn;
 use crate::proxy::pipe::{Io, Pipe};
 use crate::proxy::refusal::{Refusal, fatal};
-use crate::proxy::registry::Control;
+use crate::proxy::registry::{self, Control};
 use crate::proxy::runs::{Meaning, NameOrigin, Run, TransactionNotes};
 use crate::proxy::thread::WireThread;
 use crate::proxy::turn::Next;
@@ -219,8 +219,8 @@ impl Session {
             Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
             Happened::ClientLeft => Err(End::ClientLeft),
             Happened::End(end) => Err(end),
-            Happened::Control(Control::Cancel(_)) => {
-                self.cancel_upstream();
+            Happened::Control(Control::Cancel { asked, .. }) => {
+                self.cancel_upstream(asked);
                 Ok(())
             }
             Happened::Control(Control::CredentialEnded(why)) => Err(End::CredentialEnded(why)),
@@ -338,8 +338,8 @@ impl Session {
         }
     }
 
-    /// Passes a cancel on to the server, which may be running something.
-    pub(super) fn cancel_upstream(&self) {
+    /// Passes a cancel on to the server, which may be running something. Whoever asked for it hears when that is done.
+    pub(super) fn cancel_upstream(&self, asked: Option<registry::Asked>) {
         let (shared, process, key) = (
             Arc::clone(&self.thread.shared),
             self.upstream_process,
@@ -349,6 +349,7 @@ impl Session {
             if let Err(error) = shared.dialler.cancel(process, &key).await {
                 warn!(%error, "a cancel cannot be passed on to the server");
             }
+            drop(asked);
         });
     }
 
