@@ -250,7 +250,10 @@ impl Session {
         by: &[String],
     ) -> Result<(), End> {
         while !self.talk.is_settled() {
-            self.step_of_release(request).await?;
+            if let Some(why) = self.step_of_release(request).await? {
+                let why = why.to_owned();
+                return self.refuse(&Refusal::Withdrawn { request, why }, &unit).await;
+            }
         }
         let now = match self.bind_to_now(&unit).await {
             Ok(now) => now,
@@ -284,10 +287,15 @@ impl Session {
         }
     }
 
-    async fn step_of_release(&mut self, request: RequestId) -> Result<(), End> {
+    /// Waits for what the server still owes. `Some`: a cancel came, and the request is withdrawn.
+    async fn step_of_release(&mut self, request: RequestId) -> Result<Option<&'static str>, End> {
         match self.happened(None::<&mut std::future::Pending<()>>, None).await {
-            Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(()),
-            Happened::Control(Control::Cancel { .. }) => Ok(()),
+            Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(None),
+            Happened::Control(Control::Cancel { why, asked }) => {
+                self.withdraw(request, why).await;
+                drop(asked);
+                Ok(Some(why))
+            }
             Happened::ClientLeft => {
                 self.leave_approved(request, &End::ClientLeft).await;
                 Err(End::ClientLeft)
