@@ -8,22 +8,24 @@
 //! wire      ->
 //! sql       ->
 //! identity  -> clock
+//! catalog   -> sql, clock
 //! policy    -> sql, identity, clock
 //! hold      -> policy, sql, identity, clock
 //! audit     -> hold, policy, sql, identity, clock
 //! journal   -> audit, hold, identity, clock
 //! store     -> audit, hold, policy, sql, identity, clock
-//! desk      -> store, journal, audit, hold, policy, sql, identity, clock
-//! proxy     -> desk, journal, audit, hold, policy, sql, identity, wire, telemetry, clock
-//! api       -> desk, journal, audit, hold, policy, sql, identity, telemetry, clock
+//! desk      -> store, journal, audit, hold, policy, catalog, sql, identity, clock
+//! proxy     -> desk, journal, audit, hold, policy, catalog, sql, identity, wire, telemetry, clock
+//! api       -> desk, journal, audit, hold, policy, catalog, sql, identity, telemetry, clock
 //! telemetry ->
-//! config    -> telemetry, proxy, api, desk, store, journal, policy, identity
+//! config    -> telemetry, proxy, api, desk, store, journal, policy, catalog, identity
 //! cli       -> everything
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
 
 pub mod api;
 pub mod audit;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -255,6 +255,8 @@ fn drop_of_orders(bytes: usize) -> Judgement {
             tables: BTreeSet::from([orders]),
             columns: BTreeSet::new(),
             functions: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            rows: None,
             reasons: vec!["it drops a table".to_owned()],
             effects: Vec::new(),
             span: 0..bytes,

@@ -82,6 +82,8 @@ fn nothing() -> Action {
         tables: BTreeSet::new(),
         columns: BTreeSet::new(),
         functions: BTreeSet::new(),
+        behind: BTreeSet::new(),
+        rows: None,
         reasons: Vec::new(),
         effects: Vec::new(),
         span: 0..0,

@@ -11,7 +11,8 @@ use crate::proxy::runs::{Meaning, NameOrigin};
 use crate::proxy::session::{End, Session};
 use crate::proxy::turn::{Next, Stopped};
 use crate::sql::action::{Action, Breadth, Class};
-use crate::sql::statement::{Encoding, LexingState, PathTrust, PreparedNames};
+use crate::sql::names::KnownNames;
+use crate::sql::statement::{Encoding, LexingState, PathTrust};
 use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{Conversation, Lookup};
 use crate::wire::postgres::message::Status;
@@ -21,7 +22,7 @@ pub struct Names<'a> {
     pub path: PathTrust,
 }
 
-impl PreparedNames for Names<'_> {
+impl KnownNames for Names<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<Action>> {
         match self.talk.statement(name) {
             // Under another search_path its names may be others, so what it does is not known.

@@ -123,6 +123,11 @@ pub struct Action {
     /// Columns named in it, without their tables; for rules.
     pub columns: BTreeSet<String>,
     pub functions: BTreeSet<FunctionName>,
+    /// Tables that views and rules in it read; not named by the text.
+    pub behind: BTreeSet<TableName>,
+    /// Rows of the largest table that it reads or writes whole, by the server's statistics; `None`: not known, or
+    /// no table is read whole.
+    pub rows: Option<u64>,
     /// Why it is of this class, one short sentence each, lower case, no full stop; empty for plain reads.
     pub reasons: Vec<String>,
     pub effects: Vec<Effect>,

@@ -5,6 +5,7 @@
 pub mod action;
 pub mod classify;
 pub mod lex;
+pub mod names;
 pub mod parse;
 mod seen;
 pub mod statement;

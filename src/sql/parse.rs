@@ -22,7 +22,8 @@ use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
 use crate::sql::classify::postgres::{self, Classified, Context};
 use crate::sql::lex::postgres::{Kind, Scan, scan};
-use crate::sql::statement::{Encoding, LexingState, PreparedNames};
+use crate::sql::names::KnownNames;
+use crate::sql::statement::{Encoding, LexingState};
 use crate::sql::{PARSE_BYTES_MAX, seen};
 
 /// Stack of every thread that reads statements. Units: bytes. The caps of `lex` keep readers below a tenth of it.
@@ -33,7 +34,7 @@ const PARSER_QUEUE_MAX: usize = 256;
 const PARSER_WAIT: Duration = Duration::from_secs(10);
 
 /// Judges the exact bytes of one Query message, or of one Parse.
-pub fn judge_postgres(text: &[u8], lexing: LexingState, names: &dyn PreparedNames) -> Judgement {
+pub fn judge_postgres(text: &[u8], lexing: LexingState, names: &dyn KnownNames) -> Judgement {
     let judged = catch_unwind(AssertUnwindSafe(|| judge(text, lexing, names)));
     let failed = || unreadable(text, "cannot be read: a reader failed".to_owned());
     judged.map_or_else(|_| failed(), |(judgement, _)| judgement)
@@ -41,17 +42,13 @@ pub fn judge_postgres(text: &[u8], lexing: LexingState, names: &dyn PreparedName
 
 /// The same, with the state that the text leaves behind by its own words. For judging without a server, which alone
 /// knows the true state.
-pub fn judge_and_follow(
-    text: &[u8],
-    lexing: LexingState,
-    names: &dyn PreparedNames,
-) -> (Judgement, Followed) {
+pub fn judge_and_follow(text: &[u8], lexing: LexingState, names: &dyn KnownNames) -> (Judgement, Followed) {
     let judged = catch_unwind(AssertUnwindSafe(|| judge(text, lexing, names)));
     let failed = || unreadable(text, "cannot be read: a reader failed".to_owned());
     judged.unwrap_or_else(|_| (failed(), Followed::default()))
 }
 
-fn judge(bytes: &[u8], lexing: LexingState, names: &dyn PreparedNames) -> (Judgement, Followed) {
+fn judge(bytes: &[u8], lexing: LexingState, names: &dyn KnownNames) -> (Judgement, Followed) {
     let nothing = Followed::default();
     let text = match readable(bytes, lexing.encoding) {
         Ok(text) => text,

@@ -1,10 +1,5 @@
-//! Under which settings a text means what it means, and which names it may refer to. Never reads a text itself.
-//! Read `parse.rs` next.
-
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use crate::sql::action::Action;
+//! Under which settings a text means what it means. Never reads a text itself.
+//! Read `names.rs` next.
 
 /// Settings under which a text means what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,24 +84,6 @@ impl LexingState {
             path: PathTrust::Safe,
             role: Role::AsLoggedIn,
         }
-    }
-}
-
-/// What SQL-level names of prepared statements stand for. `None`: not known.
-pub trait PreparedNames {
-    fn prepared(&self, name: &str) -> Option<Arc<Action>>;
-}
-
-impl PreparedNames for HashMap<String, Arc<Action>> {
-    fn prepared(&self, name: &str) -> Option<Arc<Action>> {
-        self.get(name).cloned()
-    }
-}
-
-/// No names at all.
-impl PreparedNames for () {
-    fn prepared(&self, _: &str) -> Option<Arc<Action>> {
-        None
     }
 }
 

@@ -21,7 +21,8 @@ use pg_raw_parse::{Node, ParseResult};
 use self::setting::Followed;
 use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
 use crate::sql::lex::postgres::Token;
-use crate::sql::statement::{PathTrust, PreparedNames, Role};
+use crate::sql::names::KnownNames;
+use crate::sql::statement::{PathTrust, Role};
 
 /// What a message is read under.
 #[derive(Clone, Copy)]
@@ -30,7 +31,7 @@ pub struct Context<'t> {
     pub tokens: &'t [Token],
     pub path: PathTrust,
     pub role: Role,
-    pub names: &'t dyn PreparedNames,
+    pub names: &'t dyn KnownNames,
 }
 
 /// What a message is made of.
@@ -73,6 +74,8 @@ pub fn unknown_action(span: Range<usize>, reason: String) -> Action {
         tables: BTreeSet::new(),
         columns: BTreeSet::new(),
         functions: BTreeSet::new(),
+        behind: BTreeSet::new(),
+        rows: None,
         reasons: vec![reason],
         effects: Vec::new(),
         span,
@@ -174,6 +177,8 @@ struct Walk<'t, 'm> {
     tables: BTreeSet<TableName>,
     columns: BTreeSet<String>,
     functions: BTreeSet<FunctionName>,
+    behind: BTreeSet<TableName>,
+    rows_whole: Option<u64>,
     reasons: Vec<String>,
     effects: Vec<Effect>,
     /// Names of common table expressions in sight, innermost last.
@@ -211,6 +216,8 @@ impl<'t, 'm> Walk<'t, 'm> {
             tables: BTreeSet::new(),
             columns: BTreeSet::new(),
             functions: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            rows_whole: None,
             reasons: Vec::new(),
             effects: Vec::new(),
             ctes: Vec::new(),
@@ -263,6 +270,8 @@ impl<'t, 'm> Walk<'t, 'm> {
             tables: self.tables,
             columns: self.columns,
             functions: self.functions,
+            behind: self.behind,
+            rows: self.rows_whole,
             reasons: self.reasons,
             effects: self.effects,
             span: self.span,
