@@ -35,7 +35,8 @@ impl KnownNames for () {
 /// One database as one session sees it: its search_path (or default database) is already applied.
 /// What it does not know, for whatever cause, is `NotKnown`, and so held.
 pub trait Catalog: Send + Sync {
-    /// The relation that a name means, built in or not.
+    /// The relation that a name means, built in or not. A name that a fresh catalog surely does not have is
+    /// `Relation::default()`: the server will refuse it, and names made since are as unseen as names replaced since.
     fn relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown>;
 
     /// Every function, aggregate and window function that is not built in and that a call of this name could mean.
