@@ -1,0 +1,235 @@
+//! Under which server, sql_mode and character set a MySQL or MariaDB text means what it means.
+//! Never reads a statement: it reads the values of settings. Read `lex/mysql/mod.rs` next.
+//!
+//! Why a mode that is not on the lists makes every text unreadable: modes such as ORACLE change the grammar itself.
+
+/// Settings under which a text means what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MysqlState {
+    pub kind: ServerKind,
+    /// As in executable comments: 101119 is 10.11.19, 80036 is 8.0.36. `None`: not known.
+    pub version: Option<u32>,
+    pub modes: SqlModes,
+    pub charset: Charset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerKind {
+    Mysql,
+    Mariadb,
+    /// Either: what the two read differently is not read at all.
+    Unknown,
+}
+
+/// The modes of sql_mode that reading depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SqlModes {
+    /// `"a"` is a name, not a string.
+    pub ansi_quotes: bool,
+    /// A backslash in a string is a backslash.
+    pub no_backslash_escapes: bool,
+    /// `||` joins strings.
+    pub pipes_as_concat: bool,
+    /// NOT binds as tightly as `!`.
+    pub high_not_precedence: bool,
+    /// Blanks may stand between a built-in function's name and its parenthesis.
+    pub ignore_space: bool,
+    /// A mode that changes the grammar, or one that is not known: no text can be read.
+    pub unreadable: bool,
+}
+
+/// `character_set_client`, as far as reading depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Charset {
+    Utf8mb4,
+    /// `utf8`, `utf8mb3`: four-byte characters are no part of a word.
+    Utf8mb3,
+    /// A single-byte character set: read only while the text is pure ASCII.
+    Ascii,
+    /// Not read at all: a second byte may be a quote or a backslash.
+    Other,
+}
+
+/// What a message says of the settings that later texts are read under; `None`: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MysqlFollowed {
+    pub modes: Option<SqlModes>,
+    pub charset: Option<Charset>,
+}
+
+impl SqlModes {
+    /// The value of sql_mode as the server prints it or as a SET has it in quotes: names between commas.
+    pub fn of(value: &str) -> Self {
+        let mut modes = Self::default();
+        for name in value.split(',') {
+            modes.add(name);
+        }
+        modes
+    }
+
+    /// The value as SET has it without quotes: a bit mask, of which only "none at all" is the same everywhere.
+    pub fn of_number(mask: u64) -> Self {
+        Self {
+            unreadable: mask != 0,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, name: &str) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("ANSI") {
+            self.ansi_quotes = true;
+            self.pipes_as_concat = true;
+            self.ignore_space = true;
+        } else if is("ANSI_QUOTES") {
+            self.ansi_quotes = true;
+        } else if is("NO_BACKSLASH_ESCAPES") {
+            self.no_backslash_escapes = true;
+        } else if is("PIPES_AS_CONCAT") {
+            self.pipes_as_concat = true;
+        } else if is("HIGH_NOT_PRECEDENCE") || is("MYSQL323") || is("MYSQL40") {
+            self.high_not_precedence = true;
+        } else if is("IGNORE_SPACE") {
+            self.ignore_space = true;
+        } else if !INDIFFERENT.iter().any(|known| is(known)) {
+            self.unreadable = true;
+        }
+    }
+
+    /// Whether texts are read as under the servers' own defaults.
+    pub fn is_usual(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Charset {
+    /// The value as `SHOW VARIABLES LIKE 'character_set_client'` prints it.
+    pub fn of(name: &str) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("utf8mb4") {
+            Self::Utf8mb4
+        } else if is("utf8") || is("utf8mb3") {
+            Self::Utf8mb3
+        } else if is("ascii") || is("latin1") {
+            Self::Ascii
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl MysqlState {
+    /// A fresh connection to an unchanged server, of which neither kind nor version is known.
+    pub fn default_mysql() -> Self {
+        Self {
+            kind: ServerKind::Unknown,
+            version: None,
+            modes: SqlModes::default(),
+            charset: Charset::Utf8mb4,
+        }
+    }
+
+    /// The same to a MariaDB of unknown version.
+    pub fn default_mariadb() -> Self {
+        Self {
+            kind: ServerKind::Mariadb,
+            ..Self::default_mysql()
+        }
+    }
+
+    /// Whether a text can be read under it.
+    pub fn is_served(&self) -> bool {
+        !self.modes.unreadable && self.charset != Charset::Other
+    }
+
+    pub fn after(self, followed: MysqlFollowed) -> Self {
+        Self {
+            modes: followed.modes.unwrap_or(self.modes),
+            charset: followed.charset.unwrap_or(self.charset),
+            ..self
+        }
+    }
+}
+
+/// Modes of either server that change neither where a token ends nor what a construct is. MariaDB's ORACLE, DB2, MSSQL,
+/// POSTGRESQL and MAXDB are not among them.
+const INDIFFERENT: &[&str] = &[
+    "",
+    "ALLOW_INVALID_DATES",
+    "EMPTY_STRING_IS_NULL",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+    "IGNORE_BAD_TABLE_OPTIONS",
+    "NO_AUTO_CREATE_USER",
+    "NO_AUTO_VALUE_ON_ZERO",
+    "NO_DIR_IN_CREATE",
+    "NO_ENGINE_SUBSTITUTION",
+    "NO_FIELD_OPTIONS",
+    "NO_KEY_OPTIONS",
+    "NO_TABLE_OPTIONS",
+    "NO_UNSIGNED_SUBTRACTION",
+    "NO_ZERO_DATE",
+    "NO_ZERO_IN_DATE",
+    "ONLY_FULL_GROUP_BY",
+    "PAD_CHAR_TO_FULL_LENGTH",
+    "REAL_AS_FLOAT",
+    "SIMULTANEOUS_ASSIGNMENT",
+    "STRICT_ALL_TABLES",
+    "STRICT_TRANS_TABLES",
+    "TIME_ROUND_FRACTIONAL",
+    "TIME_TRUNCATE_FRACTIONAL",
+    "TRADITIONAL",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_that_change_no_reading_leave_it_as_it_is() {
+        for usual in [
+            "",
+            "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION",
+            "traditional",
+            "only_full_group_by,NO_ZERO_DATE",
+        ] {
+            assert!(SqlModes::of(usual).is_usual(), "{usual}");
+        }
+        assert!(SqlModes::of_number(0).is_usual());
+    }
+
+    #[test]
+    fn modes_that_change_a_reading_are_known_one_by_one() {
+        let ansi = SqlModes::of("REAL_AS_FLOAT,ansi");
+        assert!(ansi.ansi_quotes && ansi.pipes_as_concat && ansi.ignore_space && !ansi.unreadable);
+        assert!(SqlModes::of("NO_BACKSLASH_ESCAPES").no_backslash_escapes);
+        assert!(SqlModes::of("HIGH_NOT_PRECEDENCE").high_not_precedence);
+    }
+
+    #[test]
+    fn what_changes_the_grammar_or_is_not_known_cannot_be_read() {
+        for other in [
+            "ORACLE",
+            "ANSI,oracle",
+            "DB2",
+            "MSSQL",
+            "POSTGRESQL",
+            "MAXDB",
+            "x",
+            " ANSI",
+            "\u{a0}ANSI",
+        ] {
+            assert!(SqlModes::of(other).unreadable, "{other}");
+        }
+        assert!(SqlModes::of_number(4).unreadable);
+    }
+
+    #[test]
+    fn only_character_sets_that_hide_no_quote_are_served() {
+        assert_eq!(Charset::of("UTF8MB4"), Charset::Utf8mb4);
+        assert_eq!(Charset::of("utf8mb3"), Charset::Utf8mb3);
+        assert_eq!(Charset::of("latin1"), Charset::Ascii);
+        for other in ["gbk", "sjis", "cp932", "big5", "ucs2", "binary", "swe7", ""] {
+            assert_eq!(Charset::of(other), Charset::Other, "{other}");
+        }
+    }
+}
