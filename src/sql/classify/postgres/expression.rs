@@ -196,7 +196,12 @@ impl Walk<'_, '_> {
             Node::A_ArrayExpr(array) => self.list(array.elements()),
             Node::A_Indirection(indirection) => {
                 self.expression(indirection.arg());
-                self.list(indirection.indirection());
+                for step in indirection.indirection() {
+                    match step {
+                        Node::String(name) => self.field(name.sval(), indirection.arg()),
+                        step => self.expression(step),
+                    }
+                }
             }
             Node::A_Indices(indices) => {
                 self.expression(indices.lidx());
@@ -354,11 +359,16 @@ impl Walk<'_, '_> {
             Node::NamedArgExpr(argument) => literal(argument.arg()),
             node => literal(node),
         };
-        let mut literals = call.args().into_iter().filter_map(argument);
-        if let Some(text) = literals.find(|text| setting::is_secret_to_show(text)) {
+        for text in call.args().into_iter().filter_map(argument) {
+            self.shows_setting(Some(&text));
+        }
+    }
+
+    pub(super) fn shows_setting(&mut self, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| setting::is_secret_to_show(name)) {
             self.raise(
                 Class::Admin,
-                format!("shows the setting `{text}`, which may hold a password"),
+                format!("shows the setting `{name}`, which may hold a password"),
             );
         }
     }
@@ -419,8 +429,29 @@ impl Walk<'_, '_> {
             Some(Node::A_Star(_)) => {
                 self.columns.insert("*".to_owned());
             }
+            Some(Node::String(name)) if column.fields().len() > 1 => self.field(name.sval(), Node::None),
             Some(Node::String(name)) => self.column(name.sval()),
             _ => self.unknown_node(),
+        }
+    }
+
+    /// `t.name` and `(value).name`: a column, or where there is none of that name, a call of `name(value)`. A value of
+    /// any type can stand there: `FROM unnest(…) t` makes `t` one.
+    fn field(&mut self, name: Option<&str>, value: Node<'_>) {
+        self.column(name);
+        let name = name.unwrap_or_default();
+        match lists::function(name) {
+            Known::Held(class, does) => {
+                self.unbounded = true;
+                self.raise(class, format!("calls `{name}` by a dot, which {does}"));
+            }
+            Known::Other => self.raise(
+                Class::Unknown,
+                format!("calls `{name}` by a dot, which is not for use in statements"),
+            ),
+            Known::Harmless if name == "current_setting" => self.shows_setting(literal(value).as_deref()),
+            // A column, as far as the text alone can tell.
+            Known::Harmless | Known::Absent => {}
         }
     }
 

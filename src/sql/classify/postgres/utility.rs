@@ -174,12 +174,7 @@ impl Walk<'_, '_> {
 
     fn show(&mut self, name: Option<&str>) {
         self.is(Class::Read, "show");
-        if let Some(name) = name.filter(|name| setting::is_secret_to_show(name)) {
-            self.raise(
-                Class::Admin,
-                format!("shows the setting `{name}`, which may hold a password"),
-            );
-        }
+        self.shows_setting(name);
     }
 
     fn discard(&mut self, discard: &nodes::DiscardStmt) {
