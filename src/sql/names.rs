@@ -17,6 +17,11 @@ pub trait KnownNames {
     fn catalog(&self) -> Option<&dyn Catalog> {
         None
     }
+
+    /// Whether the message declares a parameter with a type that is not built in (in PostgreSQL an OID of 16384 or more).
+    fn has_foreign_parameters(&self) -> bool {
+        false
+    }
 }
 
 impl KnownNames for HashMap<String, Arc<Action>> {
@@ -45,10 +50,11 @@ pub trait Catalog: Send + Sync {
     /// Every operator that is not built in and that this name could mean.
     fn operators(&self, schema: Option<&str>, name: &str) -> Vec<Arc<Routine>>;
 
-    /// The type that a name means, if it is not built in; `Ok(None)` if it is.
+    /// The type that a name means, if it is not built in; `Ok(None)` if it is; `NotKnown` too where there is no such type.
     fn foreign_type(&self, schema: Option<&str>, name: &str) -> Result<Option<Arc<ForeignType>>, NotKnown>;
 
-    /// What makes the meaning of every statement uncertain, such as a cast between built-in types by somebody's code.
+    /// What makes the meaning of every statement uncertain: a cast between built-in types by somebody's code, or that the
+    /// functions, operators and types cannot be listed now.
     fn hazard(&self) -> Option<Concern>;
 }
 
@@ -72,10 +78,15 @@ pub struct Relation {
     pub columns: Vec<String>,
     /// A column has a type that is not built in, or holds one: operators and functions over such types can be meant.
     pub has_foreign_types: bool,
-    /// What a read of it does besides reading: views, rules, policies and foreign tables, followed to their leaves.
+    /// What a read of it does besides reading: views, rules, policies and foreign tables, followed to their leaves; what
+    /// reading a value of a column's type from text runs (`ForeignType::concern`); implicit casts from such a type.
     pub reading: Vec<Concern>,
-    /// What a write to it does besides: triggers, rules, policies, defaults, generated columns, cascades.
-    pub writing: Vec<Concern>,
+    /// What an INSERT does besides: triggers, rules, policies, defaults, generated columns, checks, indexes on expressions.
+    pub inserting: Vec<Concern>,
+    /// What an UPDATE does besides: the same, and what cascades to other tables.
+    pub updating: Vec<Concern>,
+    /// What a DELETE does besides.
+    pub deleting: Vec<Concern>,
     /// By the server's statistics; `None`: not known.
     pub rows: Option<u64>,
     /// Tables that a read of it reads, if it is a view.
@@ -91,10 +102,13 @@ pub struct Routine {
     pub arguments_min: usize,
     /// Most arguments; `None`: any number.
     pub arguments_max: Option<usize>,
-    /// It can be meant although every argument has a built-in type: by its own types, or by an implicit cast.
+    /// An argument's type is built in, a domain over such a type, polymorphic, or reached from such a type by an implicit
+    /// cast, or there is no argument. False only where every argument needs a value of a foreign type: a literal fits
+    /// any type, so one argument that a built-in value fits is enough for the others to follow.
     pub takes_built_in_types: bool,
     /// Its first argument can be a whole row, so that `t.name` can call it.
     pub takes_rows: bool,
+    /// What a call does: its body, the defaults of its arguments, and what reading its arguments' types from text runs.
     /// `None`: known to be harmless, because an operator or the built-in list of extensions says so.
     pub concern: Option<Concern>,
 }
