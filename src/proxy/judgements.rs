@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
+use quick_cache::{Equivalent, Weighter};
 
 use crate::clock::Timestamp;
 use crate::hold::masked;
@@ -20,6 +20,9 @@ use crate::sql::statement::LexingState;
 const TEXT_BYTES_MAX: u64 = 16 << 20;
 const TEXTS_EXPECTED: usize = 10_000;
 
+/// Scopes that one thread knows by number; more make it forget the numbers, and so what was judged under them.
+const SCOPES_MAX: usize = 4_096;
+
 /// Verdicts kept beside one judgement: more principals than this on one text are rare.
 const VERDICTS_MAX: usize = 8;
 
@@ -27,12 +30,18 @@ const VERDICTS_MAX: usize = 8;
 const FIRST_NORMAL_OBJECT_ID: u32 = 16_384;
 const FOREIGN_TYPE: &str = "a parameter has a type that is not built in";
 
+/// Under what a text was judged, by number: whatever was judged under the same number was judged alike. Never used for
+/// anything else again in its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scope(u64);
+
 /// A text with what it would do.
 #[derive(Debug)]
 pub struct Judged {
     pub text: Arc<[u8]>,
     pub judgement: Arc<Judgement>,
     pub lexing: LexingState,
+    pub scope: Scope,
     /// As the log spells them.
     pub tables: Vec<String>,
     pub class: Class,
@@ -51,7 +60,7 @@ struct Remembered {
 pub type PeerKey = u32;
 
 impl Judged {
-    pub fn new(text: Arc<[u8]>, judgement: Judgement, lexing: LexingState) -> Self {
+    pub fn new(text: Arc<[u8]>, judgement: Judgement, lexing: LexingState, scope: Scope) -> Self {
         let tables = judgement
             .actions
             .iter()
@@ -68,6 +77,7 @@ impl Judged {
             text,
             judgement: Arc::new(judgement),
             lexing,
+            scope,
             tables,
             class,
             shown: OnceCell::new(),
@@ -76,7 +86,8 @@ impl Judged {
     }
 
     /// What EXECUTE of a name would do, as a judgement of its own.
-    pub fn of_action(text: Arc<[u8]>, action: &Action, lexing: LexingState) -> Self {
+    pub fn of_action(&self, action: &Action) -> Self {
+        let text = Arc::clone(&self.text);
         let judgement = Judgement {
             actions: vec![Action {
                 span: 0..text.len(),
@@ -85,7 +96,7 @@ impl Judged {
             depends_on_names: true,
             fingerprint: [0; 32],
         };
-        Self::new(text, judgement, lexing)
+        Self::new(text, judgement, self.lexing, self.scope)
     }
 
     /// The same text when it can no longer be said what it does.
@@ -96,7 +107,7 @@ impl Judged {
             action.breadth = Breadth::Unbounded;
             action.reasons.push(why.to_owned());
         }
-        Self::new(Arc::clone(&self.text), judgement, self.lexing)
+        Self::new(Arc::clone(&self.text), judgement, self.lexing, self.scope)
     }
 
     /// The same text with parameters of the given types: input of a type that is not built in may run somebody's
@@ -157,19 +168,49 @@ impl Judged {
 #[derive(Clone)]
 struct TextBytes;
 
-impl Weighter<Box<[u8]>, Rc<Judged>> for TextBytes {
-    fn weight(&self, text: &Box<[u8]>, _judged: &Rc<Judged>) -> u64 {
-        text.len() as u64 + 64
+impl Weighter<Known, Rc<Judged>> for TextBytes {
+    fn weight(&self, known: &Known, _judged: &Rc<Judged>) -> u64 {
+        known.text.len() as u64 + 64
     }
 }
 
-type Texts = Cache<Box<[u8]>, Rc<Judged>, TextBytes>;
+/// What a judgement is found by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Known {
+    scope: Scope,
+    text: Box<[u8]>,
+}
 
-/// One thread's memory of texts, by lexing state, and of peers.
-#[derive(Default)]
+/// The same, without owning the text; must hash alike.
+#[derive(Hash)]
+struct Asked<'a> {
+    scope: Scope,
+    text: &'a [u8],
+}
+
+impl Equivalent<Known> for Asked<'_> {
+    fn equivalent(&self, known: &Known) -> bool {
+        self.scope == known.scope && *self.text == *known.text
+    }
+}
+
+/// One thread's memory of texts, by what they were judged under, and of peers.
 pub struct Judgements {
-    texts: HashMap<LexingState, Texts>,
+    texts: Cache<Known, Rc<Judged>, TextBytes>,
+    scopes: HashMap<LexingState, Scope>,
+    scopes_made: u64,
     peers: HashMap<PeerFacts, PeerKey>,
+}
+
+impl Default for Judgements {
+    fn default() -> Self {
+        Self {
+            texts: Cache::with_weighter(TEXTS_EXPECTED, TEXT_BYTES_MAX, TextBytes),
+            scopes: HashMap::new(),
+            scopes_made: 0,
+            peers: HashMap::new(),
+        }
+    }
 }
 
 /// All of a peer that a rule may ask for, but the session.
@@ -183,20 +224,34 @@ type PeerFacts = (
 );
 
 impl Judgements {
-    pub fn find(&self, text: &[u8], lexing: LexingState) -> Option<Rc<Judged>> {
-        self.texts.get(&lexing)?.get(text).cloned()
+    pub fn find(&self, text: &[u8], scope: Scope) -> Option<Rc<Judged>> {
+        self.texts.get(&Asked { scope, text }).cloned()
     }
 
-    /// Keeps a judgement, unless it depends on what names mean in its session.
+    /// Keeps a judgement, unless it depends on what prepared names mean in its session.
     pub fn keep(&mut self, judged: &Rc<Judged>) {
         if judged.judgement.depends_on_names {
             return;
         }
-        let texts = self
-            .texts
-            .entry(judged.lexing)
-            .or_insert_with(|| Cache::with_weighter(TEXTS_EXPECTED, TEXT_BYTES_MAX, TextBytes));
-        texts.insert(judged.text.as_ref().into(), Rc::clone(judged));
+        let known = Known {
+            scope: judged.scope,
+            text: judged.text.as_ref().into(),
+        };
+        self.texts.insert(known, Rc::clone(judged));
+    }
+
+    /// The number of what all sessions in the same circumstances share.
+    pub fn shared_scope(&mut self, lexing: LexingState) -> Scope {
+        if let Some(scope) = self.scopes.get(&lexing) {
+            return *scope;
+        }
+        if self.scopes.len() >= SCOPES_MAX {
+            self.scopes.clear();
+        }
+        self.scopes_made += 1;
+        let scope = Scope(self.scopes_made);
+        self.scopes.insert(lexing, scope);
+        scope
     }
 
     pub fn key_of(&mut self, peer: &Peer) -> PeerKey {
@@ -210,5 +265,39 @@ impl Judgements {
             peer.labels.clone().into_iter().collect(),
         );
         *self.peers.entry(facts).or_insert(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::judge_postgres;
+    use crate::sql::statement::Role;
+
+    #[test]
+    fn a_judgement_is_found_by_its_text_under_its_own_scope_alone() {
+        let mut judgements = Judgements::default();
+        let lexing = LexingState::default_postgres();
+        let changed = LexingState {
+            role: Role::Changed,
+            ..lexing
+        };
+        let scope = judgements.shared_scope(lexing);
+        let other = judgements.shared_scope(changed);
+        let text: Arc<[u8]> = Arc::from(*b"SELECT 1");
+        let judgement = judge_postgres(&text, lexing, &());
+        judgements.keep(&Rc::new(Judged::new(text, judgement, lexing, scope)));
+        assert_eq!(judgements.shared_scope(lexing), scope);
+        assert!(judgements.find(b"SELECT 1", scope).is_some());
+        assert!(judgements.find(b"SELECT 1", other).is_none());
+        assert!(judgements.find(b"SELECT 2", scope).is_none());
+    }
+
+    #[test]
+    fn forgotten_scopes_come_back_under_other_numbers() {
+        let mut judgements = Judgements::default();
+        let scope = judgements.shared_scope(LexingState::default_postgres());
+        judgements.scopes.clear();
+        assert_ne!(judgements.shared_scope(LexingState::default_postgres()), scope);
     }
 }

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::policy::Verdict;
-use crate::proxy::judgements::Judged;
+use crate::proxy::judgements::{Judged, Scope};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::runs::{Meaning, NameOrigin};
 use crate::proxy::session::{End, Session};
 use crate::proxy::turn::{Next, Stopped};
 use crate::sql::action::{Action, Breadth, Class};
-use crate::sql::names::KnownNames;
+use crate::sql::names::{KnownNames, NamesThen};
 use crate::sql::statement::{Encoding, LexingState, PathTrust};
 use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{Conversation, Lookup};
@@ -103,13 +103,14 @@ impl Session {
     }
 
     fn judge_under(&mut self, text: &[u8], lexing: LexingState) -> Result<Rc<Judged>, Stopped> {
-        let known = self.thread.judgements.borrow().find(text, lexing);
+        let scope = self.scope(lexing);
+        let known = self.thread.judgements.borrow().find(text, scope);
         if let Some(judged) = known {
             return Ok(judged);
         }
         if text.len() > IN_PLACE_BYTES_MAX {
             let apart = self.judged_apart.take();
-            if let Some(judged) = apart.filter(|apart| *apart.text == *text && apart.lexing == lexing) {
+            if let Some(judged) = apart.filter(|apart| *apart.text == *text && apart.scope == scope) {
                 return Ok(judged);
             }
             return Err(Stopped::Next(Next::Parse {
@@ -121,7 +122,7 @@ impl Session {
         if judgement.depends_on_names && !self.talk.is_settled() {
             return Err(Stopped::Next(Next::Settle));
         }
-        let judged = Rc::new(Judged::new(text.into(), judgement, lexing));
+        let judged = Rc::new(Judged::new(text.into(), judgement, lexing, scope));
         self.thread.judgements.borrow_mut().keep(&judged);
         Ok(judged)
     }
@@ -153,6 +154,11 @@ impl Session {
         }
     }
 
+    /// Under what a text is judged now.
+    fn scope(&self, lexing: LexingState) -> Scope {
+        self.thread.judgements.borrow_mut().shared_scope(lexing)
+    }
+
     fn names(&self, lexing: LexingState) -> Names<'_> {
         Names {
             talk: &self.talk,
@@ -164,9 +170,12 @@ impl Session {
     pub(super) async fn judge_apart(&mut self, text: Arc<[u8]>, lexing: LexingState) -> Result<(), End> {
         let names = self.names(lexing);
         let prepared = self.talk.statements().keys();
-        let names = prepared
-            .filter_map(|name| Some((name.clone(), names.prepared(name)?)))
-            .collect();
+        let prepared = prepared.filter_map(|name| Some((name.clone(), names.prepared(name)?)));
+        let names = NamesThen {
+            prepared: prepared.collect(),
+            catalog: None,
+        };
+        let scope = self.scope(lexing);
         let mut judgement = self
             .thread
             .shared
@@ -182,7 +191,7 @@ impl Session {
                 action.reasons.push(why.to_owned());
             }
         }
-        let judged = Rc::new(Judged::new(text, judgement, lexing));
+        let judged = Rc::new(Judged::new(text, judgement, lexing, scope));
         self.thread.judgements.borrow_mut().keep(&judged);
         self.judged_apart = Some(judged);
         Ok(())

@@ -2,7 +2,6 @@
 //! Never lets one through for anybody else's session. Read `registry.rs` next.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::hold::Permit;
 use crate::policy::{Outcome, Verdict};
@@ -49,7 +48,7 @@ impl Session {
             reasons: Vec::new(),
             ..action.clone()
         };
-        let own = Judged::of_action(Arc::clone(&judged.text), &cancel, judged.lexing);
+        let own = judged.of_action(&cancel);
         let verdict = self.verdict(&own);
         (verdict.outcome() == Outcome::Allow).then(|| (Rc::new(own), verdict, process))
     }

@@ -151,8 +151,9 @@ impl Session {
             _ => return None,
         };
         let lexing = self.facts.lexing();
+        let scope = self.nothing.judged.scope;
         (text.len() <= IN_PLACE_BYTES_MAX)
-            .then(|| Judged::new(text.into(), judge_postgres(text, lexing, &()), lexing))
+            .then(|| Judged::new(text.into(), judge_postgres(text, lexing, &()), lexing, scope))
     }
 
     /// The text of a Query or Parse that was not sent, because an error came before it.

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
@@ -126,7 +125,7 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
         action.effects.iter().filter_map(move |effect| {
             let change = match effect {
                 Effect::Prepares { name, inner } => {
-                    let of_name = Judged::of_action(Arc::clone(&judged.text), inner, judged.lexing);
+                    let of_name = judged.of_action(inner);
                     Change::Set(
                         name.clone(),
                         Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare)),

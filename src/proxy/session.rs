@@ -133,8 +133,9 @@ impl Session {
             depends_on_names: true,
             fingerprint: [0; 32],
         };
+        let scope = thread.judgements.borrow_mut().shared_scope(facts.lexing());
         let nothing = Rc::new(Meaning::new(
-            Rc::new(Judged::new(Arc::from([]), empty, facts.lexing())),
+            Rc::new(Judged::new(Arc::from([]), empty, facts.lexing(), scope)),
             NameOrigin::Text,
         ));
         let mut claimed = BTreeMap::new();

@@ -30,6 +30,23 @@ impl KnownNames for HashMap<String, Arc<Action>> {
     }
 }
 
+/// Names as they stood when a text was handed to another thread.
+#[derive(Clone, Default)]
+pub struct NamesThen {
+    pub prepared: HashMap<String, Arc<Action>>,
+    pub catalog: Option<Arc<dyn Catalog>>,
+}
+
+impl KnownNames for NamesThen {
+    fn prepared(&self, name: &str) -> Option<Arc<Action>> {
+        self.prepared.prepared(name)
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        self.catalog.as_deref()
+    }
+}
+
 /// No names at all.
 impl KnownNames for () {
     fn prepared(&self, _: &str) -> Option<Arc<Action>> {

@@ -5,7 +5,6 @@
 //! Why two readers: libpg_query is PostgreSQL's own grammar and is right where the two differ, so it alone says what a
 //! statement is; sqlparser shares no code with it, so where it sees more than a read, a mistake of ours is likely.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
 use crate::sql::classify::postgres::{self, Classified, Context};
 use crate::sql::lex::postgres::{Kind, Scan, scan};
-use crate::sql::names::KnownNames;
+use crate::sql::names::{KnownNames, NamesThen};
 use crate::sql::statement::{Encoding, LexingState};
 use crate::sql::{PARSE_BYTES_MAX, seen};
 
@@ -268,7 +267,7 @@ fn complaint(message: &str) -> String {
 struct Job {
     text: Arc<[u8]>,
     lexing: LexingState,
-    names: HashMap<String, Arc<Action>>,
+    names: NamesThen,
     answer: oneshot::Sender<Judgement>,
 }
 
@@ -297,12 +296,7 @@ impl ParserThreads {
     }
 
     /// A full queue, a thread that is gone and a wait that is over all give `Unknown`.
-    pub async fn judge(
-        &self,
-        text: Arc<[u8]>,
-        lexing: LexingState,
-        names: HashMap<String, Arc<Action>>,
-    ) -> Judgement {
+    pub async fn judge(&self, text: Arc<[u8]>, lexing: LexingState, names: NamesThen) -> Judgement {
         let (answer, judged) = oneshot::channel();
         let job = Job {
             text: Arc::clone(&text),
@@ -396,7 +390,7 @@ mod tests {
         let judged = runtime.block_on(threads.judge(
             text.into_bytes().into(),
             LexingState::default_postgres(),
-            HashMap::new(),
+            NamesThen::default(),
         ));
         assert_eq!(judged.class(), Class::Read);
     }
