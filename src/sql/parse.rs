@@ -154,7 +154,7 @@ fn unknown(text: &str, scan: &Scan, reason: String) -> Judgement {
 }
 
 /// Not even text: nothing in it can be told from a secret, so it is fingerprinted and kept as bytes.
-fn unreadable(bytes: &[u8], reason: String) -> Judgement {
+pub(super) fn unreadable(bytes: &[u8], reason: String) -> Judgement {
     Judgement {
         actions: vec![postgres::unknown_action(0..bytes.len(), reason)],
         depends_on_names: false,
@@ -232,7 +232,7 @@ fn is_secret_word(word: &str) -> bool {
 }
 
 /// A connection string with a password: `password=…` or `scheme://user:password@host`; or a stored verifier.
-fn carries_secret(literal: &str) -> bool {
+pub(super) fn carries_secret(literal: &str) -> bool {
     let lower = literal.to_ascii_lowercase();
     let keyword = lower.match_indices("password").any(|(at, word)| {
         let rest = lower[at + word.len()..].trim_start();
@@ -247,7 +247,7 @@ fn carries_secret(literal: &str) -> bool {
     keyword || uri || lower.contains("scram-sha-256$")
 }
 
-fn mark_secrets(actions: &mut [Action], secrets: &[Range<usize>]) {
+pub(super) fn mark_secrets(actions: &mut [Action], secrets: &[Range<usize>]) {
     for secret in secrets {
         for action in &mut *actions {
             if secret.start < action.span.end && action.span.start < secret.end {
