@@ -9,7 +9,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet, Window};
+use crate::policy::reach;
+use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet};
+use crate::policy::window::{Window, clock_times};
 use crate::sql::action::{Breadth, Class};
 
 /// More people than this must never have to agree; it is a slip of the keyboard.
@@ -95,7 +97,9 @@ impl RuleSet {
                 );
                 return Err(reader.error(at, message, "give every rule a name of its own"));
             }
-            reader.can_fire(&rules, &rule, at)?;
+            if let Some(never) = reach::never_speaks(&rules, &rule) {
+                return Err(reader.error(at, never.why, never.next_step));
+            }
             rules.push(rule);
         }
         Ok(Self {
@@ -389,46 +393,9 @@ impl Reader<'_> {
             self.error(at, message, "write a number and s, m, h or d, such as 15m")
         })
     }
-
-    /// A rule that can never speak is a mistake that nobody would notice.
-    fn can_fire(&self, before: &[Rule], rule: &Rule, at: usize) -> Result<(), RuleError> {
-        let bounded = [Class::Read, Class::Write];
-        let classes = effective_classes(rule);
-        if rule.breadth == Some(Breadth::Bounded) && !classes.iter().any(|class| bounded.contains(class)) {
-            let message = format!(
-                "rule `{}` can never match: only reads and writes can be bounded",
-                rule.name
-            );
-            return Err(self.error(at, message, "remove `breadth`, or add the class write"));
-        }
-        if let Some(earlier) = before.iter().find(|earlier| shadows(earlier, rule)) {
-            let message = format!(
-                "rule `{}` can never match: `{}` in line {} comes first",
-                rule.name, earlier.name, earlier.line
-            );
-            return Err(self.error(
-                at,
-                message,
-                "move it up, narrow the earlier rule, or remove one of them",
-            ));
-        }
-        let free = cells(rule).into_iter().any(|cell| {
-            !before
-                .iter()
-                .any(|earlier| only_class_and_breadth(earlier) && cells(earlier).contains(&cell))
-        });
-        if !free {
-            let message = format!(
-                "rule `{}` can never match: earlier rules decide all of its classes",
-                rule.name
-            );
-            return Err(self.error(at, message, "move it up, or remove it"));
-        }
-        Ok(())
-    }
 }
 
-const CLASSES: &[(&str, Class)] = &[
+pub(super) const CLASSES: &[(&str, Class)] = &[
     ("read", Class::Read),
     ("write", Class::Write),
     ("ddl", Class::Ddl),
@@ -468,86 +435,6 @@ fn default_risk(outcome: Outcome) -> Risk {
         Outcome::Hold => Risk::Medium,
         Outcome::Deny => Risk::High,
     }
-}
-
-fn effective_classes(rule: &Rule) -> Vec<Class> {
-    match rule.classes.is_empty() {
-        true => CLASSES.iter().map(|(_, class)| *class).collect(),
-        false => rule.classes.clone(),
-    }
-}
-
-/// Every class and breadth that a rule can match.
-fn cells(rule: &Rule) -> Vec<(Class, Breadth)> {
-    let possible = |class: Class| match class {
-        Class::Read => vec![Breadth::Bounded],
-        Class::Write => vec![Breadth::Bounded, Breadth::Unbounded],
-        Class::Transaction
-        | Class::Session
-        | Class::Ddl
-        | Class::Export
-        | Class::Procedural
-        | Class::Grant
-        | Class::Admin
-        | Class::Unknown => vec![Breadth::Unbounded],
-    };
-    let all = effective_classes(rule)
-        .into_iter()
-        .flat_map(|class| possible(class).into_iter().map(move |breadth| (class, breadth)));
-    all.filter(|(_, breadth)| rule.breadth.is_none_or(|asked| asked == *breadth))
-        .collect()
-}
-
-fn only_class_and_breadth(rule: &Rule) -> bool {
-    rule.verbs.is_empty()
-        && rule.tables.is_empty()
-        && rule.columns.is_empty()
-        && rule.functions.is_empty()
-        && rule.databases.is_empty()
-        && rule.principals.is_empty()
-        && rule.labels.is_empty()
-        && rule.window.is_none()
-}
-
-/// Whether everything that `later` matches, `earlier` has matched before.
-fn shadows(earlier: &Rule, later: &Rule) -> bool {
-    fn within<T: PartialEq>(earlier: &[T], later: &[T]) -> bool {
-        earlier.is_empty() || (!later.is_empty() && later.iter().all(|word| earlier.contains(word)))
-    }
-    let earlier_cells = cells(earlier);
-    // Lists of names speak differently in allow rules and in others, so two such lists compare only within one outcome.
-    let comparable = earlier.outcome == later.outcome
-        || (earlier.tables.is_empty() && earlier.columns.is_empty() && earlier.functions.is_empty());
-    comparable
-        && cells(later).iter().all(|cell| earlier_cells.contains(cell))
-        && within(&earlier.verbs, &later.verbs)
-        && within(&earlier.tables, &later.tables)
-        && within(&earlier.columns, &later.columns)
-        && within(&earlier.functions, &later.functions)
-        && within(&earlier.databases, &later.databases)
-        && within(&earlier.principals, &later.principals)
-        && earlier
-            .labels
-            .iter()
-            .all(|(label, value)| later.labels.get(label) == Some(value))
-        && (earlier.window.is_none() || earlier.window == later.window)
-}
-
-fn clock_times(text: &str) -> Option<(u32, u32)> {
-    let (from, until) = text.split_once('-')?;
-    let (from, until) = (clock_time(from)?, clock_time(until)?);
-    (from != until && from < 24 * 60).then_some((from, until))
-}
-
-fn clock_time(text: &str) -> Option<u32> {
-    let (hours, minutes) = text.trim().split_once(':')?;
-    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(hours) || !digits(minutes) {
-        return None;
-    }
-    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    let time = hours * 60 + minutes;
-    (minutes < 60 && time <= 24 * 60).then_some(time)
 }
 
 /// `90s`, `15m`, `2h`, `1d`.

@@ -3,7 +3,9 @@
 
 pub mod evaluate;
 pub mod load;
+mod reach;
 pub mod rule;
+mod window;
 
 pub use evaluate::{Allowed, Verdict, evaluate};
 pub use load::RuleError;
