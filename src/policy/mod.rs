@@ -3,8 +3,11 @@
 
 pub mod evaluate;
 pub mod load;
+mod network;
 mod reach;
+mod read;
 pub mod rule;
+mod when;
 mod window;
 
 pub use evaluate::{Allowed, Verdict, evaluate};

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::network::Network;
+use crate::policy::when::Condition;
 use crate::policy::window::Window;
 use crate::sql::action::{Breadth, Class};
 
@@ -96,8 +98,11 @@ pub struct RuleSet {
 
 impl RuleSet {
     /// Whether a verdict can change with the time alone, so that it may not be remembered.
-    pub fn has_time_windows(&self) -> bool {
-        self.rules.iter().any(|rule| rule.window.is_some())
+    pub fn changes_with_time(&self) -> bool {
+        let asks = |condition: &Condition| condition.asks_for_time();
+        self.rules
+            .iter()
+            .any(|rule| rule.window.is_some() || rule.condition.as_ref().is_some_and(asks))
     }
 
     pub fn len(&self) -> usize {
@@ -124,7 +129,13 @@ pub struct Rule {
     pub databases: Vec<String>,
     pub principals: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    pub networks: Vec<Network>,
     pub window: Option<Window>,
+    /// A table is taken whole and has more rows. Not known is not more.
+    pub rows_over: Option<u64>,
+    /// A table is taken whole and has at most so many rows. Not known is too many.
+    pub rows_up_to: Option<u64>,
+    pub condition: Option<Condition>,
     pub outcome: Outcome,
     pub risk: Risk,
     /// Empty: every approver.

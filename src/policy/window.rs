@@ -1,9 +1,12 @@
 //! Parts of the day and days of the week in which a rule speaks.
 //! Never reads a clock: it is told the moment. Read `rule.rs` next.
 
+use chrono::{DateTime, Offset as _, TimeZone as _};
+use chrono_tz::Tz;
+
 use crate::clock::Timestamp;
 
-/// A part of the day, in UTC, on some days of the week.
+/// A part of the day on some days of the week, by the clocks of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Minutes since midnight.
@@ -12,11 +15,13 @@ pub struct Window {
     pub until: u32,
     /// Monday is 0.
     pub days: Vec<u8>,
+    /// `None`: UTC.
+    pub zone: Option<Tz>,
 }
 
 impl Window {
     pub fn holds(&self, now: Timestamp) -> bool {
-        let minutes = now.micros().div_euclid(60_000_000);
+        let minutes = now.micros().div_euclid(60_000_000) + self.offset_minutes(now);
         let day = minutes.div_euclid(24 * 60);
         let minute = u32::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0);
         let past_midnight = self.until < self.from && minute < self.until;
@@ -29,6 +34,17 @@ impl Window {
         let began = day - i64::from(past_midnight);
         let weekday = u8::try_from((began + 3).rem_euclid(7)).unwrap_or(0);
         inside && self.days.contains(&weekday)
+    }
+
+    /// What the zone's clocks are ahead of UTC at a moment. A moment has one local time, summer time or not; that a local
+    /// time may have two moments or none does not matter here.
+    fn offset_minutes(&self, now: Timestamp) -> i64 {
+        let moment = DateTime::from_timestamp_micros(now.micros());
+        let offset = self.zone.zip(moment).map(|(zone, moment)| {
+            let offset = zone.offset_from_utc_datetime(&moment.naive_utc());
+            i64::from(offset.fix().local_minus_utc()).div_euclid(60)
+        });
+        offset.unwrap_or(0)
     }
 }
 
