@@ -245,30 +245,7 @@ async fn server_of_the_corpus() -> Postgres {
         ("max_replication_slots", "20"),
         ("log_line_prefix", "%a "),
     ]);
-    let superuser = postgres.connect_as_superuser().await;
-    superuser
-        .batch_execute(&format!(
-            "CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8'"
-        ))
-        .await
-        .expect("a database");
-    let fixtures = std::fs::read_to_string("tests/corpus/fixtures.postgres.sql").expect("the fixtures");
-    let inside = connect(&postgres.server().superuser_url(DATABASE)).await;
-    // PostgreSQL 17 has dropped it: there its functions are unknown ones, and still held.
-    let adminpack = "CREATE EXTENSION adminpack;";
-    let has_adminpack = "SELECT current_setting('server_version_num')::int < 170000";
-    let has_adminpack: bool = inside
-        .query_one(has_adminpack, &[])
-        .await
-        .expect("a version")
-        .get(0);
-    assert!(fixtures.contains(adminpack), "the fixtures are others");
-    let fixtures = if has_adminpack {
-        fixtures
-    } else {
-        fixtures.replace(adminpack, "")
-    };
-    inside.batch_execute(&fixtures).await.expect("the fixtures load");
+    postgres.load_corpus(DATABASE).await;
     postgres
 }
 

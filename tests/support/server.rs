@@ -100,6 +100,34 @@ impl Postgres {
         connect(&self.superuser_url()).await
     }
 
+    /// Makes a database of this name with the fixtures of the corpus in it.
+    pub async fn load_corpus(&self, database: &str) {
+        let superuser = self.connect_as_superuser().await;
+        superuser
+            .batch_execute(&format!(
+                "CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'"
+            ))
+            .await
+            .expect("a database");
+        let fixtures = std::fs::read_to_string("tests/corpus/fixtures.postgres.sql").expect("the fixtures");
+        let inside = connect(&self.server.superuser_url(database)).await;
+        // PostgreSQL 17 has dropped it: there its functions are unknown ones, and still held.
+        let adminpack = "CREATE EXTENSION adminpack;";
+        let has_adminpack = "SELECT current_setting('server_version_num')::int < 170000";
+        let has_adminpack: bool = inside
+            .query_one(has_adminpack, &[])
+            .await
+            .expect("a version")
+            .get(0);
+        assert!(fixtures.contains(adminpack), "the fixtures are others");
+        let fixtures = if has_adminpack {
+            fixtures
+        } else {
+            fixtures.replace(adminpack, "")
+        };
+        inside.batch_execute(&fixtures).await.expect("the fixtures load");
+    }
+
     /// The server's own log: `LOG:  statement: …` and `LOG:  execute NAME: …`, one line per statement received.
     pub fn log(&self) -> String {
         self.server.log()
