@@ -1,0 +1,43 @@
+//! C functions of well-known extensions: which of them do nothing but compute. Never says so of a function by its name
+//! alone: the library and the symbol count, and only a superuser can bind a name to those.
+
+#[rustfmt::skip]
+mod generated;
+
+/// Whether a C function of this library and symbol is known to do nothing but compute.
+pub fn is_harmless(library: &str, symbol: &str) -> bool {
+    // The name as extensions write it; a path of its own could be anybody's file.
+    let Some(name) = library.strip_prefix("$libdir/") else {
+        return false;
+    };
+    generated::HARMLESS
+        .binary_search_by_key(&name, |(library, _)| library)
+        .is_ok_and(|at| generated::HARMLESS[at].1.binary_search(&symbol).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_as_the_look_up_needs_it() {
+        assert!(generated::HARMLESS.is_sorted_by_key(|(library, _)| *library));
+        assert!(generated::HARMLESS.iter().all(|(_, symbols)| symbols.is_sorted()));
+    }
+
+    #[test]
+    fn functions_that_run_sql_or_reach_outside_are_not_on_it() {
+        assert!(is_harmless("$libdir/pg_trgm", "similarity"));
+        for (library, symbol) in [
+            ("pg_trgm", "similarity"),
+            ("/tmp/pg_trgm", "similarity"),
+            ("$libdir/pg_trgm", "set_limit"),
+            ("$libdir/tablefunc", "crosstab"),
+            ("$libdir/dblink", "dblink_exec"),
+            ("$libdir/pgxml", "xpath_table"),
+            ("$libdir/pg_surgery", "heap_force_kill"),
+        ] {
+            assert!(!is_harmless(library, symbol), "{library} {symbol}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+pub const HARMLESS: &[(&str, &[&str])] = &[("pg_trgm", &["similarity"])];
