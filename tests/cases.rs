@@ -2,6 +2,9 @@
 //!
 //! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `rules`.
 
+#[path = "support/catalog.rs"]
+mod catalog;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Jud
 use countersign::sql::judge_postgres;
 use countersign::sql::parse::PARSER_STACK_BYTES;
 use countersign::sql::statement::{Encoding, LexingState, PathTrust, Role};
+
+use catalog::{HandMade, Names};
 
 /// Title, then key and rest of each line.
 struct Case {
@@ -107,9 +112,9 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Keys: `path shadowing`, `role changed`, `strings escaping`, `encoding sql_ascii|other`, `prepared NAME = SQL`; `sql` or `bytes` (with
+/// Keys: `catalog LINE` (tests/support/catalog.rs), `path shadowing`, `role changed`, `strings escaping`, `encoding sql_ascii|other`, `prepared NAME = SQL`; `sql` or `bytes` (with
 /// escapes); then `action CLASS TABLES|- rows=all|bounded` for every statement, and where they matter `verb`,
-/// `functions`, `columns`, `why` (a piece of a reason), `effect`, `secret`, `parse unsafe`, `cancels`, `copies_in`,
+/// `functions`, `columns`, `rows`, `behind`, `why` (a piece of a reason), `effect`, `secret`, `parse unsafe`, `cancels`, `copies_in`,
 /// `commits`.
 fn check_classify(case: &Case) {
     let lexing = LexingState {
@@ -128,11 +133,16 @@ fn check_classify(case: &Case) {
             _ => Role::AsLoggedIn,
         },
     };
-    let mut names: HashMap<String, Arc<Action>> = HashMap::new();
+    let mut names = Names {
+        prepared: HashMap::new(),
+        catalog: HandMade::of(case.all("catalog")),
+    };
     for prepared in case.all("prepared") {
         let (name, sql) = prepared.split_once(" = ").expect("NAME = SQL");
-        let judged = judge_postgres(sql.as_bytes(), lexing, &());
-        names.insert(name.to_owned(), Arc::new(judged.actions[0].clone()));
+        let judged = judge_postgres(sql.as_bytes(), lexing, &names);
+        names
+            .prepared
+            .insert(name.to_owned(), Arc::new(judged.actions[0].clone()));
     }
     let bytes = match case.one("bytes") {
         Some(escaped) => unescape(escaped),
@@ -161,6 +171,18 @@ fn check_classify(case: &Case) {
             columns,
             "{place}"
         );
+    }
+    if let Some(rows) = case.one("rows") {
+        let found = judgement.actions.iter().filter_map(|action| action.rows).max();
+        assert_eq!(
+            found.map_or("-".to_owned(), |rows| rows.to_string()),
+            rows,
+            "{place}"
+        );
+    }
+    if let Some(behind) = case.one("behind") {
+        let found = all(|action| action.behind.iter().map(ToString::to_string).collect());
+        assert_eq!(found.join(" "), behind, "{place}");
     }
     for why in case.all("why") {
         let reasons = reasons(&judgement);

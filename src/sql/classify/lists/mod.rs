@@ -34,6 +34,17 @@ pub fn function(name: &str) -> Known {
     }
 }
 
+/// What is known of a function that PostgreSQL 16 or newer has and 15 has not.
+pub fn newer_function(name: &str) -> Known {
+    if has(NEWER_FUNCTIONS, name) {
+        Known::Harmless
+    } else {
+        Known::Absent
+    }
+}
+
+const NEWER_FUNCTIONS: &[&str] = &[];
+
 pub fn is_information_function(name: &str) -> bool {
     has(generated::INFORMATION_FUNCTIONS, name)
 }

@@ -7,8 +7,8 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes;
 use pg_raw_parse::raw::{AlterTableType, GrantTargetType, ObjectType};
 
-use super::Walk;
-use super::expression::qualified;
+use super::piece::qualified;
+use super::walk::Walk;
 use crate::sql::action::{Class, TableName};
 
 impl Walk<'_, '_> {
@@ -126,76 +126,12 @@ impl Walk<'_, '_> {
                 self.is(Class::Ddl, verb);
                 self.unlisted = true;
             }
-            _ => self.plain_definition(node),
+            _ => self.unknown_node(),
         }
     }
 
     /// Statements that are told by their kind alone.
-    fn plain_definition(&mut self, node: Node<'_>) {
-        let (class, verb) = match node {
-            Node::AlterCollationStmt(_) => (Class::Ddl, "alter collation"),
-            Node::DefineStmt(_) => (Class::Ddl, "create object"),
-            Node::CreateDomainStmt(_) => (Class::Ddl, "create domain"),
-            Node::CompositeTypeStmt(_) | Node::CreateEnumStmt(_) | Node::CreateRangeStmt(_) => {
-                (Class::Ddl, "create type")
-            }
-            Node::AlterEnumStmt(_) | Node::AlterTypeStmt(_) => (Class::Ddl, "alter type"),
-            Node::CreateStatsStmt(_) => (Class::Ddl, "create statistics"),
-            Node::AlterStatsStmt(_) => (Class::Ddl, "alter statistics"),
-            Node::AlterFunctionStmt(_) => (Class::Ddl, "alter function"),
-            Node::AlterObjectDependsStmt(_) => (Class::Ddl, "alter depends"),
-            Node::AlterOperatorStmt(_) => (Class::Ddl, "alter operator"),
-            Node::CreateOpClassStmt(_) => (Class::Ddl, "create operator class"),
-            Node::CreateOpFamilyStmt(_) => (Class::Ddl, "create operator family"),
-            Node::AlterOpFamilyStmt(_) => (Class::Ddl, "alter operator family"),
-            Node::CreateConversionStmt(_) => (Class::Ddl, "create conversion"),
-            Node::CreateCastStmt(_) => (Class::Ddl, "create cast"),
-            Node::CreateTransformStmt(_) => (Class::Ddl, "create transform"),
-            Node::AlterTSDictionaryStmt(_) => (Class::Ddl, "alter text search dictionary"),
-            Node::AlterTSConfigurationStmt(_) => (Class::Ddl, "alter text search configuration"),
-            Node::ImportForeignSchemaStmt(_) => (Class::Admin, "import foreign schema"),
-            Node::CreateEventTrigStmt(_) => (Class::Admin, "create event trigger"),
-            Node::AlterEventTrigStmt(_) => (Class::Admin, "alter event trigger"),
-            Node::CreateAmStmt(_) => (Class::Admin, "create access method"),
-            Node::CreatePLangStmt(_) => (Class::Admin, "create language"),
-            Node::CreateExtensionStmt(_) => (Class::Admin, "create extension"),
-            Node::AlterExtensionStmt(_) | Node::AlterExtensionContentsStmt(_) => {
-                (Class::Admin, "alter extension")
-            }
-            Node::CreateFdwStmt(_) => (Class::Admin, "create foreign data wrapper"),
-            Node::AlterFdwStmt(_) => (Class::Admin, "alter foreign data wrapper"),
-            Node::CreateForeignServerStmt(_) => (Class::Admin, "create server"),
-            Node::AlterForeignServerStmt(_) => (Class::Admin, "alter server"),
-            Node::CreatePublicationStmt(_) => (Class::Admin, "create publication"),
-            Node::AlterPublicationStmt(_) => (Class::Admin, "alter publication"),
-            Node::CreateSubscriptionStmt(_) => (Class::Admin, "create subscription"),
-            Node::AlterSubscriptionStmt(_) => (Class::Admin, "alter subscription"),
-            Node::DropSubscriptionStmt(_) => (Class::Admin, "drop subscription"),
-            Node::CreateTableSpaceStmt(_) => (Class::Admin, "create tablespace"),
-            Node::DropTableSpaceStmt(_) => (Class::Admin, "drop tablespace"),
-            Node::AlterTableSpaceOptionsStmt(_) => (Class::Admin, "alter tablespace"),
-            Node::AlterTableMoveAllStmt(_) => (Class::Admin, "move all tables"),
-            Node::CreatedbStmt(_) => (Class::Ddl, "create database"),
-            Node::DropdbStmt(_) => (Class::Ddl, "drop database"),
-            Node::AlterDatabaseStmt(_)
-            | Node::AlterDatabaseRefreshCollStmt(_)
-            | Node::AlterDatabaseSetStmt(_) => (Class::Admin, "alter database"),
-            Node::AlterSystemStmt(_) => (Class::Admin, "alter system"),
-            Node::LoadStmt(_) => (Class::Admin, "load"),
-            Node::CheckPointStmt(_) => (Class::Admin, "checkpoint"),
-            Node::CreateRoleStmt(_) => (Class::Grant, "create role"),
-            Node::AlterRoleStmt(_) | Node::AlterRoleSetStmt(_) => (Class::Grant, "alter role"),
-            Node::DropRoleStmt(_) => (Class::Grant, "drop role"),
-            Node::GrantRoleStmt(_) => (Class::Grant, "grant role"),
-            Node::AlterDefaultPrivilegesStmt(_) => (Class::Grant, "alter default privileges"),
-            Node::DropOwnedStmt(_) => (Class::Grant, "drop owned"),
-            Node::ReassignOwnedStmt(_) => (Class::Grant, "reassign owned"),
-            Node::CreateUserMappingStmt(_) => (Class::Grant, "create user mapping"),
-            Node::AlterUserMappingStmt(_) => (Class::Grant, "alter user mapping"),
-            Node::DropUserMappingStmt(_) => (Class::Grant, "drop user mapping"),
-            Node::SecLabelStmt(_) => (Class::Grant, "security label"),
-            _ => return self.unknown_node(),
-        };
+    pub(super) fn plain_definition(&mut self, node: Node<'_>, class: Class, verb: &'static str) {
         self.is(class, verb);
         // Of these some cannot run inside a transaction and so commit by themselves.
         self.commits = matches!(

@@ -1,17 +1,18 @@
 //! INSERT, UPDATE, DELETE and MERGE: what they write, and whether to listed rows only.
 //! Never calls a condition bounded that could match every row. Read `utility.rs` next.
 
+use pg_raw_parse::Node;
 use pg_raw_parse::nodes;
-use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType};
-use pg_raw_parse::{ConstValue, Node};
+use pg_raw_parse::raw::{CmdType, OnConflictAction};
 
-use super::Walk;
-use super::expression::{is_system, qualified};
+use super::piece::{is_bounded, narrows};
+use super::relation::Write;
+use super::walk::Walk;
 use crate::sql::action::Class;
 
 impl Walk<'_, '_> {
     pub(super) fn manipulation(&mut self, node: Node<'_>) {
-        let in_sight = self.ctes.len();
+        let (ctes, sources) = (self.ctes.len(), self.sources.len());
         match node {
             Node::InsertStmt(insert) => self.insert(insert),
             Node::UpdateStmt(update) => self.update(update),
@@ -19,15 +20,24 @@ impl Walk<'_, '_> {
             Node::MergeStmt(merge) => self.merge(merge),
             _ => self.unknown_node(),
         }
-        self.ctes.truncate(in_sight);
+        self.ctes.truncate(ctes);
+        self.sources.truncate(sources);
     }
 
     fn insert(&mut self, insert: &nodes::InsertStmt) {
         self.is(Class::Write, "insert");
         self.with(insert.with_clause());
-        self.written(insert.relation());
+        let updates = insert
+            .on_conflict_clause()
+            .is_some_and(|conflict| conflict.action != OnConflictAction::ONCONFLICT_NOTHING);
+        let writes: &[Write] = if updates {
+            &[Write::Insert, Write::Update]
+        } else {
+            &[Write::Insert]
+        };
+        self.written(insert.relation(), writes);
         if insert.cols().is_empty() {
-            self.columns.insert("*".to_owned());
+            self.star();
         }
         self.assigned(insert.cols().into_iter());
         match insert.select_stmt() {
@@ -69,12 +79,15 @@ impl Walk<'_, '_> {
     fn update(&mut self, update: &nodes::UpdateStmt) {
         self.is(Class::Write, "update");
         self.with(update.with_clause());
-        self.written(update.relation());
+        let table = self.written(update.relation(), &[Write::Update]);
+        if !narrows(update.where_clause()) {
+            self.writes_whole(table);
+        }
+        self.sources(update.from_clause());
         self.assigned(update.target_list().iter().map(Node::ResTarget));
         for target in update.target_list().iter() {
             self.expression(target.val());
         }
-        self.sources(update.from_clause());
         self.condition(update.where_clause(), update.from_clause().is_empty());
         self.returning(update.returning_clause());
     }
@@ -82,7 +95,10 @@ impl Walk<'_, '_> {
     fn delete(&mut self, delete: &nodes::DeleteStmt) {
         self.is(Class::Write, "delete");
         self.with(delete.with_clause());
-        self.written(delete.relation());
+        let table = self.written(delete.relation(), &[Write::Delete]);
+        if !narrows(delete.where_clause()) {
+            self.writes_whole(table);
+        }
         self.sources(delete.using_clause());
         self.condition(delete.where_clause(), delete.using_clause().is_empty());
         self.returning(delete.returning_clause());
@@ -94,7 +110,17 @@ impl Walk<'_, '_> {
         self.reasons
             .push("merges as many rows as its source has".to_owned());
         self.with(merge.with_clause());
-        self.written(merge.relation());
+        let mut writes = Vec::new();
+        for when in merge.merge_when_clauses().iter() {
+            match when.command_type {
+                CmdType::CMD_INSERT => writes.push(Write::Insert),
+                CmdType::CMD_UPDATE => writes.push(Write::Update),
+                CmdType::CMD_DELETE => writes.push(Write::Delete),
+                CmdType::CMD_NOTHING => {}
+                _ => self.unknown_node(),
+            }
+        }
+        self.written(merge.relation(), &writes);
         self.source(merge.source_relation());
         self.expression(merge.join_condition());
         for when in merge.merge_when_clauses().iter() {
@@ -122,26 +148,6 @@ impl Walk<'_, '_> {
             );
         }
         self.expression(condition);
-    }
-
-    /// The table that is written. The server's own tables and views are its administration.
-    pub(super) fn written(&mut self, relation: Option<&nodes::RangeVar>) {
-        self.target(relation);
-        let Some(relation) = relation else {
-            return self.unknown_node();
-        };
-        if let Some(alias) = relation.alias() {
-            self.rows.extend(alias.aliasname().map(str::to_owned));
-        }
-        let name = relation.relname().unwrap_or_default();
-        if is_system(relation.schemaname(), name) {
-            self.raise(
-                Class::Admin,
-                format!("writes to `{name}`, which is the server's own"),
-            );
-        } else if relation.schemaname().is_none() {
-            self.is_shadowed();
-        }
     }
 
     fn assigned<'a>(&mut self, targets: impl Iterator<Item = Node<'a>>) {
@@ -172,60 +178,5 @@ impl Walk<'_, '_> {
                 _ => self.unknown_node(),
             }
         }
-    }
-}
-
-/// AND-ed equality or IN of columns with constants or parameters, and nothing else.
-pub(super) fn is_bounded(condition: Node<'_>) -> bool {
-    match condition {
-        Node::BoolExpr(all) if all.boolop == BoolExprType::AND_EXPR => all.args().into_iter().all(is_bounded),
-        Node::A_Expr(test) => {
-            let equality = matches!(qualified(test.name()), Some((None | Some("pg_catalog"), "=")));
-            let (left, right) = (test.lexpr(), test.rexpr());
-            equality
-                && match test.kind {
-                    A_Expr_Kind::AEXPR_OP => {
-                        (is_column(left) && is_constant(right)) || (is_constant(left) && is_column(right))
-                    }
-                    A_Expr_Kind::AEXPR_IN => {
-                        is_column(left)
-                            && right
-                                .as_node_list()
-                                .is_some_and(|list| list.into_iter().all(is_constant))
-                    }
-                    _ => false,
-                }
-        }
-        _ => false,
-    }
-}
-
-/// A column that tells rows apart; those that the server gives to every row of a table do not.
-fn is_column(node: Node<'_>) -> bool {
-    const OF_EVERY_ROW: [&str; 5] = ["tableoid", "xmin", "xmax", "cmin", "cmax"];
-    let Node::ColumnRef(column) = node else {
-        return false;
-    };
-    let named = column
-        .fields()
-        .into_iter()
-        .all(|part| matches!(part, Node::String(_)));
-    let last = column.fields().into_iter().next_back().and_then(Node::as_str);
-    named && last.is_some_and(|name| !OF_EVERY_ROW.contains(&name))
-}
-
-fn is_constant(node: Node<'_>) -> bool {
-    match node {
-        Node::A_Const(constant) => !matches!(constant.val(), Some(ConstValue::Unrecognized(_))),
-        Node::ParamRef(_) => true,
-        Node::TypeCast(cast) => is_constant(cast.arg()),
-        // A negative number.
-        Node::A_Expr(sign) => {
-            sign.kind == A_Expr_Kind::AEXPR_OP
-                && matches!(qualified(sign.name()), Some((None, "-" | "+")))
-                && matches!(sign.lexpr(), Node::None)
-                && is_constant(sign.rexpr())
-        }
-        _ => false,
     }
 }

@@ -7,8 +7,9 @@ use pg_raw_parse::nodes;
 use pg_raw_parse::raw::{DiscardMode, TransactionStmtKind, VariableSetKind};
 use pg_raw_parse::{ConstValue, Node};
 
-use super::Walk;
+use super::relation::Write;
 use super::setting::{self, Value};
+use super::walk::Walk;
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::lex::postgres::Kind;
 use crate::sql::statement::{PathTrust, Role};
@@ -62,11 +63,6 @@ impl Walk<'_, '_> {
             Node::VacuumStmt(vacuum) => self.vacuum(vacuum),
             _ => self.unknown_node(),
         }
-    }
-
-    pub(super) fn holds(&mut self, class: Class, verb: &'static str, reason: &str) {
-        self.is(class, verb);
-        self.raise(class, reason);
     }
 
     fn transaction(&mut self, statement: &nodes::TransactionStmt) {
@@ -198,7 +194,7 @@ impl Walk<'_, '_> {
     fn lock(&mut self, lock: &nodes::LockStmt) {
         for relation in lock.relations() {
             match relation {
-                Node::RangeVar(relation) => self.target(Some(relation)),
+                Node::RangeVar(relation) => self.relation(relation),
                 _ => self.unknown_node(),
             }
         }
@@ -254,6 +250,8 @@ impl Walk<'_, '_> {
         self.tables.extend(inner.tables.iter().cloned());
         self.columns.extend(inner.columns.iter().cloned());
         self.functions.extend(inner.functions.iter().cloned());
+        self.behind.extend(inner.behind.iter().cloned());
+        self.rows_whole = self.rows_whole.max(inner.rows);
         self.unlisted |= !inner.parse_is_safe;
         self.unbounded |= inner.breadth == crate::sql::action::Breadth::Unbounded;
         self.session |= inner.class == Class::Session;
@@ -288,6 +286,8 @@ impl Walk<'_, '_> {
             }
         }
         // Planning runs functions, so an EXPLAIN is what it explains even without ANALYZE.
+        // No row comes out of it.
+        self.reach = 0;
         self.nested(explain.query());
     }
 
@@ -300,7 +300,7 @@ impl Walk<'_, '_> {
         self.is(class, verb);
         if copy.is_from {
             self.unbounded = true;
-            self.written(copy.relation());
+            self.written(copy.relation(), &[Write::Insert]);
             self.raise(class, "writes as many rows as the client sends");
         } else {
             self.raise(class, "returns a whole table or query as a file");
@@ -316,7 +316,7 @@ impl Walk<'_, '_> {
             None => self.copies_in = copy.is_from,
         }
         if copy.attlist().is_empty() {
-            self.columns.insert("*".to_owned());
+            self.star();
         }
         self.list(copy.attlist());
         if !matches!(copy.query(), Node::None) {
