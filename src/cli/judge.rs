@@ -1,24 +1,19 @@
 //! Offline: says what the proxy would decide of statements, by the proxy's own code and built-in knowledge.
-//! Never opens a connection. Read `../sql/parse.rs` next.
+//! Never opens a connection. Read `offline.rs` next.
 
-use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::offline::{self, Said};
 use crate::clock::Timestamp;
 use crate::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
-use crate::policy::{Outcome, Risk, RuleError, RuleSet, Verdict, evaluate};
-use crate::sql::action::{Action, Breadth, Effect, Judgement};
-use crate::sql::classify::postgres::setting::Followed;
-use crate::sql::classify::postgres::unknown_action;
-use crate::sql::parse::{PARSER_STACK_BYTES, judge_and_follow};
-use crate::sql::statement::{LexingState, PathTrust};
+use crate::policy::{Outcome, Risk, RuleError, RuleSet};
+use crate::sql::action::{Action, Breadth};
 
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
@@ -57,21 +52,13 @@ pub fn run(args: JudgeArgs) -> ExitCode {
         eprintln!("next: write 1 to 63 of a-z 0-9 _ - .");
         return ExitCode::from(2);
     };
-    // The readers are recursive; their own threads have the same stack.
-    let work = move || lines(&args, &rules, &peer);
-    let worker = std::thread::Builder::new()
-        .stack_size(PARSER_STACK_BYTES)
-        .spawn(work);
-    match worker.map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(code))) => code,
-        Ok(Ok(Err(error))) => {
+    match offline::on_a_reader_stack(move || lines(&args, &rules, &peer)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
-        Ok(Err(_)) | Err(_) => {
-            eprintln!("error: the judging thread could not be run");
-            ExitCode::FAILURE
-        }
+        Err(error) => error.report(),
     }
 }
 
@@ -190,35 +177,9 @@ fn answer(question: &Question, args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -
         (None, None) => return Err("`sql` is missing".to_owned()),
     };
     let dialect = question.dialect.as_deref().unwrap_or(&args.dialect);
-    let now = Timestamp::now();
-    let mut session = Session::new();
-    let (judgement, before) = match dialect {
-        "postgres" => {
-            let before: Vec<Verdict> = question
-                .session
-                .iter()
-                .map(|text| evaluate(rules, &session.run(text.as_bytes()), peer, now))
-                .collect();
-            (session.run(&bytes), before)
-        }
-        "mysql" | "mariadb" => (unserved(&bytes), Vec::new()),
-        other => {
-            return Err(format!(
-                "unknown dialect `{other}`: write postgres, mysql or mariadb"
-            ));
-        }
-    };
-    let verdict = evaluate(rules, &judgement, peer, now);
-    let held_before = before.iter().any(|verdict| verdict.outcome() != Outcome::Allow);
-    let mut reasons = verdict.reasons.clone();
-    if held_before {
-        reasons.push("a statement of the session before it is held".to_owned());
-    }
-    let least = if held_before || dialect != "postgres" {
-        Outcome::Hold
-    } else {
-        Outcome::Allow
-    };
+    let judged = offline::judge(dialect, &question.session, &bytes)?;
+    let Said { outcome, verdict } = judged.put_to(rules, peer, Timestamp::now());
+    let judgement = &judged.judgement;
     let names = |pick: fn(&Action) -> Vec<String>| {
         let mut names: Vec<String> = judgement.actions.iter().flat_map(pick).collect();
         names.sort();
@@ -227,11 +188,11 @@ fn answer(question: &Question, args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -
     };
     Ok(json(&Answer {
         id: &question.id,
-        verdict: verdict.outcome().max(least),
+        verdict: outcome,
         class: judgement.class().as_str(),
         rule: verdict.rule.as_str(),
         risk: verdict.risk,
-        reasons: &reasons,
+        reasons: &verdict.reasons,
         tables: names(|action| action.tables.iter().map(ToString::to_string).collect()),
         functions: names(|action| action.functions.iter().map(ToString::to_string).collect()),
         bounded: judgement
@@ -239,67 +200,6 @@ fn answer(question: &Question, args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -
             .iter()
             .all(|action| action.breadth == Breadth::Bounded),
     }))
-}
-
-fn unserved(bytes: &[u8]) -> Judgement {
-    Judgement {
-        actions: vec![unknown_action(
-            0..bytes.len(),
-            "MySQL is not served by this version".to_owned(),
-        )],
-        depends_on_names: false,
-        fingerprint: [0; 32],
-    }
-}
-
-/// What a connection would remember, by the words of its statements alone.
-struct Session {
-    lexing: LexingState,
-    names: HashMap<String, Arc<Action>>,
-}
-
-impl Session {
-    fn new() -> Self {
-        Self {
-            lexing: LexingState::default_postgres(),
-            names: HashMap::new(),
-        }
-    }
-
-    fn run(&mut self, text: &[u8]) -> Judgement {
-        let (judgement, followed) = judge_and_follow(text, self.lexing, &self.names);
-        self.follow(followed);
-        for effect in judgement.actions.iter().flat_map(|action| &action.effects) {
-            match effect {
-                Effect::Prepares { name, inner } => {
-                    self.names.insert(name.clone(), Arc::clone(inner));
-                }
-                Effect::Deallocates { name: Some(name) } => {
-                    self.names.remove(name);
-                }
-                Effect::Deallocates { name: None } | Effect::DiscardsAll => self.names.clear(),
-                Effect::BeginsTransaction
-                | Effect::EndsTransaction { .. }
-                | Effect::RollsBackToSavepoint
-                | Effect::ChangesMeaning
-                | Effect::RunsCursor
-                | Effect::ProxySetting { .. } => {}
-            }
-        }
-        judgement
-    }
-
-    /// A path that was ever not trusted stays so: a ROLLBACK may bring it back.
-    fn follow(&mut self, followed: Followed) {
-        if followed.path == Some(PathTrust::Shadowing) {
-            self.lexing.path = PathTrust::Shadowing;
-        }
-        self.lexing.role = followed.role.unwrap_or(self.lexing.role);
-        if followed.standard_conforming_strings == Some(false) {
-            self.lexing.standard_conforming_strings = false;
-        }
-        self.lexing.encoding = followed.encoding.unwrap_or(self.lexing.encoding);
-    }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

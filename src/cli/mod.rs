@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod judge;
 mod log;
+mod offline;
 mod output;
 mod people;
 pub mod render;

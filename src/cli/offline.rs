@@ -1,0 +1,154 @@
+//! Judging without a connection: the proxy's own code, and what statements before have set by their words alone.
+//! Never opens a connection. Read `../sql/parse.rs` next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::exit::CliError;
+use crate::clock::Timestamp;
+use crate::identity::principal::Peer;
+use crate::policy::{Outcome, RuleSet, Verdict, evaluate};
+use crate::sql::action::{Action, Effect, Judgement};
+use crate::sql::classify::postgres::setting::Followed;
+use crate::sql::classify::postgres::unknown_action;
+use crate::sql::parse::{PARSER_STACK_BYTES, judge_and_follow};
+use crate::sql::statement::{LexingState, PathTrust};
+
+/// A statement, and those that ran before it on the same connection.
+pub struct Judged {
+    pub judgement: Judgement,
+    before: Vec<Judgement>,
+    /// The server is one that this version serves.
+    served: bool,
+}
+
+/// What the rules say of a judged statement.
+pub struct Said {
+    /// At least as strict as the verdict.
+    pub outcome: Outcome,
+    pub verdict: Verdict,
+}
+
+/// Judges a text as its dialect reads it; an error if there is no such dialect.
+pub fn judge(dialect: &str, before: &[String], text: &[u8]) -> Result<Judged, String> {
+    match dialect {
+        "postgres" => {
+            let mut session = Session::new();
+            let before = before.iter().map(|text| session.run(text.as_bytes())).collect();
+            let judgement = session.run(text);
+            Ok(Judged {
+                judgement,
+                before,
+                served: true,
+            })
+        }
+        "mysql" | "mariadb" => Ok(Judged {
+            judgement: unserved(text),
+            before: Vec::new(),
+            served: false,
+        }),
+        other => Err(format!(
+            "unknown dialect `{other}`: write postgres, mysql or mariadb"
+        )),
+    }
+}
+
+/// The readers are recursive; their own threads have the same stack.
+pub fn on_a_reader_stack<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
+    let thread = std::thread::Builder::new()
+        .stack_size(PARSER_STACK_BYTES)
+        .spawn(work);
+    let failed = || {
+        CliError::error(
+            "the judging thread could not be run",
+            "free some memory, and tell us of the statement",
+        )
+    };
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(failed()),
+    }
+}
+
+impl Judged {
+    pub fn put_to(&self, rules: &RuleSet, peer: &Peer, now: Timestamp) -> Said {
+        let mut verdict = evaluate(rules, &self.judgement, peer, now);
+        let held = |judgement: &Judgement| evaluate(rules, judgement, peer, now).outcome() != Outcome::Allow;
+        let held_before = self.before.iter().any(held);
+        if held_before {
+            let reason = "a statement of the session before it is held";
+            verdict.reasons.push(reason.to_owned());
+        }
+        let least = match held_before || !self.served {
+            true => Outcome::Hold,
+            false => Outcome::Allow,
+        };
+        Said {
+            outcome: verdict.outcome().max(least),
+            verdict,
+        }
+    }
+}
+
+fn unserved(bytes: &[u8]) -> Judgement {
+    Judgement {
+        actions: vec![unknown_action(
+            0..bytes.len(),
+            "MySQL is not served by this version".to_owned(),
+        )],
+        depends_on_names: false,
+        fingerprint: [0; 32],
+    }
+}
+
+/// What a connection would remember, by the words of its statements alone.
+pub struct Session {
+    lexing: LexingState,
+    names: HashMap<String, Arc<Action>>,
+}
+
+impl Session {
+    pub fn new() -> Self {
+        Self {
+            lexing: LexingState::default_postgres(),
+            names: HashMap::new(),
+        }
+    }
+
+    pub fn run(&mut self, text: &[u8]) -> Judgement {
+        let (judgement, followed) = judge_and_follow(text, self.lexing, &self.names);
+        self.follow(followed);
+        for effect in judgement.actions.iter().flat_map(|action| &action.effects) {
+            match effect {
+                Effect::Prepares { name, inner } => {
+                    self.names.insert(name.clone(), Arc::clone(inner));
+                }
+                Effect::Deallocates { name: Some(name) } => {
+                    self.names.remove(name);
+                }
+                Effect::Deallocates { name: None } | Effect::DiscardsAll => self.names.clear(),
+                Effect::BeginsTransaction
+                | Effect::EndsTransaction { .. }
+                | Effect::RollsBackToSavepoint
+                | Effect::ChangesMeaning
+                | Effect::RunsCursor
+                | Effect::ProxySetting { .. } => {}
+            }
+        }
+        judgement
+    }
+
+    /// A path that was ever not trusted stays so: a ROLLBACK may bring it back.
+    fn follow(&mut self, followed: Followed) {
+        if followed.path == Some(PathTrust::Shadowing) {
+            self.lexing.path = PathTrust::Shadowing;
+        }
+        self.lexing.role = followed.role.unwrap_or(self.lexing.role);
+        if followed.standard_conforming_strings == Some(false) {
+            self.lexing.standard_conforming_strings = false;
+        }
+        self.lexing.encoding = followed.encoding.unwrap_or(self.lexing.encoding);
+    }
+}
