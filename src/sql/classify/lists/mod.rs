@@ -4,6 +4,7 @@
 
 #[rustfmt::skip]
 mod generated;
+pub mod mysql;
 
 use crate::sql::action::Class;
 
