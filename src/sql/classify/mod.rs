@@ -2,4 +2,5 @@
 //! Never trusts a name that is on no list. Read `postgres.rs` next.
 
 pub mod lists;
+pub mod mysql;
 pub mod postgres;

@@ -1,0 +1,715 @@
+//! The arm of every statement that the second reader knows, and the walk of those that define.
+//! Never makes a definition harmless; what it runs at once is walked like any other. Read `show.rs` next.
+
+use sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, CheckConstraint, ColumnDef, ColumnOption,
+    CreateIndex, CreateTable, CreateTableLikeKind, CreateTableOptions, CreateView, ForeignKeyConstraint,
+    HiveDistributionStyle, IndexColumn, ObjectType, RenameTableNameKind, Statement, TableConstraint,
+    Truncate,
+};
+
+use super::Walk;
+use crate::sql::action::Class;
+
+impl Walk<'_, '_> {
+    pub(super) fn statement(&mut self, statement: &Statement) {
+        match statement {
+            Statement::Query(query) => {
+                self.is(Class::Read, "select");
+                self.query(query);
+            }
+            Statement::Insert(insert) => self.insert(insert),
+            Statement::Update(update) => self.update(update),
+            Statement::Delete(delete) => self.delete(delete),
+            Statement::CreateTable(create) => self.create_table(create),
+            Statement::CreateView(view) => self.create_view(view),
+            Statement::CreateIndex(index) => self.create_index(index),
+            Statement::AlterTable(alter) => self.alter_table(alter),
+            Statement::Truncate(truncate) => self.truncate(truncate),
+            Statement::RenameTable(renames) => {
+                self.defines("rename table");
+                for rename in renames {
+                    self.mention(&rename.old_name);
+                    self.mention(&rename.new_name);
+                }
+            }
+            Statement::Drop {
+                object_type,
+                if_exists: _,
+                names,
+                cascade: _,
+                restrict: _,
+                purge: _,
+                temporary: _,
+                table,
+            } => {
+                let (class, verb) = dropped(object_type);
+                self.is(class, verb);
+                self.commits_implicitly();
+                if matches!(
+                    object_type,
+                    ObjectType::Table | ObjectType::View | ObjectType::Sequence
+                ) {
+                    names.iter().for_each(|name| self.mention(name));
+                }
+                if let Some(table) = table {
+                    self.mention(table);
+                }
+            }
+            Statement::CreateDatabase { .. } | Statement::CreateSchema { .. } => {
+                self.defines("create database");
+            }
+            Statement::CreateSequence { name, .. } => {
+                self.defines("create sequence");
+                self.mention(name);
+            }
+            Statement::CreateTrigger(trigger) => {
+                self.defines("create trigger");
+                self.mention(&trigger.table_name);
+            }
+            Statement::CreateFunction(_) => self.defines("create function"),
+            Statement::CreateProcedure { .. } => self.defines("create procedure"),
+            Statement::DropFunction(_) => self.defines("drop function"),
+            Statement::DropProcedure { .. } => self.defines("drop procedure"),
+            Statement::DropTrigger(_) => self.defines("drop trigger"),
+            Statement::AlterView { name, query, .. } => {
+                self.defines("alter view");
+                self.mention(name);
+                self.stored_query(query);
+            }
+            Statement::AlterSchema(_) => self.defines("alter database"),
+            Statement::CreateServer(_) => self.holds(
+                Class::Admin,
+                "create server",
+                "makes a way for statements to another server",
+            ),
+            Statement::Grant(_) => self.grants("grant"),
+            Statement::Revoke(_) => self.grants("revoke"),
+            Statement::CreateUser(_) => self.grants("create user"),
+            Statement::AlterUser(_) => self.grants("alter user"),
+            Statement::CreateRole(_) => self.grants("create role"),
+            Statement::AlterRole { .. } => self.grants("alter role"),
+            Statement::Call(call) => {
+                self.is(Class::Procedural, "call");
+                self.call(call);
+            }
+            Statement::Flush { .. } => {
+                self.is(Class::Admin, "flush");
+                self.commits_implicitly();
+            }
+            Statement::Reset(_) => self.is(Class::Admin, "reset"),
+            Statement::Kill { .. } => self.is(Class::Admin, "kill"),
+            Statement::Install { .. } => self.is(Class::Admin, "install"),
+            Statement::LoadData { .. } => self.holds(Class::Admin, "load data", "reads a file of the server"),
+            // Read word by word before anybody asks for their tree: as a tree they are not understood.
+            Statement::Analyze(_)
+            | Statement::Set(_)
+            | Statement::ShowFunctions { .. }
+            | Statement::ShowVariable { .. }
+            | Statement::ShowStatus { .. }
+            | Statement::ShowVariables { .. }
+            | Statement::ShowCreate { .. }
+            | Statement::ShowColumns { .. }
+            | Statement::ShowCatalogs { .. }
+            | Statement::ShowDatabases { .. }
+            | Statement::ShowProcessList { .. }
+            | Statement::ShowSchemas { .. }
+            | Statement::ShowCharset(_)
+            | Statement::ShowObjects(_)
+            | Statement::ShowTables { .. }
+            | Statement::ShowViews { .. }
+            | Statement::ShowCollation { .. }
+            | Statement::Use(_)
+            | Statement::StartTransaction { .. }
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Savepoint { .. }
+            | Statement::ReleaseSavepoint { .. }
+            | Statement::Deallocate { .. }
+            | Statement::Execute { .. }
+            | Statement::Prepare { .. }
+            | Statement::ExplainTable { .. }
+            | Statement::Explain { .. }
+            | Statement::Lock(_)
+            | Statement::LockTables { .. }
+            | Statement::UnlockTables => self.not_understood(),
+            // Blocks of code, which both servers run outside routines as well or may come to.
+            Statement::Case(_)
+            | Statement::If(_)
+            | Statement::While(_)
+            | Statement::Raise(_)
+            | Statement::Open(_)
+            | Statement::Close { .. }
+            | Statement::Fetch { .. }
+            | Statement::Declare { .. }
+            | Statement::Return(_) => self.is(Class::Procedural, "block"),
+            // Other databases' statements: neither server has them, so the words mean something else, if anything.
+            Statement::Msck(_)
+            | Statement::Load { .. }
+            | Statement::Directory { .. }
+            | Statement::Copy { .. }
+            | Statement::CopyIntoSnowflake { .. }
+            | Statement::CreateVirtualTable { .. }
+            | Statement::CreateSecret { .. }
+            | Statement::CreatePolicy(_)
+            | Statement::CreateConnector(_)
+            | Statement::CreateOperator(_)
+            | Statement::CreateOperatorFamily(_)
+            | Statement::CreateOperatorClass(_)
+            | Statement::CreateTextSearch(_)
+            | Statement::AlterIndex { .. }
+            | Statement::AlterFunction(_)
+            | Statement::AlterType(_)
+            | Statement::AlterCollation(_)
+            | Statement::AlterOperator(_)
+            | Statement::AlterOperatorFamily(_)
+            | Statement::AlterOperatorClass(_)
+            | Statement::AlterTextSearch(_)
+            | Statement::AlterPolicy(_)
+            | Statement::AlterConnector { .. }
+            | Statement::AlterSession { .. }
+            | Statement::AttachDatabase { .. }
+            | Statement::AttachDuckDBDatabase { .. }
+            | Statement::DetachDuckDBDatabase { .. }
+            | Statement::DropDomain(_)
+            | Statement::DropSecret { .. }
+            | Statement::DropPolicy(_)
+            | Statement::DropConnector { .. }
+            | Statement::CreateExtension(_)
+            | Statement::CreateCollation(_)
+            | Statement::DropExtension(_)
+            | Statement::DropOperator(_)
+            | Statement::DropOperatorFamily(_)
+            | Statement::DropOperatorClass(_)
+            | Statement::Discard { .. }
+            | Statement::Comment { .. }
+            | Statement::CreateMacro { .. }
+            | Statement::CreateStage { .. }
+            | Statement::CreateFileFormat { .. }
+            | Statement::CreateWarehouse(_)
+            | Statement::Assert { .. }
+            | Statement::Deny(_)
+            | Statement::Merge(_)
+            | Statement::Cache { .. }
+            | Statement::UNCache { .. }
+            | Statement::CreateDomain(_)
+            | Statement::CreateType { .. }
+            | Statement::Pragma { .. }
+            | Statement::Unload { .. }
+            | Statement::OptimizeTable { .. }
+            | Statement::LISTEN { .. }
+            | Statement::UNLISTEN { .. }
+            | Statement::NOTIFY { .. }
+            | Statement::List(_)
+            | Statement::Put { .. }
+            | Statement::Remove(_)
+            | Statement::RaisError { .. }
+            | Statement::Throw(_)
+            | Statement::Print(_)
+            | Statement::WaitFor(_)
+            | Statement::ExportData(_)
+            | Statement::Vacuum(_) => self.not_understood(),
+        }
+    }
+
+    pub(super) fn not_understood(&mut self) {
+        self.holds(Class::Unknown, "unknown", "is a statement that is not understood");
+    }
+
+    /// A definition. Every one of them first commits what is open.
+    pub(super) fn defines(&mut self, verb: impl Into<String>) {
+        self.is(Class::Ddl, verb);
+        self.commits_implicitly();
+    }
+
+    pub(super) fn grants(&mut self, verb: impl Into<String>) {
+        self.is(Class::Grant, verb);
+        self.commits_implicitly();
+    }
+
+    /// A query that is kept, not run.
+    fn stored_query(&mut self, query: &sqlparser::ast::Query) {
+        let before = std::mem::replace(&mut self.defining, true);
+        self.query(query);
+        self.defining = before;
+    }
+
+    fn create_view(&mut self, view: &CreateView) {
+        let CreateView {
+            or_alter,
+            or_replace: _,
+            materialized,
+            secure,
+            name,
+            name_before_not_exists: _,
+            columns,
+            query,
+            options,
+            cluster_by,
+            comment: _,
+            with_no_schema_binding,
+            if_not_exists: _,
+            temporary: _,
+            copy_grants,
+            to,
+            params: _,
+        } = view;
+        self.defines("create view");
+        self.mention(name);
+        for column in columns {
+            self.column(&column.name.value);
+        }
+        self.stored_query(query);
+        if *or_alter
+            || *materialized
+            || *secure
+            || !matches!(options, CreateTableOptions::None)
+            || !cluster_by.is_empty()
+            || *with_no_schema_binding
+            || *copy_grants
+            || to.is_some()
+        {
+            self.unknown_node();
+        }
+    }
+
+    fn create_index(&mut self, index: &CreateIndex) {
+        let CreateIndex {
+            name: _,
+            table_name,
+            using: _,
+            columns,
+            unique: _,
+            concurrently,
+            r#async,
+            if_not_exists: _,
+            include,
+            nulls_distinct,
+            with,
+            predicate,
+            index_options: _,
+            alter_options,
+        } = index;
+        self.defines("create index");
+        self.mention(table_name);
+        self.index_columns(columns);
+        for option in alter_options {
+            self.alter_operation(option);
+        }
+        if *concurrently
+            || *r#async
+            || !include.is_empty()
+            || nulls_distinct.is_some()
+            || !with.is_empty()
+            || predicate.is_some()
+        {
+            self.unknown_node();
+        }
+    }
+
+    fn index_columns(&mut self, columns: &[IndexColumn]) {
+        for IndexColumn {
+            column,
+            operator_class,
+        } in columns
+        {
+            self.sort(std::slice::from_ref(column));
+            if operator_class.is_some() {
+                self.unknown_node();
+            }
+        }
+    }
+
+    fn truncate(&mut self, truncate: &Truncate) {
+        let Truncate {
+            table_names,
+            partitions,
+            table: _,
+            if_exists: _,
+            identity,
+            cascade,
+            on_cluster,
+        } = truncate;
+        self.holds(Class::Ddl, "truncate", "empties tables");
+        self.commits_implicitly();
+        for target in table_names {
+            self.mention(&target.name);
+        }
+        if partitions.is_some() || identity.is_some() || cascade.is_some() || on_cluster.is_some() {
+            self.unknown_node();
+        }
+    }
+
+    fn create_table(&mut self, create: &CreateTable) {
+        let CreateTable {
+            or_replace: _,
+            temporary,
+            unlogged,
+            external,
+            dynamic,
+            global,
+            if_not_exists: _,
+            transient,
+            volatile,
+            iceberg,
+            snapshot,
+            name,
+            columns,
+            constraints,
+            hive_distribution,
+            hive_formats: _,
+            table_options: _,
+            file_format,
+            location,
+            query,
+            without_rowid,
+            like,
+            clone,
+            version,
+            comment: _,
+            on_commit,
+            on_cluster,
+            primary_key,
+            order_by,
+            partition_by,
+            cluster_by,
+            clustered_by,
+            inherits,
+            partition_of,
+            for_values,
+            strict,
+            copy_grants,
+            enable_schema_evolution,
+            change_tracking,
+            data_retention_time_in_days,
+            max_data_extension_time_in_days,
+            default_ddl_collation,
+            with_aggregation_policy,
+            with_row_access_policy,
+            with_storage_lifecycle_policy,
+            with_tags,
+            external_volume,
+            with_connection,
+            base_location,
+            catalog,
+            catalog_sync,
+            storage_serialization_policy,
+            target_lag,
+            warehouse,
+            refresh_mode,
+            initialize,
+            require_user,
+            diststyle,
+            distkey,
+            sortkey,
+            backup,
+            multiset,
+            fallback,
+            with_data,
+        } = create;
+        if query.is_some() {
+            self.is(Class::Ddl, "create table as");
+        } else {
+            self.is(Class::Ddl, "create table");
+        }
+        if !*temporary {
+            self.commits_implicitly();
+        }
+        self.mention(name);
+        for column in columns {
+            self.column_definition(column);
+        }
+        for constraint in constraints {
+            self.constraint(constraint);
+        }
+        match like {
+            None => {}
+            Some(CreateTableLikeKind::Parenthesized(like) | CreateTableLikeKind::Plain(like)) => {
+                self.mention(&like.name);
+            }
+        }
+        if let Some(query) = query {
+            self.query(query);
+        }
+        if let Some(partition_by) = partition_by {
+            self.expression(partition_by);
+        }
+        let switches = [
+            *unlogged,
+            *external,
+            *dynamic,
+            *transient,
+            *volatile,
+            *iceberg,
+            *snapshot,
+            *without_rowid,
+            *strict,
+            *copy_grants,
+            *require_user,
+            global.is_some(),
+            !matches!(hive_distribution, HiveDistributionStyle::NONE),
+            file_format.is_some(),
+            location.is_some(),
+            clone.is_some(),
+            version.is_some(),
+            on_commit.is_some(),
+            on_cluster.is_some(),
+            primary_key.is_some(),
+            order_by.is_some(),
+            cluster_by.is_some(),
+            clustered_by.is_some(),
+            inherits.is_some(),
+            partition_of.is_some(),
+            for_values.is_some(),
+            enable_schema_evolution.is_some(),
+            change_tracking.is_some(),
+            data_retention_time_in_days.is_some(),
+            max_data_extension_time_in_days.is_some(),
+            default_ddl_collation.is_some(),
+            with_aggregation_policy.is_some(),
+            with_row_access_policy.is_some(),
+            with_storage_lifecycle_policy.is_some(),
+            with_tags.is_some(),
+            external_volume.is_some(),
+            with_connection.is_some(),
+            base_location.is_some(),
+            catalog.is_some(),
+            catalog_sync.is_some(),
+            storage_serialization_policy.is_some(),
+            target_lag.is_some(),
+            warehouse.is_some(),
+            refresh_mode.is_some(),
+            initialize.is_some(),
+            diststyle.is_some(),
+            distkey.is_some(),
+            sortkey.is_some(),
+            backup.is_some(),
+            multiset.is_some(),
+            fallback.is_some(),
+            with_data.is_some(),
+        ];
+        if switches.contains(&true) {
+            self.unknown_node();
+        }
+    }
+
+    fn column_definition(&mut self, column: &ColumnDef) {
+        let ColumnDef {
+            name,
+            data_type: _,
+            options,
+        } = column;
+        self.column(&name.value);
+        for option in options {
+            self.column_option(&option.option);
+        }
+    }
+
+    fn column_option(&mut self, option: &ColumnOption) {
+        match option {
+            ColumnOption::Null
+            | ColumnOption::NotNull
+            | ColumnOption::PrimaryKey(_)
+            | ColumnOption::Unique(_)
+            | ColumnOption::DialectSpecific(_)
+            | ColumnOption::CharacterSet(_)
+            | ColumnOption::Collation(_)
+            | ColumnOption::Comment(_)
+            | ColumnOption::Invisible => {}
+            ColumnOption::Default(expr) | ColumnOption::OnUpdate(expr) => self.expression(expr),
+            ColumnOption::Srid(expr) => self.expression(expr),
+            ColumnOption::Check(check) => self.check(check),
+            ColumnOption::ForeignKey(key) => self.foreign_key(key),
+            ColumnOption::Generated {
+                generated_as: _,
+                sequence_options: _,
+                generation_expr,
+                generation_expr_mode: _,
+                generated_keyword: _,
+            } => self.maybe(generation_expr.as_ref()),
+            ColumnOption::Materialized(_)
+            | ColumnOption::Ephemeral(_)
+            | ColumnOption::Alias(_)
+            | ColumnOption::Options(_)
+            | ColumnOption::Identity(_)
+            | ColumnOption::OnConflict(_)
+            | ColumnOption::Policy(_)
+            | ColumnOption::Tags(_) => self.unknown_node(),
+        }
+    }
+
+    fn check(&mut self, check: &CheckConstraint) {
+        let CheckConstraint {
+            name: _,
+            expr,
+            no_inherit: _,
+            enforced: _,
+        } = check;
+        self.expression(expr);
+    }
+
+    fn foreign_key(&mut self, key: &ForeignKeyConstraint) {
+        self.mention(&key.foreign_table);
+        for column in &key.columns {
+            self.column(&column.value);
+        }
+    }
+
+    fn constraint(&mut self, constraint: &TableConstraint) {
+        match constraint {
+            TableConstraint::Unique(key) => self.index_columns(&key.columns),
+            TableConstraint::PrimaryKey(key) => self.index_columns(&key.columns),
+            TableConstraint::ForeignKey(key) => self.foreign_key(key),
+            TableConstraint::Check(check) => self.check(check),
+            TableConstraint::Index(index) => self.index_columns(&index.columns),
+            TableConstraint::FulltextOrSpatial(index) => self.index_columns(&index.columns),
+            TableConstraint::PrimaryKeyUsingIndex(_)
+            | TableConstraint::UniqueUsingIndex(_)
+            | TableConstraint::Exclude(_) => self.unknown_node(),
+        }
+    }
+
+    fn alter_table(&mut self, alter: &AlterTable) {
+        let AlterTable {
+            name,
+            if_exists: _,
+            only,
+            operations,
+            location,
+            on_cluster,
+            table_type,
+            end_token: _,
+        } = alter;
+        self.defines("alter table");
+        self.mention(name);
+        for operation in operations {
+            self.alter_operation(operation);
+        }
+        if *only || location.is_some() || on_cluster.is_some() || table_type.is_some() {
+            self.unknown_node();
+        }
+    }
+
+    fn alter_operation(&mut self, operation: &AlterTableOperation) {
+        match operation {
+            AlterTableOperation::AddConstraint {
+                constraint,
+                not_valid: _,
+            } => self.constraint(constraint),
+            AlterTableOperation::AddColumn { column_def, .. } => self.column_definition(column_def),
+            AlterTableOperation::DropColumn { column_names, .. } => {
+                self.raise(Class::Ddl, "drops a column");
+                for column in column_names {
+                    self.column(&column.value);
+                }
+            }
+            AlterTableOperation::RenameColumn {
+                old_column_name,
+                new_column_name,
+            } => {
+                self.column(&old_column_name.value);
+                self.column(&new_column_name.value);
+            }
+            AlterTableOperation::RenameTable { table_name } => match table_name {
+                RenameTableNameKind::As(name) | RenameTableNameKind::To(name) => self.mention(name),
+            },
+            AlterTableOperation::ChangeColumn {
+                old_name,
+                new_name,
+                data_type: _,
+                options,
+                column_position: _,
+            } => {
+                self.column(&old_name.value);
+                self.column(&new_name.value);
+                options.iter().for_each(|option| self.column_option(option));
+            }
+            AlterTableOperation::ModifyColumn {
+                col_name,
+                data_type: _,
+                options,
+                column_position: _,
+            } => {
+                self.column(&col_name.value);
+                options.iter().for_each(|option| self.column_option(option));
+            }
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                self.column(&column_name.value);
+                match op {
+                    AlterColumnOperation::SetDefault { value } => self.expression(value),
+                    AlterColumnOperation::DropDefault => {}
+                    AlterColumnOperation::SetNotNull
+                    | AlterColumnOperation::DropNotNull
+                    | AlterColumnOperation::SetDataType { .. }
+                    | AlterColumnOperation::AddGenerated { .. } => self.unknown_node(),
+                }
+            }
+            AlterTableOperation::DropConstraint { .. }
+            | AlterTableOperation::DropPrimaryKey { .. }
+            | AlterTableOperation::DropForeignKey { .. }
+            | AlterTableOperation::DropIndex { .. }
+            | AlterTableOperation::RenameConstraint { .. }
+            | AlterTableOperation::Algorithm { .. }
+            | AlterTableOperation::Lock { .. }
+            | AlterTableOperation::AutoIncrement { .. } => {}
+            // Neither server has these, or not in these words.
+            AlterTableOperation::AddProjection { .. }
+            | AlterTableOperation::DropProjection { .. }
+            | AlterTableOperation::MaterializeProjection { .. }
+            | AlterTableOperation::ClearProjection { .. }
+            | AlterTableOperation::DisableRowLevelSecurity
+            | AlterTableOperation::DisableRule { .. }
+            | AlterTableOperation::DisableTrigger { .. }
+            | AlterTableOperation::AttachPartition { .. }
+            | AlterTableOperation::DetachPartition { .. }
+            | AlterTableOperation::FreezePartition { .. }
+            | AlterTableOperation::UnfreezePartition { .. }
+            | AlterTableOperation::EnableAlwaysRule { .. }
+            | AlterTableOperation::EnableAlwaysTrigger { .. }
+            | AlterTableOperation::EnableReplicaRule { .. }
+            | AlterTableOperation::EnableReplicaTrigger { .. }
+            | AlterTableOperation::EnableRowLevelSecurity
+            | AlterTableOperation::ForceRowLevelSecurity
+            | AlterTableOperation::NoForceRowLevelSecurity
+            | AlterTableOperation::EnableRule { .. }
+            | AlterTableOperation::EnableTrigger { .. }
+            | AlterTableOperation::RenamePartitions { .. }
+            | AlterTableOperation::ReplicaIdentity { .. }
+            | AlterTableOperation::AddPartitions { .. }
+            | AlterTableOperation::DropPartitions { .. }
+            | AlterTableOperation::SwapWith { .. }
+            | AlterTableOperation::SetTblProperties { .. }
+            | AlterTableOperation::SetLogged
+            | AlterTableOperation::SetUnlogged
+            | AlterTableOperation::OwnerTo { .. }
+            | AlterTableOperation::ClusterBy { .. }
+            | AlterTableOperation::DropClusteringKey
+            | AlterTableOperation::AlterSortKey { .. }
+            | AlterTableOperation::SuspendRecluster
+            | AlterTableOperation::ResumeRecluster
+            | AlterTableOperation::Refresh { .. }
+            | AlterTableOperation::Suspend
+            | AlterTableOperation::Resume
+            | AlterTableOperation::ValidateConstraint { .. }
+            | AlterTableOperation::SetOptionsParens { .. } => self.unknown_node(),
+        }
+    }
+}
+
+fn dropped(kind: &ObjectType) -> (Class, &'static str) {
+    match kind {
+        ObjectType::Table => (Class::Ddl, "drop table"),
+        ObjectType::View => (Class::Ddl, "drop view"),
+        ObjectType::Index => (Class::Ddl, "drop index"),
+        ObjectType::Schema | ObjectType::Database => (Class::Ddl, "drop database"),
+        ObjectType::Sequence => (Class::Ddl, "drop sequence"),
+        ObjectType::Role => (Class::Grant, "drop role"),
+        ObjectType::User => (Class::Grant, "drop user"),
+        ObjectType::Collation
+        | ObjectType::MaterializedView
+        | ObjectType::Stage
+        | ObjectType::Type
+        | ObjectType::Stream
+        | ObjectType::Warehouse => (Class::Unknown, "unknown"),
+    }
+}

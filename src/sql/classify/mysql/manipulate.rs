@@ -1,0 +1,377 @@
+//! INSERT, REPLACE, UPDATE and DELETE: what they write, and whether to listed rows only.
+//! Never calls a condition bounded that could match every row. Read `define.rs` next.
+
+use sqlparser::ast::{
+    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, InsertAliases, ObjectName,
+    OnInsert, SetExpr, TableFactor, TableObject, TableWithJoins, UnaryOperator, Update, Value,
+};
+
+use super::Walk;
+use super::query::is_system_schema;
+use crate::sql::action::{Class, TableName};
+
+/// Tables of `mysql` that say who may do what.
+const PRIVILEGES: [&str; 11] = [
+    "columns_priv",
+    "db",
+    "default_roles",
+    "global_grants",
+    "global_priv",
+    "procs_priv",
+    "proxies_priv",
+    "role_edges",
+    "roles_mapping",
+    "tables_priv",
+    "user",
+];
+
+/// How a table is changed: each has triggers and cascades of its own.
+#[derive(Clone, Copy)]
+enum Change {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Walk<'_, '_> {
+    pub(super) fn insert(&mut self, insert: &Insert) {
+        let Insert {
+            insert_token: _,
+            optimizer_hints,
+            or,
+            ignore: _,
+            into,
+            table,
+            table_alias,
+            columns,
+            overwrite,
+            source,
+            assignments,
+            partitioned,
+            after_columns,
+            has_table_keyword,
+            on,
+            returning,
+            output,
+            replace_into,
+            priority: _,
+            insert_alias,
+            settings,
+            format_clause,
+            multi_table_insert_type,
+            multi_table_into_clauses,
+            multi_table_when_clauses,
+            multi_table_else_clause,
+        } = insert;
+        self.is(self.changing(), if *replace_into { "replace" } else { "insert" });
+        let foreign = !optimizer_hints.is_empty()
+            || or.is_some()
+            || table_alias.is_some()
+            || *overwrite
+            || partitioned.is_some()
+            || !after_columns.is_empty()
+            || *has_table_keyword
+            || output.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || multi_table_insert_type.is_some()
+            || !multi_table_into_clauses.is_empty()
+            || !multi_table_when_clauses.is_empty()
+            || multi_table_else_clause.is_some();
+        if foreign {
+            self.unknown_node();
+        }
+        self.seen.intos += usize::from(*into);
+        match table {
+            TableObject::TableName(name) => {
+                let changes: &[Change] = match (replace_into, on) {
+                    (true, _) => &[Change::Insert, Change::Delete],
+                    (false, Some(_)) => &[Change::Insert, Change::Update],
+                    (false, None) => &[Change::Insert],
+                };
+                self.written(name, changes);
+            }
+            TableObject::TableFunction(_) | TableObject::TableQuery(_) => self.unknown_node(),
+        }
+        if columns.is_empty() && assignments.is_empty() {
+            self.columns.insert("*".to_owned());
+        }
+        for column in columns {
+            self.column_name(column);
+        }
+        self.inserting = true;
+        self.assignments(assignments);
+        if let Some(source) = source {
+            let listed = matches!(source.body.as_ref(), SetExpr::Values(_)) && source.with.is_none();
+            if !listed {
+                self.inserting = false;
+                self.unbounded = true;
+                self.reasons
+                    .push("writes as many rows as a query returns".to_owned());
+            }
+            self.query(source);
+        }
+        self.inserting = false;
+        match on {
+            None => {}
+            Some(OnInsert::DuplicateKeyUpdate(assignments)) => self.assignments(assignments),
+            Some(_) => self.unknown_node(),
+        }
+        if let Some(InsertAliases {
+            row_alias,
+            col_aliases: _,
+        }) = insert_alias
+        {
+            self.column_name(row_alias);
+        }
+        for item in returning.iter().flatten() {
+            self.select_item(item);
+        }
+    }
+
+    /// Below EXPLAIN nothing is written, however the plan for it reads.
+    fn changing(&self) -> Class {
+        if self.explaining {
+            Class::Read
+        } else {
+            Class::Write
+        }
+    }
+
+    pub(super) fn update(&mut self, update: &Update) {
+        let Update {
+            update_token: _,
+            optimizer_hints,
+            table,
+            assignments,
+            from,
+            selection,
+            returning,
+            output,
+            or,
+            order_by,
+            limit,
+        } = update;
+        self.is(self.changing(), "update");
+        let foreign = !optimizer_hints.is_empty()
+            || from.is_some()
+            || returning.is_some()
+            || output.is_some()
+            || or.is_some();
+        if foreign {
+            self.unknown_node();
+        }
+        self.written_tables(table, Change::Update);
+        self.assignments(assignments);
+        self.condition(selection.as_ref(), is_one_table(table));
+        self.sort(order_by);
+        self.maybe(limit.as_ref());
+    }
+
+    pub(super) fn delete(&mut self, delete: &Delete) {
+        let Delete {
+            delete_token: _,
+            optimizer_hints,
+            tables,
+            from,
+            using,
+            selection,
+            returning,
+            output,
+            order_by,
+            limit,
+        } = delete;
+        self.is(self.changing(), "delete");
+        if !optimizer_hints.is_empty() || output.is_some() {
+            self.unknown_node();
+        }
+        let from = match from {
+            FromTable::WithFromKeyword(from) => {
+                self.seen.froms += 1;
+                from
+            }
+            FromTable::WithoutKeyword(from) => {
+                self.unknown_node();
+                from
+            }
+        };
+        // Which of the tables a name in front of FROM or USING means is not followed: all of them count as written.
+        for table in tables {
+            self.column_name(table);
+        }
+        for tables in from.iter().chain(using.iter().flatten()) {
+            self.written_tables(tables, Change::Delete);
+        }
+        let alone = match from.as_slice() {
+            [table] => tables.is_empty() && using.is_none() && is_one_table(table),
+            _ => false,
+        };
+        self.condition(selection.as_ref(), alone);
+        for item in returning.iter().flatten() {
+            self.select_item(item);
+        }
+        self.sort(order_by);
+        self.maybe(limit.as_ref());
+    }
+
+    fn condition(&mut self, condition: Option<&Expr>, alone: bool) {
+        if !alone || !condition.is_some_and(is_bounded) {
+            self.unbounded = true;
+            let reason = match condition {
+                None => "has no WHERE: every row is written",
+                Some(_) if !alone => "joins tables: any number of rows may be written",
+                Some(_) => "may reach any number of rows: its WHERE is not columns compared with constants",
+            };
+            if !self.explaining {
+                self.reasons.push(reason.to_owned());
+            }
+        }
+        self.maybe(condition);
+    }
+
+    pub(super) fn assignments(&mut self, assignments: &[Assignment]) {
+        for Assignment { target, value } in assignments {
+            match target {
+                AssignmentTarget::ColumnName(column) => self.column_name(column),
+                AssignmentTarget::Tuple(_) => self.unknown_node(),
+            }
+            self.expression(value);
+        }
+    }
+
+    /// All tables of a join: which of them are written is not always told by the text.
+    fn written_tables(&mut self, tables: &TableWithJoins, change: Change) {
+        self.written_factor(&tables.relation, change);
+        for join in &tables.joins {
+            self.written_factor(&join.relation, change);
+        }
+        // The walk of the join reads the same tables, its conditions and whatever else it holds.
+        self.table_with_joins(tables);
+    }
+
+    fn written_factor(&mut self, factor: &TableFactor, change: Change) {
+        match factor {
+            TableFactor::Table { name, .. } => self.written(name, &[change]),
+            TableFactor::NestedJoin { table_with_joins, .. } if self.descend() => {
+                for inner in std::iter::once(&table_with_joins.relation)
+                    .chain(table_with_joins.joins.iter().map(|join| &join.relation))
+                {
+                    self.written_factor(inner, change);
+                }
+                self.depth -= 1;
+            }
+            // A derived table cannot be written; the walk of the join has arms for all of these.
+            _ => {}
+        }
+    }
+
+    /// A table that is written. The server's own tables are its administration.
+    fn written(&mut self, name: &ObjectName, changes: &[Change]) {
+        match self.table_name(name) {
+            Some(table) => self.write(table, changes),
+            None => self.unknown_node(),
+        }
+    }
+
+    fn write(&mut self, table: TableName, changes: &[Change]) {
+        if self.explaining {
+            self.tables.insert(table);
+            return;
+        }
+        let system = table.schema.as_deref().is_some_and(is_system_schema);
+        if system {
+            let name = table.name.to_ascii_lowercase();
+            let class = if PRIVILEGES.contains(&name.as_str()) {
+                Class::Grant
+            } else {
+                Class::Admin
+            };
+            self.raise(class, format!("writes to `{table}`, which is the server's own"));
+        } else if let Some(catalog) = self.message.context.names.catalog() {
+            match catalog.relation(&table) {
+                Ok(relation) => {
+                    for change in changes {
+                        let concerns = match change {
+                            Change::Insert => &relation.inserting,
+                            Change::Update => &relation.updating,
+                            Change::Delete => &relation.deleting,
+                        };
+                        for concern in concerns {
+                            self.raise(concern.class, concern.reason.clone());
+                        }
+                    }
+                }
+                Err(why) => self.raise(
+                    Class::Unknown,
+                    format!("writes to `{table}`, of which is not known what it is: {}", why.0),
+                ),
+            }
+        }
+        self.tables.insert(table);
+    }
+}
+
+fn is_one_table(tables: &TableWithJoins) -> bool {
+    tables.joins.is_empty() && matches!(tables.relation, TableFactor::Table { .. })
+}
+
+/// AND-ed equality or IN of columns with constants or parameters, and nothing else.
+pub(super) fn is_bounded(condition: &Expr) -> bool {
+    let mut condition = condition;
+    loop {
+        match condition {
+            Expr::Nested(inner) => condition = inner,
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::And,
+                right,
+            } => {
+                if !is_bounded(right) {
+                    return false;
+                }
+                condition = left;
+            }
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Eq | BinaryOperator::Spaceship,
+                right,
+            } => {
+                return (is_column(left) && is_constant(right)) || (is_constant(left) && is_column(right));
+            }
+            Expr::InList {
+                expr,
+                list,
+                negated: false,
+            } => return is_column(expr) && list.iter().all(is_constant),
+            // Everything else may match any number of rows.
+            _ => return false,
+        }
+    }
+}
+
+/// A column: not a variable, and no word that stands for a value.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(name) => name.quote_style.is_some() || !name.value.starts_with('@'),
+        Expr::CompoundIdentifier(parts) => parts
+            .first()
+            .is_some_and(|first| first.quote_style.is_some() || !first.value.starts_with('@')),
+        _ => false,
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(sign) => sign == "?",
+            _ => true,
+        },
+        Expr::Prefixed { prefix: _, value } | Expr::Nested(value) => is_constant(value),
+        Expr::TypedString(_) => true,
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus | UnaryOperator::Plus,
+            expr,
+        } => is_constant(expr),
+        _ => false,
+    }
+}

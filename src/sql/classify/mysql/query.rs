@@ -1,0 +1,653 @@
+//! Queries: what they read, under which names, and whether they keep or lock what they find.
+//! Never takes a name for a common table expression that is out of its sight. Read `expression.rs` next.
+
+use sqlparser::ast::{
+    Cte, Distinct, GroupByExpr, GroupByWithModifier, Ident, Join, JoinConstraint, JoinOperator,
+    JsonTableColumn, JsonTableNamedColumn, JsonTableNestedColumn, LimitClause, LockClause, LockType,
+    NamedWindowDefinition, NamedWindowExpr, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind,
+    OrderByOptions, OrderBySort, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, SetQuantifier, TableAlias, TableFactor, TableVersion, TableWithJoins, Values,
+    WildcardAdditionalOptions, With,
+};
+
+use super::Walk;
+use super::manipulate::is_bounded;
+use crate::sql::action::{Class, TableName};
+use crate::sql::classify::lists::mysql as lists;
+
+/// Schemas whose relations are the server's own.
+const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
+pub(super) fn is_system_schema(schema: &str) -> bool {
+    SYSTEM_SCHEMAS
+        .iter()
+        .any(|known| schema.eq_ignore_ascii_case(known))
+}
+
+impl Walk<'_, '_> {
+    pub(super) fn query(&mut self, query: &Query) {
+        if !self.descend() {
+            return;
+        }
+        let Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        let inserting = std::mem::take(&mut self.inserting);
+        let whole = std::mem::replace(&mut self.whole, limit_clause.is_none() && fetch.is_none());
+        let in_sight = self.ctes.len();
+        if let Some(with) = with {
+            self.with(with);
+        }
+        self.inserting = inserting && with.is_none();
+        self.set_expression(body);
+        self.inserting = false;
+        if let Some(order_by) = order_by {
+            self.order_by(order_by);
+        }
+        if let Some(limit) = limit_clause {
+            self.limit(limit);
+        }
+        if let Some(fetch) = fetch {
+            self.maybe(fetch.quantity.as_ref());
+        }
+        self.locking(query, locks);
+        if for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty()
+        {
+            self.unknown_node();
+        }
+        self.ctes.truncate(in_sight);
+        self.whole = whole;
+        self.depth -= 1;
+    }
+
+    /// Without RECURSIVE each common table expression sees those before it, with it all of them.
+    fn with(&mut self, with: &With) {
+        let With {
+            with_token: _,
+            recursive,
+            cte_tables,
+        } = with;
+        if *recursive {
+            self.ctes
+                .extend(cte_tables.iter().map(|cte| cte.alias.name.value.clone()));
+        }
+        for cte in cte_tables {
+            let Cte {
+                alias,
+                query,
+                from,
+                materialized,
+                closing_paren_token: _,
+            } = cte;
+            if from.is_some() || materialized.is_some() {
+                self.unknown_node();
+            }
+            self.alias(alias);
+            self.query(query);
+            if !*recursive {
+                self.ctes.push(alias.name.value.clone());
+            }
+        }
+    }
+
+    fn set_expression(&mut self, body: &SetExpr) {
+        // A chain of UNIONs leans left: the loop keeps it off the stack.
+        let mut body = body;
+        loop {
+            match body {
+                SetExpr::Select(select) => return self.select(select),
+                SetExpr::Query(query) => return self.query(query),
+                SetExpr::SetOperation {
+                    left,
+                    op: _,
+                    set_quantifier,
+                    right,
+                } => {
+                    match set_quantifier {
+                        SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {}
+                        SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
+                            self.unknown_node();
+                        }
+                    }
+                    self.seen.unions += 1;
+                    self.inserting = false;
+                    self.boxed_set_expression(right);
+                    body = left;
+                }
+                SetExpr::Values(values) => return self.values(values),
+                SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) => {
+                    return self.statement(statement);
+                }
+                SetExpr::Merge(_) => return self.unknown_node(),
+                SetExpr::Table(table) => {
+                    let name = TableName {
+                        schema: table.schema_name.clone(),
+                        name: table.table_name.clone().unwrap_or_default(),
+                    };
+                    self.columns.insert("*".to_owned());
+                    return self.read(name);
+                }
+            }
+        }
+    }
+
+    fn boxed_set_expression(&mut self, body: &SetExpr) {
+        if self.descend() {
+            self.set_expression(body);
+            self.depth -= 1;
+        }
+    }
+
+    fn values(&mut self, values: &Values) {
+        let Values {
+            explicit_row: _,
+            value_keyword: _,
+            rows,
+        } = values;
+        for row in rows {
+            self.expressions(&row.content);
+        }
+    }
+
+    fn select(&mut self, select: &Select) {
+        let Select {
+            select_token: _,
+            optimizer_hints,
+            distinct,
+            select_modifiers: _,
+            top,
+            top_before_distinct,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        self.inserting = false;
+        self.seen.selects += 1;
+        self.seen.froms += usize::from(!from.is_empty());
+        let foreign = top.is_some()
+            || *top_before_distinct
+            || exclude.is_some()
+            || !lateral_views.is_empty()
+            || prewhere.is_some()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || qualify.is_some()
+            || value_table_mode.is_some()
+            || !matches!(flavor, SelectFlavor::Standard)
+            || matches!(distinct, Some(Distinct::On(_)))
+            // The lexer leaves no comments to the reader; a hint that came through was seen by nobody.
+            || !optimizer_hints.is_empty();
+        if foreign {
+            self.unknown_node();
+        }
+        if into.is_some() {
+            self.seen.intos += 1;
+            self.raise(
+                Class::Export,
+                "keeps its result in a file or a user variable instead of returning it",
+            );
+        }
+        for item in projection {
+            self.select_item(item);
+        }
+        let whole = self.whole;
+        self.whole &= selection.is_none();
+        for tables in from {
+            self.table_with_joins(tables);
+        }
+        self.whole = whole;
+        self.maybe(selection.as_ref());
+        self.group_by(group_by);
+        self.maybe(having.as_ref());
+        for NamedWindowDefinition(_, window) in named_window {
+            match window {
+                NamedWindowExpr::NamedWindow(_) => {}
+                NamedWindowExpr::WindowSpec(window) => self.window(window),
+            }
+        }
+    }
+
+    pub(super) fn select_item(&mut self, item: &SelectItem) {
+        match item {
+            SelectItem::UnnamedExpr(expr) => self.expression(expr),
+            SelectItem::ExprWithAlias { expr, alias } => {
+                self.alias_name(alias);
+                self.expression(expr);
+            }
+            SelectItem::ExprWithAliases { .. } => self.unknown_node(),
+            SelectItem::QualifiedWildcard(qualifier, options) => {
+                match qualifier {
+                    SelectItemQualifiedWildcardKind::ObjectName(_) => {}
+                    SelectItemQualifiedWildcardKind::Expr(_) => self.unknown_node(),
+                }
+                self.wildcard(options);
+            }
+            SelectItem::Wildcard(options) => self.wildcard(options),
+        }
+    }
+
+    pub(super) fn wildcard(&mut self, options: &WildcardAdditionalOptions) {
+        let WildcardAdditionalOptions {
+            wildcard_token: _,
+            opt_ilike,
+            opt_exclude,
+            opt_except,
+            opt_replace,
+            opt_rename,
+            opt_alias,
+        } = options;
+        self.columns.insert("*".to_owned());
+        if opt_ilike.is_some()
+            || opt_exclude.is_some()
+            || opt_except.is_some()
+            || opt_replace.is_some()
+            || opt_rename.is_some()
+            || opt_alias.is_some()
+        {
+            self.unknown_node();
+        }
+    }
+
+    fn group_by(&mut self, group_by: &GroupByExpr) {
+        match group_by {
+            GroupByExpr::All(_) => self.unknown_node(),
+            GroupByExpr::Expressions(expressions, modifiers) => {
+                self.expressions(expressions);
+                for modifier in modifiers {
+                    match modifier {
+                        GroupByWithModifier::Rollup => {}
+                        GroupByWithModifier::Cube
+                        | GroupByWithModifier::Totals
+                        | GroupByWithModifier::GroupingSets(_) => self.unknown_node(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn order_by(&mut self, order_by: &OrderBy) {
+        let OrderBy { kind, interpolate } = order_by;
+        if interpolate.is_some() {
+            self.unknown_node();
+        }
+        match kind {
+            OrderByKind::All(_) => self.unknown_node(),
+            OrderByKind::Expressions(keys) => self.sort(keys),
+        }
+    }
+
+    pub(super) fn sort(&mut self, keys: &[OrderByExpr]) {
+        for OrderByExpr {
+            expr,
+            options: OrderByOptions { sort, nulls_first },
+            with_fill,
+        } in keys
+        {
+            self.expression(expr);
+            let foreign = matches!(sort, Some(OrderBySort::Using(_)));
+            if foreign || nulls_first.is_some() || with_fill.is_some() {
+                self.unknown_node();
+            }
+        }
+    }
+
+    fn limit(&mut self, limit: &LimitClause) {
+        match limit {
+            LimitClause::LimitOffset {
+                limit,
+                offset,
+                limit_by,
+            } => {
+                self.maybe(limit.as_ref());
+                self.maybe(offset.as_ref().map(|offset| &offset.value));
+                if !limit_by.is_empty() {
+                    self.unknown_node();
+                }
+            }
+            LimitClause::OffsetCommaLimit { offset, limit } => {
+                self.expression(offset);
+                self.expression(limit);
+            }
+        }
+    }
+
+    /// FOR UPDATE: judged as the write that it prepares. A shared lock prepares none, and keeps every writer of its rows out.
+    fn locking(&mut self, query: &Query, locks: &[LockClause]) {
+        if locks.is_empty() {
+            return;
+        }
+        self.raise(Class::Write, "locks the rows it reads");
+        let for_update = locks
+            .iter()
+            .all(|lock| matches!(lock.lock_type, LockType::Update));
+        let bounded = match query.body.as_ref() {
+            SetExpr::Select(select) => match select.from.as_slice() {
+                [table] => {
+                    table.joins.is_empty()
+                        && matches!(table.relation, TableFactor::Table { .. })
+                        && query.with.is_none()
+                        && select.selection.as_ref().is_some_and(is_bounded)
+                }
+                _ => false,
+            },
+            SetExpr::Query(_)
+            | SetExpr::SetOperation { .. }
+            | SetExpr::Values(_)
+            | SetExpr::Insert(_)
+            | SetExpr::Update(_)
+            | SetExpr::Delete(_)
+            | SetExpr::Merge(_)
+            | SetExpr::Table(_) => false,
+        };
+        self.unbounded |= !(bounded && for_update);
+    }
+
+    pub(super) fn table_with_joins(&mut self, tables: &TableWithJoins) {
+        let TableWithJoins { relation, joins } = tables;
+        self.table_factor(relation);
+        for join in joins {
+            self.join(join);
+        }
+    }
+
+    fn join(&mut self, join: &Join) {
+        let Join {
+            relation,
+            global,
+            join_operator,
+        } = join;
+        self.seen.joins += 1;
+        self.table_factor(relation);
+        if *global {
+            self.unknown_node();
+        }
+        match join_operator {
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint)
+            | JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::CrossJoin(constraint)
+            | JoinOperator::StraightJoin(constraint) => self.join_constraint(constraint),
+            // Neither server has these; the words may be names there.
+            JoinOperator::FullOuter(_)
+            | JoinOperator::Semi(_)
+            | JoinOperator::LeftSemi(_)
+            | JoinOperator::RightSemi(_)
+            | JoinOperator::Anti(_)
+            | JoinOperator::LeftAnti(_)
+            | JoinOperator::RightAnti(_)
+            | JoinOperator::CrossApply
+            | JoinOperator::OuterApply
+            | JoinOperator::AsOf { .. }
+            | JoinOperator::ArrayJoin
+            | JoinOperator::LeftArrayJoin
+            | JoinOperator::InnerArrayJoin => self.unknown_node(),
+        }
+    }
+
+    fn join_constraint(&mut self, constraint: &JoinConstraint) {
+        match constraint {
+            JoinConstraint::On(expr) => self.expression(expr),
+            JoinConstraint::Using(columns) => {
+                for column in columns {
+                    self.column_name(column);
+                }
+            }
+            JoinConstraint::Natural | JoinConstraint::None => {}
+        }
+    }
+
+    pub(super) fn table_factor(&mut self, factor: &TableFactor) {
+        if !self.descend() {
+            return;
+        }
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions: _,
+                json_path,
+                sample,
+                index_hints: _,
+            } => {
+                if args.is_some()
+                    || !with_hints.is_empty()
+                    || *with_ordinality
+                    || json_path.is_some()
+                    || sample.is_some()
+                {
+                    self.unknown_node();
+                }
+                match version {
+                    None => {}
+                    Some(TableVersion::ForSystemTimeAsOf(expr)) => self.expression(expr),
+                    Some(
+                        TableVersion::TimestampAsOf(_)
+                        | TableVersion::VersionAsOf(_)
+                        | TableVersion::Function(_)
+                        | TableVersion::Changes { .. },
+                    ) => self.unknown_node(),
+                }
+                self.maybe_alias(alias.as_ref());
+                self.source(name);
+            }
+            TableFactor::Derived {
+                lateral: _,
+                subquery,
+                alias,
+                sample,
+            } => {
+                if sample.is_some() {
+                    self.unknown_node();
+                }
+                self.maybe_alias(alias.as_ref());
+                self.query(subquery);
+            }
+            TableFactor::JsonTable {
+                json_expr,
+                json_path: _,
+                columns,
+                alias,
+            } => {
+                self.maybe_alias(alias.as_ref());
+                self.expression(json_expr);
+                self.json_columns(columns);
+            }
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias,
+            } => {
+                self.maybe_alias(alias.as_ref());
+                self.table_with_joins(table_with_joins);
+            }
+            // Neither server has these.
+            TableFactor::TableFunction { .. }
+            | TableFactor::Function { .. }
+            | TableFactor::UNNEST { .. }
+            | TableFactor::OpenJsonTable { .. }
+            | TableFactor::Pivot { .. }
+            | TableFactor::Unpivot { .. }
+            | TableFactor::UnpivotExpr { .. }
+            | TableFactor::MatchRecognize { .. }
+            | TableFactor::XmlTable { .. }
+            | TableFactor::SemanticView { .. } => self.unknown_node(),
+        }
+        self.depth -= 1;
+    }
+
+    /// Paths and defaults are literals; nothing in a column of JSON_TABLE is computed.
+    fn json_columns(&mut self, columns: &[JsonTableColumn]) {
+        for column in columns {
+            match column {
+                JsonTableColumn::Named(JsonTableNamedColumn {
+                    name,
+                    r#type: _,
+                    path: _,
+                    exists: _,
+                    on_empty: _,
+                    on_error: _,
+                })
+                | JsonTableColumn::ForOrdinality(name) => self.alias_name(name),
+                JsonTableColumn::Nested(JsonTableNestedColumn { path: _, columns }) => {
+                    if self.descend() {
+                        self.json_columns(columns);
+                        self.depth -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn maybe_alias(&mut self, alias: Option<&TableAlias>) {
+        if let Some(alias) = alias {
+            self.alias(alias);
+        }
+    }
+
+    /// New names for columns hide the old ones: as good as naming them all.
+    pub(super) fn alias(&mut self, alias: &TableAlias) {
+        let TableAlias {
+            explicit: _,
+            name,
+            columns,
+            at,
+        } = alias;
+        self.alias_name(name);
+        if !columns.is_empty() {
+            self.columns.insert("*".to_owned());
+        }
+        if at.is_some() || columns.iter().any(|column| column.data_type.is_some()) {
+            self.unknown_node();
+        }
+    }
+
+    pub(super) fn alias_name(&mut self, name: &Ident) {
+        self.seen.name(name);
+    }
+
+    /// A relation in FROM: a common table expression in sight, or a table.
+    fn source(&mut self, name: &ObjectName) {
+        let Some(table) = self.table_name(name) else {
+            return self.unknown_node();
+        };
+        let quoted =
+            matches!(name.0.as_slice(), [ObjectNamePart::Identifier(part)] if part.quote_style.is_some());
+        if table.schema.is_none() && !quoted && table.name.eq_ignore_ascii_case("dual") {
+            return;
+        }
+        // Where case may matter, a name that differs by case alone counts as a table.
+        if table.schema.is_none() && self.ctes.contains(&table.name) {
+            return;
+        }
+        self.read(table);
+    }
+
+    /// The words of a relation's name, if it is nothing but one.
+    pub(super) fn table_name(&mut self, name: &ObjectName) -> Option<TableName> {
+        let mut parts = Vec::with_capacity(2);
+        for part in &name.0 {
+            let ObjectNamePart::Identifier(part) = part else {
+                return None;
+            };
+            if parts.is_empty() {
+                self.seen.name(part);
+            } else {
+                self.seen.name_behind_dot(part);
+            }
+            if part.quote_style.is_none() && part.value.starts_with('@') {
+                return None;
+            }
+            parts.push(part.value.clone());
+        }
+        let mut parts = parts.into_iter();
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(name), None, None) => Some(TableName { schema: None, name }),
+            (Some(schema), Some(name), None) => Some(TableName {
+                schema: Some(schema),
+                name,
+            }),
+            _ => None,
+        }
+    }
+
+    /// A table, view or sequence that is read.
+    pub(super) fn read(&mut self, table: TableName) {
+        self.class = self.class.max(Class::Read);
+        let system = self.system_read(&table);
+        if !system && let Some(catalog) = self.message.context.names.catalog() {
+            match catalog.relation(&table) {
+                Ok(relation) => {
+                    for concern in &relation.reading {
+                        self.raise(concern.class, concern.reason.clone());
+                    }
+                    self.behind.extend(relation.behind.iter().cloned());
+                    if self.whole {
+                        self.rows_whole = self.rows_whole.max(relation.rows);
+                    }
+                }
+                Err(why) => self.raise(
+                    Class::Unknown,
+                    format!("reads `{table}`, of which is not known what it is: {}", why.0),
+                ),
+            }
+        }
+        self.tables.insert(table);
+    }
+
+    /// Whether it is one of the server's own; those that are not for everybody are held.
+    fn system_read(&mut self, table: &TableName) -> bool {
+        let Some(schema) = table.schema.as_deref().filter(|schema| is_system_schema(schema)) else {
+            return false;
+        };
+        let open = lists::is_open_relation(&schema.to_ascii_lowercase(), &table.name.to_ascii_lowercase());
+        if !open {
+            self.raise(
+                Class::Admin,
+                format!("reads `{table}`, which may hold credentials or other people's data"),
+            );
+        }
+        true
+    }
+
+    /// A table that is named without being read or written here.
+    pub(super) fn mention(&mut self, name: &ObjectName) {
+        match self.table_name(name) {
+            Some(table) => {
+                self.tables.insert(table);
+            }
+            None => self.unknown_node(),
+        }
+    }
+}
