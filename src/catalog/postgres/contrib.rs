@@ -15,6 +15,11 @@ pub fn is_harmless(library: &str, symbol: &str) -> bool {
         .is_ok_and(|at| generated::HARMLESS[at].1.binary_search(&symbol).is_ok())
 }
 
+/// Whether a body in SQL is one of a well-known extension's own, which call the server's functions by qualified names.
+pub fn is_harmless_body(body: &str) -> bool {
+    generated::BODIES.binary_search(&body).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +28,7 @@ mod tests {
     fn the_list_is_sorted_as_the_look_up_needs_it() {
         assert!(generated::HARMLESS.is_sorted_by_key(|(library, _)| *library));
         assert!(generated::HARMLESS.iter().all(|(_, symbols)| symbols.is_sorted()));
+        assert!(generated::BODIES.is_sorted() && !generated::BODIES.is_empty());
     }
 
     #[test]
@@ -36,6 +42,7 @@ mod tests {
             ("$libdir/dblink", "dblink_exec"),
             ("$libdir/pgxml", "xpath_table"),
             ("$libdir/pg_surgery", "heap_force_kill"),
+            ("$libdir/pg_stat_statements", "pg_stat_statements_reset_1_7"),
         ] {
             assert!(!is_harmless(library, symbol), "{library} {symbol}");
         }

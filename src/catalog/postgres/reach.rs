@@ -11,7 +11,7 @@ use super::definition::Listing;
 use super::rows::{self, Purpose};
 use super::snapshot::{Function, PG_CATALOG, Relation, Snapshot, Stored, Trigger};
 use super::tree::Uses;
-use super::{Oid, is_built_in};
+use super::{Oid, contrib, is_built_in};
 use crate::sql::action::{Class, TableName};
 use crate::sql::classify::lists::{self, Known};
 use crate::sql::names::{self, Concern};
@@ -426,22 +426,43 @@ impl Snapshot {
             return procedural("calls a function that the catalog does not show".to_owned());
         };
         let signature = &function.row.signature;
-        match function.listing {
-            Listing::Changed => {
-                return procedural(format!(
-                    "calls `{signature}`, whose definition has changed since it was listed"
-                ));
-            }
-            Listing::Absent if !function.is_contrib() => {
-                return match &function.aggregate {
-                    // What is put together from functions that are known is known.
-                    Some(_) => self.parts_concern(function),
-                    None => procedural(format!("calls `{signature}`, which is not listed as harmless")),
-                };
-            }
-            Listing::Absent | Listing::Same => {}
+        if function.listing == Listing::Changed {
+            return procedural(format!(
+                "calls `{signature}`, whose definition has changed since it was listed"
+            ));
+        }
+        // What is put together from functions that are known is known itself.
+        if function.aggregate.is_none() && !self.is_known(function) {
+            return procedural(format!("calls `{signature}`, which is not listed as harmless"));
         }
         self.parts_concern(function)
+    }
+
+    /// Listed by an operator, or by ourselves.
+    fn is_known(&self, function: &Function) -> bool {
+        let row = &function.row;
+        if function.listing == Listing::Same {
+            return true;
+        }
+        match row.language.as_str() {
+            "c" => row
+                .binary
+                .as_deref()
+                .is_some_and(|binary| contrib::is_harmless(binary, &row.source)),
+            // Only superusers can give one of the server's own functions another name.
+            "internal" => self.built_in_sources.get(&row.source).is_some_and(|own| {
+                let held = |oid: &Oid| {
+                    self.built_in_concern(*oid)
+                        .filter(|held| held.class != Class::Unknown)
+                };
+                own.iter().all(|oid| held(oid).is_none())
+            }),
+            "sql" => {
+                let plain = row.settings.is_empty() && !row.security_definer && row.body.is_none();
+                plain && contrib::is_harmless_body(&row.source)
+            }
+            _ => false,
+        }
     }
 
     /// What a function that is itself known calls besides: the parts of an aggregate, the defaults of its arguments.
@@ -454,8 +475,7 @@ impl Snapshot {
         let mut concerns = Concerns::default();
         for part in parts.iter().filter(|part| **part != 0 && !is_built_in(**part)) {
             let part = self.functions.get(part);
-            let known = part.is_some_and(|part| part.listing == Listing::Same || part.is_contrib());
-            if !known {
+            if !part.is_some_and(|part| self.is_known(part)) {
                 let name = part.map_or("?", |part| part.row.signature.as_str());
                 return procedural(format!(
                     "calls `{signature}`, which calls `{name}`, which is not listed as harmless"

@@ -180,14 +180,16 @@ pub struct BuiltInFunction {
     pub name: String,
     pub schema: Oid,
     pub arguments: Vec<Oid>,
+    /// The name of its code.
+    pub source: String,
 }
 
 impl Line for BuiltInFunction {
     const WHAT: &'static str = "built-in functions";
 
     fn question(_: i32) -> String {
-        "SELECT p.oid, p.proname::text, p.pronamespace, p.proargtypes::pg_catalog.oid[] FROM pg_catalog.pg_proc p \
-          WHERE p.oid < 16384 ORDER BY p.oid"
+        "SELECT p.oid, p.proname::text, p.pronamespace, p.proargtypes::pg_catalog.oid[], p.prosrc \
+           FROM pg_catalog.pg_proc p WHERE p.oid < 16384 ORDER BY p.oid"
             .to_owned()
     }
 
@@ -197,6 +199,7 @@ impl Line for BuiltInFunction {
             name: row.try_get(1)?,
             schema: row.try_get(2)?,
             arguments: row.try_get(3)?,
+            source: row.try_get(4)?,
         })
     }
 }

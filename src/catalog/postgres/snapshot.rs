@@ -10,7 +10,7 @@ use super::definition::{self, ListedFunctions, Listing, UserFunction};
 use super::read::{Marks, Rows};
 use super::rows::{self, Purpose};
 use super::tree::{self, Uses};
-use super::{Oid, contrib, is_built_in};
+use super::{Oid, is_built_in};
 use crate::sql::action::TableName;
 use crate::sql::names;
 
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub(super) children: HashMap<Oid, Vec<Oid>>,
     pub(super) foreign_tables: HashMap<Oid, rows::ForeignTable>,
     pub(super) built_in_functions: HashMap<Oid, rows::BuiltInFunction>,
+    /// By the names of their code, which somebody's function in the language `internal` can name, too.
+    pub(super) built_in_sources: HashMap<String, Vec<Oid>>,
     /// Argument types of the built-in functions of a name.
     built_in_signatures: HashMap<String, Vec<Vec<Oid>>>,
     pub(super) functions: HashMap<Oid, Function>,
@@ -65,15 +67,6 @@ pub struct Function {
     /// What the defaults of its arguments use.
     pub defaults: Option<Uses>,
     pub answer: OnceLock<Arc<names::Routine>>,
-}
-
-impl Function {
-    /// Of a well-known extension, and only computes.
-    pub fn is_contrib(&self) -> bool {
-        let binary = self.row.binary.as_deref();
-        self.row.language == "c"
-            && binary.is_some_and(|binary| contrib::is_harmless(binary, &self.row.source))
-    }
 }
 
 /// A trigger, and what its WHEN uses.
@@ -138,6 +131,11 @@ impl Snapshot {
                     .iter()
                     .filter(|row| row.schema == PG_CATALOG)
                     .map(|row| (row.name.clone(), row.arguments.clone())),
+            ),
+            built_in_sources: grouped(
+                rows.built_in_functions
+                    .iter()
+                    .map(|row| (row.source.clone(), row.oid)),
             ),
             built_in_functions: rows
                 .built_in_functions
