@@ -5,14 +5,14 @@
 #[path = "support/catalog.rs"]
 mod catalog;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::policy::{RuleSet, Verdict, evaluate};
-use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement};
+use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement, TableName};
 use countersign::sql::judge_postgres;
 use countersign::sql::parse::PARSER_STACK_BYTES;
 use countersign::sql::statement::{Encoding, LexingState, PathTrust, Role};
@@ -299,8 +299,9 @@ fn check_all(kind: &str, least: usize, check: fn(&Case)) {
 }
 
 /// Keys in order: `| line of the rule file` or `shipped NAME`; then either `error LINE:COLUMN piece of the message` and
-/// `next piece`, or any of `principal`, `database`, `label NAME=VALUE`, `at TIME`, which stay as they are set, and `sql`
-/// with what is said of it: `verdict OUTCOME RULE`, `people`, `wait` in seconds, `why`.
+/// `next piece`, or any of `principal`, `database`, `label NAME=VALUE`, `source ADDRESS`, `at TIME` and what a catalog would
+/// say, `rows N` and `behind SCHEMA.TABLE` (`-` for nothing), which stay as they are set, and `sql` with what is said of
+/// it: `verdict OUTCOME RULE`, `people`, `wait` in seconds, `why`.
 fn check_rules(case: &Case) {
     let place = &case.place;
     let file: String = case.all("|").map(|line| format!("{line}\n")).collect();
@@ -322,6 +323,7 @@ fn check_rules(case: &Case) {
     let rules = rules.expect(place);
     let mut peer = peer();
     let mut now = Timestamp::from_micros(0);
+    let (mut rows, mut behind) = (None, BTreeSet::new());
     let mut said: Option<Verdict> = None;
     for (key, rest) in &case.lines {
         let verdict = || {
@@ -336,9 +338,21 @@ fn check_rules(case: &Case) {
                 let (label, value) = rest.split_once('=').expect(place);
                 peer.labels.insert(label.to_owned(), value.to_owned());
             }
+            "source" => peer.source = rest.parse().expect(place),
             "at" => now = Timestamp::parse(rest).expect(place),
+            "rows" => rows = rest.parse().ok(),
+            "behind" => {
+                let name = rest.split_once('.').map(|(schema, name)| TableName {
+                    schema: Some(schema.to_owned()),
+                    name: name.to_owned(),
+                });
+                behind = name.into_iter().collect();
+            }
             "sql" => {
-                let judgement = judge_postgres(rest.as_bytes(), LexingState::default_postgres(), &());
+                let mut judgement = judge_postgres(rest.as_bytes(), LexingState::default_postgres(), &());
+                for action in &mut judgement.actions {
+                    (action.rows, action.behind) = (rows, behind.clone());
+                }
                 said = Some(evaluate(&rules, &judgement, &peer, now));
             }
             "verdict" => {

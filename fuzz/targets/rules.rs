@@ -1,5 +1,5 @@
 //! Any text is a rule set, or a mistake with its place in the text. What loads judges every statement, the same way each
-//! time, and a message never more kindly than its strictest statement.
+//! time, and a message never more kindly than its strictest statement, unless a rule asks how many there are.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,7 +31,15 @@ const STATEMENTS: [&str; 12] = [
 
 static JUDGED: LazyLock<Vec<Judgement>> = LazyLock::new(|| {
     let judged = |text: &&str| judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
-    STATEMENTS.iter().map(judged).collect()
+    let mut all: Vec<Judgement> = STATEMENTS.iter().map(judged).collect();
+    // As a catalog would tell them.
+    let mut known = all[2].clone();
+    for action in &mut known.actions {
+        action.rows = Some(u64::MAX);
+        action.behind = action.tables.clone();
+    }
+    all.push(known);
+    all
 });
 
 static PEER: LazyLock<Peer> = LazyLock::new(|| Peer {
@@ -40,7 +48,7 @@ static PEER: LazyLock<Peer> = LazyLock::new(|| Peer {
     profile: Profile::Standard,
     labels: [("env".to_owned(), "prod".to_owned())].into(),
     session: SessionId(0),
-    source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    source: IpAddr::V6(Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped()),
     upstream: "main".to_owned(),
     database: "shop".to_owned(),
     database_user: "app".to_owned(),
@@ -90,6 +98,9 @@ fn check(text: &str, rules: &RuleSet, again: &RuleSet, now: Timestamp) {
             verdict.line == 0,
             verdict.rule.as_str() == "no-rule" && !text.contains("no-rule")
         );
+    }
+    if text.contains("statements") {
+        return;
     }
     for (one, first) in JUDGED.iter().zip(&verdicts) {
         for (other, second) in JUDGED.iter().zip(&verdicts) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
 use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet};
+use crate::policy::when::{Budget, Facts, NoAnswer};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
 
 /// What the rules say of a message.
@@ -67,7 +68,18 @@ pub fn evaluate(rules: &RuleSet, judgement: &Judgement, peer: &Peer, now: Timest
     } else {
         judgement.actions.as_slice()
     };
-    let verdicts = actions.iter().map(|action| verdict(rules, action, peer, now));
+    let budget = Budget::default();
+    let asked = |action| {
+        let statements = actions.len();
+        let facts = Facts {
+            action,
+            peer,
+            now,
+            statements,
+        };
+        verdict(rules, &facts, &budget)
+    };
+    let verdicts = actions.iter().map(asked);
     verdicts
         .reduce(strictest)
         .unwrap_or_else(|| Verdict::held_because("nothing to judge"))
@@ -95,8 +107,23 @@ fn nothing() -> Action {
     }
 }
 
-fn verdict(rules: &RuleSet, action: &Action, peer: &Peer, now: Timestamp) -> Verdict {
-    match rules.rules.iter().find(|rule| matches(rule, action, peer, now)) {
+fn verdict(rules: &RuleSet, facts: &Facts<'_>, budget: &Budget) -> Verdict {
+    // Why conditions had no answer, in order.
+    let mut unanswered = Vec::new();
+    let rule = rules.rules.iter().find(|rule| {
+        is_met(rule, facts)
+            && rule.condition.as_ref().is_none_or(|condition| {
+                condition.holds(facts, budget).unwrap_or_else(|NoAnswer(why)| {
+                    unanswered.push(format!(
+                        "the condition of rule `{}` has no answer: {why}",
+                        rule.name
+                    ));
+                    rule.outcome != Outcome::Allow
+                })
+            })
+    });
+    let reasons = &facts.action.reasons;
+    match rule {
         Some(rule) => Verdict {
             outcome: rule.outcome,
             rule: rule.name.clone(),
@@ -106,11 +133,18 @@ fn verdict(rules: &RuleSet, action: &Action, peer: &Peer, now: Timestamp) -> Ver
             approvals_needed: rule.people,
             wait: rule.wait,
             expires: rule.expires,
-            reasons: rule.reason.iter().chain(&action.reasons).cloned().collect(),
+            reasons: rule
+                .reason
+                .iter()
+                .chain(&unanswered)
+                .chain(reasons)
+                .cloned()
+                .collect(),
         },
         None => {
             let mut verdict = Verdict::held_because("no rule matches");
-            verdict.reasons.extend(action.reasons.iter().cloned());
+            verdict.reasons.extend(unanswered);
+            verdict.reasons.extend(reasons.iter().cloned());
             verdict
         }
     }
@@ -158,7 +192,11 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     }
 }
 
-fn matches(rule: &Rule, action: &Action, peer: &Peer, now: Timestamp) -> bool {
+/// Whether every condition but the free one is met.
+fn is_met(rule: &Rule, facts: &Facts<'_>) -> bool {
+    let Facts {
+        action, peer, now, ..
+    } = *facts;
     let listed = |list: &[String], word: &str| list.is_empty() || list.iter().any(|known| known == word);
     (rule.classes.is_empty() || rule.classes.contains(&action.class))
         && rule.breadth.is_none_or(|breadth| breadth == action.breadth)
@@ -169,16 +207,25 @@ fn matches(rule: &Rule, action: &Action, peer: &Peer, now: Timestamp) -> bool {
             .labels
             .iter()
             .all(|(label, value)| peer.labels.get(label) == Some(value))
+        && (rule.networks.is_empty() || rule.networks.iter().any(|network| network.holds(peer.source)))
         && tables_match(rule, action)
         && functions_match(rule, action)
         && columns_match(rule, action)
+        && rule
+            .rows_over
+            .is_none_or(|most| action.rows.is_some_and(|rows| rows > most))
+        && rule
+            .rows_up_to
+            .is_none_or(|most| action.rows.is_some_and(|rows| rows <= most))
         && rule.window.as_ref().is_none_or(|window| window.holds(now))
 }
 
+/// Tables that it names and those behind its views alike: a rule on a table is a rule on what shows it.
 fn tables_match(rule: &Rule, action: &Action) -> bool {
     let names = action
         .tables
         .iter()
+        .chain(&action.behind)
         .map(|table| (table.schema.as_deref(), table.name.as_str()));
     names_match(rule.outcome, &rule.tables, names)
 }
@@ -195,14 +242,15 @@ fn functions_match(rule: &Rule, action: &Action) -> bool {
 fn names_match<'a>(
     outcome: Outcome,
     patterns: &[Pattern],
-    mut names: impl ExactSizeIterator<Item = (Option<&'a str>, &'a str)>,
+    mut names: impl Iterator<Item = (Option<&'a str>, &'a str)>,
 ) -> bool {
     if patterns.is_empty() {
         return true;
     }
     match outcome {
         Outcome::Allow => {
-            names.len() > 0
+            let mut names = names.peekable();
+            names.peek().is_some()
                 && names.all(|(schema, name)| patterns.iter().any(|pattern| pattern.covers(schema, name)))
         }
         Outcome::Hold | Outcome::Deny => {

@@ -3,7 +3,12 @@
 
 pub mod evaluate;
 pub mod load;
+mod network;
+mod reach;
+mod read;
 pub mod rule;
+mod when;
+mod window;
 
 pub use evaluate::{Allowed, Verdict, evaluate};
 pub use load::RuleError;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::policy::network::Network;
+use crate::policy::when::Condition;
+use crate::policy::window::Window;
 use crate::sql::action::{Breadth, Class};
 
 /// The name of a rule, as people see it in verdicts and in the log.
@@ -96,8 +98,11 @@ pub struct RuleSet {
 
 impl RuleSet {
     /// Whether a verdict can change with the time alone, so that it may not be remembered.
-    pub fn has_time_windows(&self) -> bool {
-        self.rules.iter().any(|rule| rule.window.is_some())
+    pub fn changes_with_time(&self) -> bool {
+        let asks = |condition: &Condition| condition.asks_for_time();
+        self.rules
+            .iter()
+            .any(|rule| rule.window.is_some() || rule.condition.as_ref().is_some_and(asks))
     }
 
     pub fn len(&self) -> usize {
@@ -124,7 +129,13 @@ pub struct Rule {
     pub databases: Vec<String>,
     pub principals: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    pub networks: Vec<Network>,
     pub window: Option<Window>,
+    /// A table is taken whole and has more rows. Not known is not more.
+    pub rows_over: Option<u64>,
+    /// A table is taken whole and has at most so many rows. Not known is too many.
+    pub rows_up_to: Option<u64>,
+    pub condition: Option<Condition>,
     pub outcome: Outcome,
     pub risk: Risk,
     /// Empty: every approver.
@@ -172,34 +183,5 @@ impl Pattern {
             (None, _) | (_, None) => true,
         };
         same_schema && self.name.as_deref().is_none_or(|known| known == name)
-    }
-}
-
-/// A part of the day, in UTC, on some days of the week.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Minutes since midnight.
-    pub from: u32,
-    /// Minutes since midnight, exclusive; smaller than `from` means past midnight.
-    pub until: u32,
-    /// Monday is 0.
-    pub days: Vec<u8>,
-}
-
-impl Window {
-    pub fn holds(&self, now: Timestamp) -> bool {
-        let minutes = now.micros().div_euclid(60_000_000);
-        let day = minutes.div_euclid(24 * 60);
-        let minute = u32::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0);
-        let past_midnight = self.until < self.from && minute < self.until;
-        let inside = if self.from < self.until {
-            (self.from..self.until).contains(&minute)
-        } else {
-            minute >= self.from || minute < self.until
-        };
-        // The small hours of a window that passes midnight belong to the day it began. 1970-01-01 was a Thursday.
-        let began = day - i64::from(past_midnight);
-        let weekday = u8::try_from((began + 3).rem_euclid(7)).unwrap_or(0);
-        inside && self.days.contains(&weekday)
     }
 }

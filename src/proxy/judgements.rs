@@ -1,5 +1,5 @@
 //! Judgements made before, so that a known text costs one look-up. Never remembers a verdict beyond its rules, its
-//! principal and a rule set without time windows, and never an approval. Read `session.rs` next.
+//! principal and a rule set that does not ask for the time, and never an approval. Read `session.rs` next.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -141,7 +141,7 @@ impl Judged {
 
     /// What the rules say of it now.
     pub fn verdict(&self, rules: &RuleSet, key: PeerKey, peer: &Peer) -> Rc<Verdict> {
-        let lasting = !rules.has_time_windows();
+        let lasting = !rules.changes_with_time();
         let mut verdicts = self.verdicts.borrow_mut();
         let known = verdicts
             .iter()
