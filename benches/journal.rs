@@ -157,6 +157,7 @@ fn attempt(number: u64, tables: &[String]) -> Entry<'_> {
         fingerprint: [7; 32],
         parameters: &[],
         request: None,
+        grant: None,
         protocol: "extended",
         claimed: &[],
     };

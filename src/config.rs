@@ -94,6 +94,7 @@ pub struct Limits {
     pub wait_transaction: Duration,
     pub expires: Duration,
     pub grant: Duration,
+    pub standing: desk::StandingLimits,
     pub session_buffer_bytes: usize,
 }
 
@@ -243,6 +244,7 @@ impl Config {
         desk::Settings {
             held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
             grant_life: self.limits.grant,
+            standing: self.limits.standing,
             pass_through: self.upstream.pass_through.clone(),
         }
     }
@@ -764,7 +766,26 @@ fn read_limits(reader: &mut Reader) -> Limits {
         wait_transaction: wait_transaction.value,
         expires: expires.value,
         grant: seconds(reader, "grant_seconds", 1800).value,
+        standing: read_standing(reader),
         session_buffer_bytes: count(reader, "session_buffer_bytes", 2 << 20..=1 << 30, 4 << 20),
+    }
+}
+
+fn read_standing(reader: &mut Reader) -> desk::StandingLimits {
+    let default = desk::StandingLimits::default();
+    let count = |reader: &mut Reader, key: &str, range, default: u32| {
+        let found = reader.integer(&format!("limits.{key}"), range);
+        found.map_or(default, |found| u32::try_from(found.value).unwrap_or(default))
+    };
+    desk::StandingLimits {
+        minutes_max: count(reader, "standing_grant_minutes", 0..=1440, default.minutes_max),
+        uses_max: count(reader, "standing_grant_uses", 0..=10_000, default.uses_max),
+        per_principal_max: count(
+            reader,
+            "standing_grants_per_principal",
+            1..=1000,
+            default.per_principal_max,
+        ),
     }
 }
 

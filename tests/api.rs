@@ -281,7 +281,7 @@ fn approval(card: &Value) -> Value {
     json!({ "decision": "approve", "digest": card["digest"], "version": card["version"], "reason": "OPS-1" })
 }
 
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 24] = [
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
@@ -289,6 +289,9 @@ const ROUTES: [(&str, &str); 21] = [
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/tail"),
     ("get", "/api/v1/log/{id}"),
+    ("get", "/api/v1/grants"),
+    ("get", "/api/v1/grants/{id}"),
+    ("post", "/api/v1/grants/{id}/revoke"),
     ("get", "/api/v1/me"),
     ("get", "/api/v1/users"),
     ("post", "/api/v1/users"),

@@ -20,5 +20,9 @@ mod race;
 mod restart;
 #[path = "desk/simulation.rs"]
 mod simulation;
+#[path = "desk/standing.rs"]
+mod standing;
+#[path = "desk/standing_order.rs"]
+mod standing_order;
 #[path = "desk/world.rs"]
 mod world;

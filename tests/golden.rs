@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
 use countersign::audit::{
-    Attempt, Body, Class, Entry, LanePosition, OutcomeKind, ParameterRecord, PersonsDecision, Record,
-    RulesChange, StatementOutcome, TransactionOutcome,
+    Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, OutcomeKind, ParameterRecord,
+    PersonsDecision, Record, RulesChange, StatementOutcome, TransactionOutcome,
 };
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -189,6 +189,7 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         reason: "drops a column that billing reads: données",
         channel: "cli",
         digest: [0xD1; 32],
+        scope: "",
     };
     entry("decision", None, Body::Decision(decision));
     let rules = RulesChange {
@@ -233,6 +234,40 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             reason: "the client hung up",
         },
     );
+    let told = GrantEvent {
+        grant: "G-7K3F9Q",
+        request: "7K3F9R",
+        decided_in: "7K3F9Q",
+        event: "used",
+        by: None,
+        detail: "use 2 of 20",
+    };
+    entry(
+        "use of a standing grant",
+        Some(SESSION),
+        Body::StandingGrant(told),
+    );
+    let used = Attempt {
+        request: Some("7K3F9R"),
+        grant: Some(GrantUse {
+            grant: "G-7K3F9Q",
+            decided_in: "7K3F9Q",
+        }),
+        verdict: "hold",
+        ..bare_attempt()
+    };
+    entry("attempt by a standing grant", Some(SESSION), Body::Attempt(used));
+    let wider = PersonsDecision {
+        decision: "approve",
+        reason: "",
+        scope: "fingerprint, for this session, 30 min, 20 uses",
+        ..decision
+    };
+    entry(
+        "decision that makes a standing grant",
+        None,
+        Body::Decision(wider),
+    );
 }
 
 fn peer() -> Peer {
@@ -266,6 +301,7 @@ fn bare_attempt() -> Attempt<'static> {
         fingerprint: [0; 32],
         parameters: &[],
         request: None,
+        grant: None,
         protocol: "simple",
         claimed: &[],
     }

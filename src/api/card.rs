@@ -8,10 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::requests::StandingScope;
 use crate::hold::{
-    HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, State, StateKind, Transaction,
+    HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, Shape, State, StateKind, Transaction,
 };
 use crate::sql::action::Breadth;
+use crate::sql::template;
 
 /// A held statement and everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -81,9 +83,36 @@ pub struct Card {
     pub wait_ends_at: String,
     /// Until when a person may decide.
     pub expires_at: String,
-    /// Of a grant: until when the same bytes run once.
+    /// Of a request in state `grant`: until when the same bytes run once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_until: Option<String>,
+    /// What a standing grant for statements like it would let vary: the message with `?` for each literal. `?` and
+    /// parameters would stand for any value. Absent if none can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Why no standing grant can be made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_each_time: Option<String>,
+    /// The standing grant that its decision made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_grant: Option<String>,
+    /// The standing grant by which it ran without a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<Covered>,
+}
+
+/// By what a request ran without a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Covered {
+    #[schema(example = "G-7K3F9Q")]
+    pub grant: String,
+    /// The request whose decision made the grant.
+    pub decided_in: String,
+    /// Which of its uses this is; the decided request's own run was the first.
+    #[serde(rename = "use")]
+    pub number: u32,
+    pub uses_max: u32,
+    pub made_by: Vec<String>,
 }
 
 /// One statement of the message.
@@ -147,6 +176,9 @@ pub struct Said {
     /// Who else has seen the token by which it was said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_seen_by: Vec<String>,
+    /// The standing grant that was asked for; absent: one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<StandingScope>,
     pub at: String,
 }
 
@@ -225,6 +257,7 @@ impl Card {
                     reason: said.reason.clone(),
                     channel: said.channel.clone(),
                     token_seen_by: said.token_seen_by.iter().map(ToString::to_string).collect(),
+                    scope: said.terms.map(StandingScope::of),
                     at: said.at.to_string(),
                 })
                 .collect(),
@@ -237,7 +270,34 @@ impl Card {
                 State::Grant { until } => Some(until.to_string()),
                 _other => None,
             },
+            template: template_of(held),
+            decided_each_time: match &held.shape {
+                Shape::Of(_) => None,
+                Shape::DecidedEachTime { why } => Some(why.clone()),
+            },
+            standing_grant: held.standing_grant.map(|grant| grant.to_string()),
+            covered_by: held.covered_by.as_ref().map(|by| Covered {
+                grant: by.grant.to_string(),
+                decided_in: by.decided_in.to_string(),
+                number: by.number,
+                uses_max: by.uses_max,
+                made_by: by.made_by.iter().map(ToString::to_string).collect(),
+            }),
         }
+    }
+}
+
+/// What a standing grant would let vary; `None` if none can be made.
+pub fn template_of(held: &HeldRequest) -> Option<String> {
+    match held.shape {
+        Shape::Of(_) => {
+            let conforming = held.facts.get("standard_conforming_strings");
+            let conforming = conforming.is_none_or(|value| value == "on");
+            std::str::from_utf8(&held.text)
+                .ok()
+                .map(|text| template(text, conforming))
+        }
+        Shape::DecidedEachTime { .. } => None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! News of requests as server-sent events, with ids to resume from. Never holds a statement: only id and state.
+//! News of requests and standing grants as server-sent events, with ids to resume from. Never holds a statement: only
+//! id and state.
 //! Read `trail.rs` for the log itself.
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use utoipa::ToSchema;
 use super::Rooms;
 use super::login::Caller;
 use super::problem::{Problem, ProblemDocument};
-use crate::desk::DeskEvent;
+use crate::desk::{DeskEvent, GrantEvent};
 use crate::hold::StateKind;
 use crate::identity::directory::Scope;
 use crate::telemetry::Metrics;
@@ -39,15 +40,47 @@ pub struct News {
     pub at: String,
 }
 
+/// A standing grant was made, used or ended. On the stream as event `grant`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantNews {
+    pub grant: String,
+    /// The request that ran by it, or the one that it was decided in.
+    pub request: String,
+    /// `open`, `used_up`, `revoked` or `lapsed`.
+    pub standing: String,
+    pub uses: u32,
+    pub uses_max: u32,
+    pub at: String,
+}
+
+/// Anything that is told.
+#[derive(Clone, Debug)]
+enum Item {
+    Request(News),
+    Grant(GrantNews),
+}
+
+impl Item {
+    fn event(&self) -> Event {
+        let (name, data) = match self {
+            Self::Request(news) => ("request", serde_json::to_string(news)),
+            Self::Grant(news) => ("grant", serde_json::to_string(news)),
+        };
+        Event::default()
+            .event(name)
+            .data(data.expect("texts and numbers"))
+    }
+}
+
 /// News with its number; `None`: some was missed.
-type Numbered = Option<(u64, News)>;
+type Numbered = Option<(u64, Item)>;
 
 /// What was told lately, and the way to whoever listens.
 pub struct Told {
     /// Parts the ids of this process from those of the one before.
     boot: u32,
-    kept: Mutex<VecDeque<(u64, News)>>,
-    listeners: broadcast::Sender<(u64, News)>,
+    kept: Mutex<VecDeque<(u64, Item)>>,
+    listeners: broadcast::Sender<(u64, Item)>,
 }
 
 impl Told {
@@ -59,7 +92,7 @@ impl Told {
         }
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: Item) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let number = kept.back().map_or(1, |(last, _)| last + 1);
         if kept.len() == KEPT_MAX {
@@ -71,7 +104,7 @@ impl Told {
     }
 
     /// What came after `last`, and all that comes from now on.
-    fn since(&self, last: Option<&str>) -> (Vec<Numbered>, broadcast::Receiver<(u64, News)>) {
+    fn since(&self, last: Option<&str>) -> (Vec<Numbered>, broadcast::Receiver<(u64, Item)>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.listeners.subscribe();
         let Some(last) = last else {
@@ -114,14 +147,32 @@ pub async fn gather(told: Arc<Told>, mut desk: broadcast::Receiver<DeskEvent>, m
         match desk.recv().await {
             Ok(event) => {
                 waits.count(&event, &metrics);
-                told.tell(News {
+                told.tell(Item::Request(News {
                     request: event.request.to_string(),
                     state: event.state.to_string(),
                     version: event.version,
                     at: event.at.to_string(),
-                });
+                }));
             }
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events of the desk were missed"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Passes on what the desk tells of standing grants.
+pub async fn gather_grants(told: Arc<Told>, mut desk: broadcast::Receiver<GrantEvent>) {
+    loop {
+        match desk.recv().await {
+            Ok(event) => told.tell(Item::Grant(GrantNews {
+                grant: event.grant.to_string(),
+                request: event.request.to_string(),
+                standing: event.standing.to_string(),
+                uses: event.uses,
+                uses_max: event.uses_max,
+                at: event.at.to_string(),
+            })),
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events of standing grants were missed"),
             Err(RecvError::Closed) => return,
         }
     }
@@ -159,7 +210,7 @@ impl Waits {
     }
 }
 
-/// News of requests, as they come. With `Last-Event-ID`, what came since; an event `missed` says to list again.
+/// News of requests (`request`) and of standing grants (`grant`), as they come. With `Last-Event-ID`, what came since; an event `missed` says to list again.
 #[utoipa::path(
     get,
     path = "/events",
@@ -190,10 +241,7 @@ pub async fn listen(
     let told = Arc::clone(&rooms.told);
     let events = stream::iter(missed).chain(later).map(move |news| {
         Ok(match news {
-            Some((number, news)) => Event::default()
-                .id(told.id_of(number))
-                .event("request")
-                .data(serde_json::to_string(&news).expect("texts and a number")),
+            Some((number, item)) => item.event().id(told.id_of(number)),
             None => Event::default().event("missed").data("{}"),
         })
     });

@@ -4,6 +4,7 @@
 pub mod card;
 mod connections;
 pub mod events;
+pub mod grants;
 pub mod health;
 pub mod login;
 pub mod people;
@@ -44,6 +45,7 @@ impl Rooms {
     pub fn new(desk: Desk, journal: Journal, metrics: Metrics, upstream: Option<(String, u16)>) -> Self {
         let told = Arc::new(events::Told::new());
         tokio::spawn(events::gather(Arc::clone(&told), desk.events(), metrics.clone()));
+        tokio::spawn(events::gather_grants(Arc::clone(&told), desk.grant_events()));
         Self {
             reader: journal.reader(),
             readiness: Arc::new(health::Readiness::new(upstream)),
@@ -87,6 +89,9 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))
         .routes(routes!(requests::decide))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::show))
+        .routes(routes!(grants::revoke))
         .routes(routes!(events::listen))
         .routes(routes!(trail::query))
         .routes(routes!(trail::tail))

@@ -12,10 +12,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
 use super::card::{CLASS_WORDS, Card};
+use super::grants::standing_id;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, Params, duration, request_id, unacceptable, word};
-use crate::desk::{Decide, DecideError, Decision, DecisionScope, DeskError, RequestFilter};
+use crate::desk::{
+    Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
+};
 use crate::hold::{Digest, RequestId, StateKind};
 use crate::identity::directory::Scope;
 
@@ -49,6 +52,8 @@ pub struct ListQuery {
     database: Option<String>,
     /// Statements of the same shape: 64 hex digits.
     fingerprint: Option<String>,
+    /// Those that ran by this standing grant: `G-` and six letters and digits.
+    grant: Option<String>,
     /// Requests on one page, 1 to 500; 50 without it.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -97,6 +102,7 @@ fn filter_of(query: ListQuery) -> Result<RequestFilter, Problem> {
         database: query.database,
         class: query.class,
         fingerprint,
+        standing_grant: query.grant.map(|id| standing_id(&id)).transpose()?,
         limit: limit(query.limit, 50, PAGE_MAX)?,
         cursor: query.cursor,
     })
@@ -193,9 +199,75 @@ pub struct DecisionBody {
     /// The version of what was shown; compared when given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// What it covers: `once`.
+    /// What an approval covers; without it: `once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
+    pub scope: Option<ScopeBody>,
+}
+
+/// `"once"`, or a standing grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "`scope` is \"once\" or {\"kind\":\"fingerprint\",\"for\":\"session\",\"minutes\":30,\"uses\":20}"
+)]
+pub enum ScopeBody {
+    Word(String),
+    Standing(StandingScope),
+}
+
+/// This run, and later statements that differ from it only in literals and parameters: for a time, and so often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StandingScope {
+    /// `fingerprint`.
+    pub kind: String,
+    /// Whose statements: `session` (this connection's alone) or `principal`.
+    #[serde(rename = "for")]
+    pub whose: String,
+    pub minutes: u32,
+    /// Runs in all, that of the decided request included.
+    pub uses: u32,
+}
+
+impl StandingScope {
+    pub fn of(terms: Terms) -> Self {
+        let whose = match terms.reach {
+            Reach::Session => "session",
+            Reach::Principal => "principal",
+        };
+        Self {
+            kind: "fingerprint".to_owned(),
+            whose: whose.to_owned(),
+            minutes: terms.minutes,
+            uses: terms.uses,
+        }
+    }
+
+    fn terms(&self) -> Result<Terms, Problem> {
+        word("scope.kind", &self.kind, &["fingerprint"])?;
+        let reach = match word("scope.for", &self.whose, &["session", "principal"])? {
+            "principal" => Reach::Principal,
+            _session => Reach::Session,
+        };
+        Ok(Terms {
+            reach,
+            minutes: self.minutes,
+            uses: self.uses,
+        })
+    }
+}
+
+fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionScope, Problem> {
+    match scope {
+        None => Ok(DecisionScope::Once),
+        Some(ScopeBody::Word(text)) => word("scope", text, &["once"]).map(|_| DecisionScope::Once),
+        Some(ScopeBody::Standing(_)) if decision == Decision::Deny => Err(Problem::new(
+            Kind::Unacceptable,
+            "a denial makes no standing grant",
+            "leave `scope` out",
+        )),
+        Some(ScopeBody::Standing(scope)) => scope.terms().map(DecisionScope::Fingerprint),
+    }
 }
 
 /// Approve or deny, once. The loser of a race gets 409 and learns who decided.
@@ -243,9 +315,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         "approve" => Decision::Approve,
         _deny => Decision::Deny,
     };
-    if let Some(scope) = &body.scope {
-        word("scope", scope, &["once"])?;
-    }
+    let scope = scope_of(decision, body.scope.as_ref())?;
     let reason = reason_of(decision, body.reason.as_deref().unwrap_or_default())?;
     let digest = match (decision, body.digest) {
         (_, Some(text)) => Some(digest("digest", &text)?),
@@ -268,7 +338,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         reason,
         digest,
         version: body.version,
-        scope: DecisionScope::Once,
+        scope,
         channel: if from_cli { "cli" } else { "api" }.to_owned(),
         idempotency: idempotency_key(headers)?,
     })
@@ -283,6 +353,12 @@ fn reason_of(decision: Decision, text: &str) -> Result<String, Problem> {
             "say in `reason` what the agent should do instead",
         ));
     }
+    one_line_reason(reason)
+}
+
+/// A reason that people read in one line, trimmed; may be empty.
+pub fn one_line_reason(text: &str) -> Result<String, Problem> {
+    let reason = text.trim();
     if reason.len() > REASON_BYTES_MAX || reason.contains(char::is_control) {
         return Err(Problem::new(
             Kind::Unacceptable,
@@ -332,6 +408,20 @@ fn decide_problem(id: RequestId, error: DecideError) -> Problem {
             detail,
             "deny it, or let the agent send its transaction again",
         ),
+        DecideError::NotStanding(why) => {
+            let kind = match &why {
+                NotStanding::ApprovedOnce { .. } | NotStanding::TooMany { .. } => Kind::Conflict,
+                NotStanding::Off
+                | NotStanding::Minutes { .. }
+                | NotStanding::Uses { .. }
+                | NotStanding::DecidedEachTime { .. } => Kind::Unacceptable,
+            };
+            Problem::new(
+                kind,
+                detail,
+                "approve it once: leave `scope` out, or ask for less",
+            )
+        }
         DecideError::ReasonMissing => Problem::new(Kind::ReasonRequired, detail, "say why in `reason`"),
         DecideError::LogUnavailable | DecideError::StoreUnavailable | DecideError::Stopping => {
             Problem::unavailable(&detail)

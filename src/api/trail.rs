@@ -14,6 +14,7 @@ use utoipa::IntoParams;
 use super::Rooms;
 use super::card::CLASS_WORDS;
 use super::events::{HEARTBEAT, STREAM_LIFE};
+use super::grants::standing_id;
 use super::login::Caller;
 use super::problem::{self, Problem, ProblemDocument};
 use super::read::{Named, Params, moment, request_id, unacceptable, word};
@@ -49,6 +50,8 @@ pub struct LogQuery {
     pub approver: Option<String>,
     /// A request's id.
     pub request: Option<String>,
+    /// A standing grant's id: what happened to it, and the statements that ran by it.
+    pub grant: Option<String>,
     pub session: Option<String>,
     /// `attempt`, `outcome`, `decision`, `login`, `session_start` …
     pub kind: Option<String>,
@@ -98,6 +101,11 @@ impl LogQuery {
             request: self
                 .request
                 .map(|id| request_id(&id))
+                .transpose()?
+                .map(|id| id.to_string()),
+            grant: self
+                .grant
+                .map(|id| standing_id(&id))
                 .transpose()?
                 .map(|id| id.to_string()),
             session: self.session.map(session).transpose()?,

@@ -83,6 +83,7 @@ pub enum Body<'a> {
         detail: &'a str,
     },
     Decision(PersonsDecision<'a>),
+    StandingGrant(GrantEvent<'a>),
     RulesChange(RulesChange<'a>),
     PeopleChange {
         /// `agent_added`, `token_issued` and so on.
@@ -126,6 +127,8 @@ pub struct Attempt<'a> {
     pub parameters: &'a [ParameterRecord<'a>],
     /// The request that holds it, if one does.
     pub request: Option<&'a str>,
+    /// The standing grant that lets it pass without a person, if one does.
+    pub grant: Option<GrantUse<'a>>,
     /// `simple` or `extended`.
     pub protocol: &'a str,
     /// What the client says of itself; nobody has verified it.
@@ -195,6 +198,30 @@ pub struct PersonsDecision<'a> {
     /// `api`, `cli` and so on.
     pub channel: &'a str,
     pub digest: [u8; 32],
+    /// What it covers where that is more than one run; empty: once.
+    pub scope: &'a str,
+}
+
+/// Which standing grant lets a statement pass.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantUse<'a> {
+    pub grant: &'a str,
+    /// The request whose decision made the grant.
+    pub decided_in: &'a str,
+}
+
+/// Something that happened to a standing grant.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantEvent<'a> {
+    pub grant: &'a str,
+    /// Of a use: the request that ran by it. Else the one whose decision made it.
+    pub request: &'a str,
+    /// The request whose decision made it.
+    pub decided_in: &'a str,
+    /// `made`, `used`, `revoked` or `lapsed`.
+    pub event: &'a str,
+    pub by: Option<&'a str>,
+    pub detail: &'a str,
 }
 
 /// Another rule set took hold, or was refused.
@@ -240,6 +267,7 @@ pub enum Kind {
     /// A statement text, written before the first attempt of a segment that names it. Has no number of its own.
     Text = 13,
     CertificatesChange = 14,
+    StandingGrant = 15,
 }
 
 /// Field tags. The two high bits say how the value is read.
@@ -280,6 +308,8 @@ pub(crate) mod tag {
     pub const VALUE: u8 = 0x22;
     pub const HEX: u8 = 0x23;
     pub const KEY: u8 = 0x24;
+    pub const GRANT: u8 = 0x25;
+    pub const DECIDED_IN: u8 = 0x26;
     /// Repeats.
     pub const TABLE: u8 = 0x30;
     /// Repeats.
@@ -386,12 +416,22 @@ impl Entry<'_> {
             }
             Body::Decision(decision) => {
                 put_text(tag::REQUEST, decision.request, out);
+                put_text(tag::DETAIL, decision.scope, out);
                 put_text(tag::DECISION, decision.decision, out);
                 put_text(tag::APPROVER, decision.approver, out);
                 put_text(tag::REASON, decision.reason, out);
                 put_text(tag::CHANNEL, decision.channel, out);
                 self.put_session(out);
                 put_bytes(tag::DIGEST, &decision.digest, out);
+            }
+            Body::StandingGrant(told) => {
+                put_text(tag::REQUEST, told.request, out);
+                put_text(tag::EVENT, told.event, out);
+                put_text(tag::BY, told.by.unwrap_or_default(), out);
+                put_text(tag::DETAIL, told.detail, out);
+                put_text(tag::GRANT, told.grant, out);
+                put_text(tag::DECIDED_IN, told.decided_in, out);
+                self.put_session(out);
             }
             Body::RulesChange(rules) => {
                 put_text(tag::BY, rules.by, out);
@@ -438,6 +478,7 @@ impl Entry<'_> {
             Body::TransactionEnd { .. } => Kind::TransactionEnd,
             Body::RequestEvent { .. } => Kind::RequestEvent,
             Body::Decision(_) => Kind::Decision,
+            Body::StandingGrant(_) => Kind::StandingGrant,
             Body::RulesChange(_) => Kind::RulesChange,
             Body::PeopleChange { .. } => Kind::PeopleChange,
             Body::LogQuery { .. } => Kind::LogQuery,
@@ -457,6 +498,7 @@ impl Entry<'_> {
             | Body::TransactionEnd { .. }
             | Body::RequestEvent { .. }
             | Body::Decision(_)
+            | Body::StandingGrant(_)
             | Body::RulesChange(_)
             | Body::PeopleChange { .. }
             | Body::CertificatesChange { .. }
@@ -479,6 +521,10 @@ impl Entry<'_> {
         put_text(tag::VERDICT, attempt.verdict, out);
         put_text(tag::RULE, attempt.rule, out);
         put_text(tag::REQUEST, attempt.request.unwrap_or_default(), out);
+        if let Some(used) = attempt.grant {
+            put_text(tag::GRANT, used.grant, out);
+            put_text(tag::DECIDED_IN, used.decided_in, out);
+        }
         attempt
             .tables
             .iter()
@@ -575,7 +621,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -590,6 +636,7 @@ impl Kind {
         Self::LogQuery,
         Self::Text,
         Self::CertificatesChange,
+        Self::StandingGrant,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -608,6 +655,7 @@ impl Kind {
             Self::LogQuery => "log_query",
             Self::Text => "text",
             Self::CertificatesChange => "certificates_change",
+            Self::StandingGrant => "standing_grant",
         }
     }
 

@@ -8,7 +8,7 @@ pub mod record;
 mod tests;
 
 pub use entry::{Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, StatementOutcome};
-pub use entry::{PersonsDecision, RulesChange, TransactionOutcome};
+pub use entry::{GrantEvent, GrantUse, PersonsDecision, RulesChange, TransactionOutcome};
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
 
 /// The word that an attempt needs from `sql`.

@@ -61,6 +61,12 @@ pub struct Fields {
     pub tables: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The standing grant that it is about, or that let it pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The request whose decision made that grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_in: Option<String>,
     /// The requests of a transaction.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
@@ -247,6 +253,8 @@ impl Fields {
             tag::FILE => self.file = text()?,
             tag::NAME => self.name = text()?,
             tag::QUERY => self.query = text()?,
+            tag::GRANT => self.grant = text()?,
+            tag::DECIDED_IN => self.decided_in = text()?,
             tag::TABLE => self.tables.extend(text()?),
             tag::REQUESTS => self.requests.extend(text()?),
             tag::ATTEMPT_NUMBER => attempt.number = number()?,
@@ -296,6 +304,7 @@ impl Fields {
             Kind::RulesChange | Kind::PeopleChange | Kind::CertificatesChange => {
                 is_there(self.change.is_some(), tag::CHANGE)
             }
+            Kind::StandingGrant => is_there(self.grant.is_some() && self.event.is_some(), tag::GRANT),
             Kind::Text => is_there(self.text_sha256.is_some() && self.text.is_some(), tag::TEXT),
             Kind::SessionEnd | Kind::LogQuery => Ok(()),
         }

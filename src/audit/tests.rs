@@ -42,6 +42,7 @@ fn bare_attempt() -> Attempt<'static> {
         fingerprint: [0; 32],
         parameters: &[],
         request: None,
+        grant: None,
         protocol: "simple",
         claimed: &[],
     }
@@ -101,6 +102,7 @@ proptest! {
         fingerprint: [u8; 32],
         parameters in vec(owned_parameter(), 0..5),
         request in option::of("[0-9A-Z]{6}"),
+        grant in option::of(("G-[0-9A-Z]{6}", "[0-9A-Z]{6}")),
         claimed in vec((".{0,20}", ".{0,20}"), 0..4),
     ) {
         let session = SessionId(session);
@@ -118,6 +120,7 @@ proptest! {
             fingerprint,
             parameters: &records,
             request: request.as_deref(),
+            grant: grant.as_ref().map(|(grant, decided_in)| GrantUse { grant, decided_in }),
             claimed: &claims,
             ..bare_attempt()
         };
@@ -137,6 +140,8 @@ proptest! {
             fingerprint: Some(fingerprint),
             parameters,
             request,
+            grant: grant.as_ref().map(|(grant, _)| grant.clone()),
+            decided_in: grant.map(|(_, decided_in)| decided_in),
             claimed: claimed.into_iter().map(|(key, value)| Claim { key, value }).collect(),
             text_sha256: Some(text_sha256(&text)),
             text_bytes: Some(text.len() as u64),

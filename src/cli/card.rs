@@ -78,6 +78,9 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
         "decides",
         &format!("{decides}; approvals needed: {}", card.approvals_needed),
     );
+    for (label, value) in standing_lines(card) {
+        line(label, &value);
+    }
     for said in &card.decisions {
         line("said", &format!("{}  {}", said.at, said_by(said)));
     }
@@ -100,6 +103,40 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
     text
 }
 
+/// What a standing grant has to do with it, or could have.
+fn standing_lines(card: &Card) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(by) = &card.covered_by {
+        let words = format!(
+            "standing grant {}, use {} of {}, made by {} in {}",
+            by.grant,
+            by.number,
+            by.uses_max,
+            by.made_by.join(", "),
+            by.decided_in
+        );
+        lines.push(("covered by", words));
+    }
+    if let Some(grant) = &card.standing_grant {
+        lines.push(("made", format!("standing grant {grant}")));
+    }
+    match (&card.template, &card.decided_each_time) {
+        (Some(template), _) => {
+            let mut template = visible(template);
+            if !card.parameters.is_empty() {
+                template.push_str("  (and any parameters)");
+            }
+            lines.extend(template.lines().enumerate().map(|(number, text)| {
+                let label = if number == 0 { "may vary" } else { "" };
+                (label, text.to_owned())
+            }));
+        }
+        (None, Some(why)) => lines.push(("may vary", format!("nothing: {}", visible_line(why)))),
+        (None, None) => {}
+    }
+    lines
+}
+
 /// What one person said.
 pub fn said_by(said: &Said) -> String {
     let reason = if said.reason.is_empty() {
@@ -112,8 +149,14 @@ pub fn said_by(said: &Said) -> String {
     } else {
         format!(", by a token that {} has seen", said.token_seen_by.join(", "))
     };
+    let scope = said.scope.as_ref().map_or(String::new(), |scope| {
+        format!(
+            ", {} times within {} min for the {}",
+            scope.uses, scope.minutes, scope.whose
+        )
+    });
     format!(
-        "{} by {} over {}{seen}{reason}",
+        "{}{scope} by {} over {}{seen}{reason}",
         said.decision, said.by, said.channel
     )
 }

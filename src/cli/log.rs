@@ -70,6 +70,9 @@ pub struct FilterArgs {
     approver: Option<String>,
     #[arg(long)]
     request: Option<String>,
+    /// What happened to a standing grant, and the statements that ran by it
+    #[arg(long)]
+    grant: Option<String>,
     #[arg(long)]
     session: Option<String>,
     /// attempt, outcome, decision, login, session_start, rules_change, people_change, certificates_change …
@@ -108,6 +111,7 @@ impl FilterArgs {
             table: self.table.clone(),
             approver: self.approver.clone(),
             request: self.request.clone(),
+            grant: self.grant.clone(),
             session: self.session.clone(),
             kind: self.kind.clone(),
             ..LogQuery::default()
@@ -132,6 +136,7 @@ fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
         ("table", query.table),
         ("approver", query.approver),
         ("request", query.request),
+        ("grant", query.grant),
         ("session", query.session),
         ("kind", query.kind),
         ("order", query.order),

@@ -8,6 +8,7 @@ mod check;
 mod client;
 pub mod demo;
 pub mod exit;
+mod grants;
 pub mod judge;
 mod log;
 mod offline;
@@ -55,10 +56,13 @@ enum Command {
     Watch,
     /// Wait until a request is decided; the exit code says how
     Wait(requests::WaitArgs),
-    /// Approve a request, once; on a terminal it is shown first
+    /// Approve a request, once, or for a time (--for, --uses); on a terminal it is shown first
     Approve(requests::ApproveArgs),
     /// Deny a request
     Deny(requests::DenyArgs),
+    /// List and revoke standing grants, which `approve --for 30m --uses 20` makes
+    #[command(subcommand)]
+    Grant(grants::GrantCommand),
     /// Read the log
     #[command(subcommand)]
     Log(Box<log::LogCommand>),
@@ -122,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Wait(args) => block_on(requests::wait(args, output)),
         Command::Approve(args) => block_on(requests::approve(args, output)),
         Command::Deny(args) => block_on(requests::deny(args, output)),
+        Command::Grant(command) => block_on(grants::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
         Command::Agent(command) => block_on(people::run_agent(command, output)),
         Command::User(command) => block_on(people::run_user(command, output)),

@@ -11,9 +11,13 @@ use super::card::{card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use super::render::visible;
 use crate::api::card::Card;
-use crate::api::requests::{DecisionBody, Page};
+use crate::api::events::GrantNews;
+use crate::api::read::parse_duration;
+use crate::api::requests::{DecisionBody, Page, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
+use crate::desk::{Reach, Terms};
 use crate::hold::{RequestId, StateKind};
 
 /// Requests of the same shape that a card looks back on.
@@ -68,6 +72,39 @@ pub struct ApproveArgs {
     /// The digest that `show` printed: approves exactly that, without asking. Needed without a terminal
     #[arg(long)]
     digest: Option<String>,
+    /// Make a standing grant, too: statements that differ only in literals and parameters run without asking, so long
+    /// (30m, 1h)
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_minutes, requires = "uses")]
+    minutes: Option<u32>,
+    /// How often the standing grant lets them run in all, this request's own run included
+    #[arg(long, value_name = "COUNT", requires = "minutes")]
+    uses: Option<u32>,
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// Whose statements a standing grant lets through.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct ReachArgs {
+    /// The standing grant is for the session that asked alone (the default)
+    #[arg(long, requires = "minutes")]
+    session: bool,
+    /// The standing grant is for every session of the agent
+    #[arg(long, requires = "minutes")]
+    principal: bool,
+}
+
+impl ApproveArgs {
+    fn scope(&self) -> Option<StandingScope> {
+        let (minutes, uses) = (self.minutes?, self.uses?);
+        let reach = if self.reach.principal {
+            Reach::Principal
+        } else {
+            Reach::Session
+        };
+        Some(StandingScope::of(Terms { reach, minutes, uses }))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +117,14 @@ pub struct DenyArgs {
     /// Deny only if it is still this
     #[arg(long)]
     digest: Option<String>,
+}
+
+fn parse_minutes(text: &str) -> Result<u32, String> {
+    let minutes = parse_duration(text).map(|life| life.as_secs() / 60);
+    minutes
+        .and_then(|minutes| u32::try_from(minutes).ok())
+        .filter(|minutes| *minutes > 0)
+        .ok_or_else(|| "write it as 30m or 1h, at least a minute".to_owned())
 }
 
 fn parse_id(text: &str) -> Result<RequestId, String> {
@@ -153,7 +198,7 @@ async fn fetch(client: &Client, id: RequestId) -> Result<Card, CliError> {
     client.get(&format!("/requests/{id}"), &[]).await
 }
 
-/// An event of the stream.
+/// An event of the stream about a request, or that some were missed.
 #[derive(Debug, Deserialize)]
 struct Told {
     request: Option<String>,
@@ -179,6 +224,14 @@ pub async fn watch(output: Output) -> Result<Exit, CliError> {
 }
 
 async fn tell(client: &Client, data: &str, output: Output) -> Result<(), CliError> {
+    if let Ok(news) = serde_json::from_str::<GrantNews>(data) {
+        let (grant, standing) = (&news.grant, &news.standing);
+        output.text(&format!(
+            "{grant}  {standing}, {} of {} uses  {}",
+            news.uses, news.uses_max, news.request
+        ));
+        return Ok(());
+    }
     let told: Told = serde_json::from_str(data)
         .map_err(|error| CliError::error(error, "use a client and a server of one version"))?;
     let (Some(request), Some(state)) = (told.request, told.state) else {
@@ -244,12 +297,14 @@ fn exit_of(card: &Card) -> Result<Exit, CliError> {
 
 pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
+    let scope = args.scope();
     let digest = match args.digest {
         Some(digest) => (digest, None),
         None if std::io::stdin().is_terminal() && !output.is_json() => {
             let card = fetch(&client, args.id).await?;
             eprint!("{}", whole_card(&client, &card).await?);
-            if !is_confirmed(args.id)? {
+            let question = question(&card, scope.as_ref())?;
+            if !is_confirmed(&question)? {
                 return Err(CliError::error("not approved", ""));
             }
             (card.digest, Some(card.version))
@@ -265,36 +320,39 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         }
     };
     let (digest, version) = digest;
-    let reason = args.reason.unwrap_or_default();
-    decide(&client, args.id, "approve", reason, Some(digest), version, output).await
+    let said = DecisionBody {
+        decision: "approve".to_owned(),
+        reason: args.reason.filter(|reason| !reason.is_empty()),
+        digest: Some(digest),
+        version,
+        scope: scope.map(ScopeBody::Standing),
+    };
+    decide(&client, args.id, &said, output).await
 }
 
 pub async fn deny(args: DenyArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
-    decide(&client, args.id, "deny", args.reason, args.digest, None, output).await
+    let said = DecisionBody {
+        decision: "deny".to_owned(),
+        reason: Some(args.reason).filter(|reason| !reason.is_empty()),
+        digest: args.digest,
+        version: None,
+        scope: None,
+    };
+    decide(&client, args.id, &said, output).await
 }
 
 async fn decide(
     client: &Client,
     id: RequestId,
-    decision: &str,
-    reason: String,
-    digest: Option<String>,
-    version: Option<u64>,
+    said: &DecisionBody,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let body = DecisionBody {
-        decision: decision.to_owned(),
-        reason: Some(reason).filter(|reason| !reason.is_empty()),
-        digest,
-        version,
-        scope: None,
-    };
     let key = format!("{:032x}", rand::random::<u128>());
     let card: Card = client
-        .post_once(&format!("/requests/{id}/decision"), &body, &key)
+        .post_once(&format!("/requests/{id}/decision"), said, &key)
         .await?;
-    output.either(&card, || said_text(&card, decision));
+    output.either(&card, || said_text(&card, &said.decision));
     Ok(Exit::Done)
 }
 
@@ -304,7 +362,14 @@ fn said_text(card: &Card, decision: &str) -> String {
         .iter()
         .filter(|said| said.decision == "approve")
         .count();
-    match decision {
+    let standing = match &card.standing_grant {
+        Some(grant) if decision == "approve" => format!(
+            "{}  standing grant {grant} made; end it with `countersign grant revoke {grant}`\n",
+            card.id
+        ),
+        Some(_) | None => String::new(),
+    };
+    let said = match decision {
         "approve" if matches!(card.state.as_str(), "pending" | "detached") => {
             format!(
                 "{}  {approvals} of {} approvals; it still waits\n",
@@ -318,12 +383,47 @@ fn said_text(card: &Card, decision: &str) -> String {
         ),
         "approve" => format!("{}  approved\n", card.id),
         _ => format!("{}  denied\n", card.id),
-    }
+    };
+    said + &standing
+}
+
+/// What the reviewer says yes to.
+fn question(card: &Card, scope: Option<&StandingScope>) -> Result<String, CliError> {
+    let Some(scope) = scope else {
+        return Ok(format!("Approve {} once?", card.id));
+    };
+    let Some(template) = &card.template else {
+        let why = card
+            .decided_each_time
+            .as_deref()
+            .unwrap_or("what it does may vary");
+        return Err(CliError::usage(
+            format!("no standing grant can be made of {}: {why}", card.id),
+            "approve it once, without --for and --uses",
+        ));
+    };
+    let whose = match scope.whose.as_str() {
+        "principal" => format!("every session of {}", card.principal),
+        _ => format!("session {}", card.session),
+    };
+    let reach = if card.statements.iter().all(|statement| statement.bounded) {
+        ""
+    } else {
+        "\nHow many rows one run reaches depends on these values."
+    };
+    Ok(format!(
+        "Standing grant: {whose} may run\n\n{}\n\nwith any values for `?` and parameters, {} times in all, this one \
+         included, within {} min, without asking.{reach}\nApprove {} and make the standing grant?",
+        visible(template),
+        scope.uses,
+        scope.minutes,
+        card.id
+    ))
 }
 
 /// Asks on the terminal; anything but `yes` is no, so that a stray key approves nothing.
-fn is_confirmed(id: RequestId) -> Result<bool, CliError> {
-    eprint!("\nApprove {id} once? Type yes: ");
+fn is_confirmed(question: &str) -> Result<bool, CliError> {
+    eprint!("\n{question} Type yes: ");
     // Unflushed words on stderr are the terminal's trouble, not the decision's.
     let _flushed = std::io::stderr().flush();
     let mut answer = String::new();

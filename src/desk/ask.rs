@@ -1,5 +1,5 @@
-//! A statement is put before people: taken up again, let through by a grant, or held anew.
-//! Never decides. Read `decide.rs` next.
+//! A statement is put before people: taken up again, let through by an approval or a standing grant, or held anew.
+//! Never decides. Read `standing.rs`, then `decide.rs`.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ const ID_DRAWS_MAX: usize = 16;
 const EXPIRY_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Re-attaches, redeems a grant, or makes a new request; in the log when it returns.
+    /// Redeems an approval of these bytes, uses a standing grant, re-attaches, or makes a new request; in the log when it
+    /// returns.
     pub fn ask(&mut self, ask: &Ask, now: Moment) -> Result<Asked, AskError> {
         if self.is_stopping {
             return Err(AskError::Stopping);
@@ -32,6 +33,10 @@ impl Core {
             .filter(|agent| agent.ended(now.wall).is_none())
             .ok_or(AskError::CredentialEnded)?;
         let alike = self.store.open_alike(&ask.peer.principal, ask.digest)?;
+        let is_approved = alike.iter().any(|held| matches!(held.state, State::Grant { .. }));
+        if !is_approved && let Some(asked) = self.use_standing(ask, &agent, &alike, now)? {
+            return Ok(asked);
+        }
         for held in alike {
             let asked = match &held.state {
                 State::Grant { .. } => self.redeem(&held, ask, now)?,
@@ -79,7 +84,7 @@ impl Core {
             held.id = RequestId::from_random(self.random.next_u32());
         }
         crash_point("request_stored");
-        self.deadlines.follow(&held, now);
+        self.deadlines.follow_request(&held, now);
         self.announce(&held);
         self.park(&held, ask, false, now)
     }
@@ -98,6 +103,9 @@ impl Core {
             statements: HeldStatement::of(&ask.text, &ask.judgement),
             class: ask.judgement.class(),
             fingerprint: ask.judgement.fingerprint,
+            shape: Self::shape_of(ask),
+            standing_grant: None,
+            covered_by: None,
             parameters: ask.parameters.clone(),
             transaction: ask.transaction,
             copies_in: ask.copies_in,

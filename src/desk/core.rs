@@ -19,18 +19,21 @@ use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by}
 use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
 use crate::desk::{
-    CredentialEnded, DeskError, DeskEvent, Detach, Moment, RequestFilter, RequestPage, RunOutcome, Settings,
-    Wake,
+    CredentialEnded, DeskError, DeskEvent, Detach, GrantEvent, Moment, RequestFilter, RequestPage,
+    RunOutcome, Settings, Wake,
 };
-use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, Owner, RequestId, State, step};
+use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, Owner, RequestId, StandingGrantId, State, step};
 use crate::identity::directory::Agent;
-use crate::identity::principal::PrincipalName;
+use crate::identity::principal::{PrincipalName, SessionId};
 use crate::journal::Lane;
 use crate::store::sqlite::{Store, StoreError};
 use crate::store::{Expected, NewDecision, Note, Query, Saved};
 
 /// A fault that lasts is told this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Events of standing grants that a slow listener may lag behind.
+const GRANT_EVENTS_KEPT: usize = 1024;
 
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 500;
@@ -42,10 +45,14 @@ pub struct Core {
     pub(super) settings: Settings,
     pub(super) owner: Owner,
     pub(super) waiters: Waiters,
-    pub(super) deadlines: Deadlines,
+    pub(super) deadlines: Deadlines<RequestId>,
+    pub(super) standing_deadlines: Deadlines<StandingGrantId>,
+    /// Of open standing grants: the one session that may use it.
+    pub(super) standing_sessions: BTreeMap<StandingGrantId, SessionId>,
     /// Told when the log has what they tell.
     pub(super) wakes: Vec<(RequestId, Wake)>,
     pub(super) announcements: Vec<DeskEvent>,
+    pub(super) standing_announcements: Vec<GrantEvent>,
     /// Moves that the store refused and that have to be made all the same, tried again at every tick.
     pub(super) owed: BTreeMap<RequestId, Owed>,
     /// Credentials as last read, and those known to have ended.
@@ -56,6 +63,7 @@ pub struct Core {
     pub(super) is_stopping: bool,
     pub(super) random: StdRng,
     pub(super) events: broadcast::Sender<DeskEvent>,
+    pub(super) grant_events: broadcast::Sender<GrantEvent>,
     pub(super) ended_credentials: broadcast::Sender<CredentialEnded>,
 }
 
@@ -112,8 +120,11 @@ impl Core {
             },
             waiters: Waiters::default(),
             deadlines: Deadlines::default(),
+            standing_deadlines: Deadlines::default(),
+            standing_sessions: BTreeMap::new(),
             wakes: Vec::new(),
             announcements: Vec::new(),
+            standing_announcements: Vec::new(),
             owed: BTreeMap::new(),
             agents: Vec::new(),
             ended: BTreeSet::new(),
@@ -122,6 +133,7 @@ impl Core {
             is_stopping: false,
             random: StdRng::from_seed(seed),
             events,
+            grant_events: broadcast::Sender::new(GRANT_EVENTS_KEPT),
             ended_credentials,
         };
         let name = format!("{:016x}", core.random.next_u64());
@@ -129,6 +141,11 @@ impl Core {
         core.take_over(now)?;
         core.tick(now);
         Ok(core)
+    }
+
+    /// News of standing grants from now on, each when it is in store and log.
+    pub fn grant_events(&self) -> broadcast::Sender<GrantEvent> {
+        self.grant_events.clone()
     }
 
     pub fn store(&mut self) -> &mut Store {
@@ -166,6 +183,7 @@ impl Core {
             database: filter.database.clone(),
             class: filter.class.clone(),
             fingerprint: filter.fingerprint,
+            standing_grant: filter.standing_grant,
             before,
             // One more tells whether there is another page.
             limit: limit + 1,
@@ -224,6 +242,11 @@ impl Core {
                 break;
             }
         }
+        if let Err(error) = self.end_overdue_standing(now)
+            && self.may_complain(now)
+        {
+            warn!("standing grants whose time is over not ended yet: {error}");
+        }
         if let Err(error) = self.follow_agents(now)
             && self.may_complain(now)
         {
@@ -270,12 +293,12 @@ impl Core {
                 }
             };
             match moved {
-                Ok(held) => self.deadlines.follow(&held, now),
+                Ok(held) => self.deadlines.follow_request(&held, now),
                 Err(NotMoved::Store(error)) => return Err(error),
                 Err(NotMoved::Lost | NotMoved::Illegal(_)) => {}
             }
         }
-        Ok(())
+        self.take_over_standing(now)
     }
 
     /// Until when an approval would let the same bytes through; never if its transaction had written.
@@ -367,7 +390,7 @@ impl Core {
         {
             Saved::Lost => Err(NotMoved::Lost),
             Saved::Kept => {
-                self.deadlines.follow(&moved, now);
+                self.deadlines.follow_request(&moved, now);
                 self.announce(&moved);
                 Ok(moved)
             }
@@ -424,6 +447,9 @@ impl Core {
         for event in std::mem::take(&mut self.announcements) {
             // Nobody may be listening.
             let _ = self.events.send(event);
+        }
+        for event in std::mem::take(&mut self.standing_announcements) {
+            let _ = self.grant_events.send(event);
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 //! Never runs anything. Read `run.rs` next.
 
 use crate::desk::core::{Core, NotMoved, With};
-use crate::desk::{Decide, DecideError, Decision, Moment, Wake, crash_point};
-use crate::hold::{Approval, Event, HeldRequest, RequestId, State};
+use crate::desk::notes::grant_note;
+use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
+use crate::hold::{Approval, Event, HeldRequest, RequestId, StandingGrant, State};
 use crate::identity::directory::{WhyNot, may_decide};
 use crate::store::{Expected, NewDecision, Note, Saved};
 
@@ -40,12 +41,20 @@ impl Core {
             });
         }
         self.may_decide(&held, decide)?;
+        let terms = match (decide.decision, decide.scope) {
+            (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
+                self.may_stand(&held, decide, terms)?;
+                Some(terms)
+            }
+            (Decision::Approve, DecisionScope::Once) | (Decision::Deny, _) => None,
+        };
         let said = Approval {
             by: decide.by.clone(),
             token_seen_by: decide.token_seen_by.clone(),
             approves: decide.decision == Decision::Approve,
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
+            terms,
             at: now.wall,
         };
         held = self.keep_decision(&held, said, decide.idempotency.clone(), now)?;
@@ -107,6 +116,7 @@ impl Core {
             reason: said.reason.clone(),
             channel: said.channel.clone(),
             digest: held.digest.to_string(),
+            scope: said.terms.map(|terms| terms.to_string()).unwrap_or_default(),
         };
         let people = decided.approved_by();
         let is_enough = people.len() >= held.approvals_needed as usize;
@@ -126,15 +136,32 @@ impl Core {
             }),
             (true, false) => None,
         };
+        let made = match &event {
+            Some(Event::Approve { .. }) => self.standing_of(&decided, now)?,
+            Some(_) | None => None,
+        };
+        let mut notes = vec![note];
+        if let Some(grant) = &made {
+            decided.standing_grant = Some(grant.id);
+            notes.push(made_note(grant));
+        }
         let with = With {
-            decision: Some(NewDecision { said, idempotency }),
-            notes: vec![note],
+            decision: Some(NewDecision {
+                said,
+                idempotency,
+                grant: made.clone(),
+            }),
+            notes,
         };
         let expected = Expected::of(held);
         let moved = match event {
             Some(event) => self.move_from(&decided, &expected, event, with, now),
             None => self.keep_same_state(decided, &expected, with, now),
         };
+        if let (Ok(_), Some(grant)) = (&moved, made) {
+            self.follow_standing(&grant, now);
+            self.announce_standing(&grant, None);
+        }
         moved.map_err(|not_moved| match not_moved {
             NotMoved::Store(error) => error.into(),
             NotMoved::Lost | NotMoved::Illegal(_) => match self.store.request(held.id) {
@@ -209,4 +236,14 @@ fn already_decided(held: &HeldRequest) -> DecideError {
         by: held.decisions.last().map(|said| said.by.clone()),
         state: held.state.kind(),
     }
+}
+
+fn made_note(grant: &StandingGrant) -> Note {
+    let whose = match grant.session {
+        Some(session) => format!("session {session}"),
+        None => "every session".to_owned(),
+    };
+    let detail = format!("{} uses in all until {}, by {whose}", grant.uses_max, grant.until);
+    let by = grant.made_by.last().map(|maker| maker.person.to_string());
+    grant_note(grant, grant.request, None, "made", by, &detail)
 }

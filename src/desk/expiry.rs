@@ -8,9 +8,16 @@ use crate::clock::Timestamp;
 use crate::desk::Moment;
 use crate::hold::{Event, HeldRequest, RequestId, State};
 
-/// The ends of requests and grants. The wall clock's is stored, the boot clock's is kept here: the earlier one holds.
-#[derive(Debug, Default)]
-pub(super) struct Deadlines(BTreeMap<RequestId, Deadline>);
+/// The ends of requests, or of standing grants. The wall clock's is stored, the boot clock's is kept here: the earlier
+/// one holds.
+#[derive(Debug)]
+pub(super) struct Deadlines<Id>(BTreeMap<Id, Deadline>);
+
+impl<Id> Default for Deadlines<Id> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
@@ -18,25 +25,36 @@ struct Deadline {
     boot: Duration,
 }
 
-impl Deadlines {
+impl Deadlines<RequestId> {
     /// Follows a request: sets, keeps or forgets its deadline, as its state asks.
-    pub fn follow(&mut self, held: &HeldRequest, now: Moment) {
-        let Some(wall) = end_of(held) else {
-            self.0.remove(&held.id);
+    pub fn follow_request(&mut self, held: &HeldRequest, now: Moment) {
+        self.follow(held.id, end_of(held), now);
+    }
+}
+
+impl<Id: Ord + Copy> Deadlines<Id> {
+    /// Sets, keeps or forgets a deadline.
+    pub fn follow(&mut self, id: Id, end: Option<Timestamp>, now: Moment) {
+        let Some(wall) = end else {
+            self.0.remove(&id);
             return;
         };
-        let known = self.0.get(&held.id).filter(|deadline| deadline.wall == wall);
+        let known = self.0.get(&id).filter(|deadline| deadline.wall == wall);
         if known.is_none() {
             let boot = now.boot + wall.since(now.wall);
-            self.0.insert(held.id, Deadline { wall, boot });
+            self.0.insert(id, Deadline { wall, boot });
         }
     }
 
-    pub fn is_over(&self, request: RequestId, now: Moment) -> bool {
-        self.0.get(&request).is_some_and(|deadline| deadline.is_over(now))
+    pub fn forget(&mut self, id: Id) {
+        self.0.remove(&id);
     }
 
-    pub fn over(&self, now: Moment) -> Vec<RequestId> {
+    pub fn is_over(&self, id: Id, now: Moment) -> bool {
+        self.0.get(&id).is_some_and(|deadline| deadline.is_over(now))
+    }
+
+    pub fn over(&self, now: Moment) -> Vec<Id> {
         self.0
             .iter()
             .filter(|(_, deadline)| deadline.is_over(now))

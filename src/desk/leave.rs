@@ -133,6 +133,7 @@ impl Core {
         let version = self.store.data_version()?;
         if self.data_version != Some(version) {
             self.agents = self.store.agents()?;
+            self.review_standing(now)?;
             self.data_version = Some(version);
         }
         let newly: Vec<(PrincipalName, String)> = self

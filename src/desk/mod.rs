@@ -14,6 +14,7 @@ mod leave;
 mod notes;
 mod record;
 mod run;
+mod standing;
 mod thread;
 mod waiters;
 
@@ -30,7 +31,11 @@ pub use self::crash::{Crashed, crash_after};
 pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
-use crate::hold::{Digest, HeldRequest, Parameter, Permit, RequestId, StateKind};
+use crate::hold::{
+    Digest, HeldRequest, Parameter, Permit, RequestId, StandingGrant, StandingGrantId, StandingKind,
+    StateKind,
+};
+pub use crate::hold::{Reach, Terms};
 use crate::identity::directory::{Agent, WhyNot};
 pub use crate::identity::directory::{Hands, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
@@ -44,6 +49,7 @@ pub struct Settings {
     pub held_per_principal_max: u32,
     /// How long an approval that nobody waited for lets the same bytes through.
     pub grant_life: Duration,
+    pub standing: StandingLimits,
     /// Users of the database who log in with their own password: no store knows them.
     pub pass_through: Vec<Agent>,
 }
@@ -53,7 +59,29 @@ impl Default for Settings {
         Self {
             held_per_principal_max: 20,
             grant_life: Duration::from_secs(1800),
+            standing: StandingLimits::default(),
             pass_through: Vec::new(),
+        }
+    }
+}
+
+/// How far standing grants go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingLimits {
+    /// The longest life; 0: none are made.
+    pub minutes_max: u32,
+    /// The most uses, the decided run included; less than 2: none are made.
+    pub uses_max: u32,
+    /// Open ones that one principal may have.
+    pub per_principal_max: u32,
+}
+
+impl Default for StandingLimits {
+    fn default() -> Self {
+        Self {
+            minutes_max: 60,
+            uses_max: 100,
+            per_principal_max: 20,
         }
     }
 }
@@ -97,7 +125,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub enum Asked {
     Parked(Parked),
-    /// An approval was waiting for these bytes: run them now.
+    /// An approval was waiting for these bytes, or a standing grant covers them: run them now.
     Granted(Permit, RequestId),
 }
 
@@ -207,11 +235,45 @@ pub enum Decision {
     Deny,
 }
 
-/// What one decision covers. Runs of several statements come later.
+/// What one approval covers. Runs of several statements come later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DecisionScope {
     #[default]
     Once,
+    /// This run, and then statements that differ only in literals and parameters: a standing grant.
+    Fingerprint(Terms),
+}
+
+/// Why a decision makes no standing grant, and so is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotStanding {
+    #[error("standing grants are switched off by the settings")]
+    Off,
+    #[error("a standing grant lasts 1 to {max} minutes")]
+    Minutes { max: u32 },
+    #[error("a standing grant has 2 to {max} uses, the decided run included")]
+    Uses { max: u32 },
+    #[error("no standing grant can be made of it: {why}")]
+    DecidedEachTime { why: String },
+    #[error("`{by}` has approved it once, and everybody who is needed must ask for the standing grant")]
+    ApprovedOnce { by: PersonName },
+    #[error("the agent has {limit} standing grants already")]
+    TooMany { limit: u32 },
+}
+
+/// Why a standing grant is not ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndGrantError {
+    #[error("no such standing grant")]
+    NotFound,
+    #[error("the standing grant is {0} already")]
+    NotOpen(StandingKind),
+    #[error("audit log unavailable")]
+    LogUnavailable,
+    #[error("store unavailable")]
+    StoreUnavailable,
+    #[error("the proxy is stopping")]
+    Stopping,
 }
 
 /// What a person says of a request. `by` is the person whose token it was.
@@ -258,6 +320,8 @@ pub enum DecideError {
     NotPermitted(WhyNot),
     #[error("nobody waits, and its transaction had written: it can be approved only while its client waits")]
     NobodyWaits,
+    #[error("{0}")]
+    NotStanding(NotStanding),
     #[error("a denial needs a reason")]
     ReasonMissing,
     #[error("audit log unavailable, nothing decided")]
@@ -278,6 +342,8 @@ pub struct RequestFilter {
     /// As `sql::action::Class` spells it.
     pub class: Option<String>,
     pub fingerprint: Option<[u8; 32]>,
+    /// Those that ran by it.
+    pub standing_grant: Option<StandingGrantId>,
     /// 0 counts as 50; at most 500.
     pub limit: usize,
     pub cursor: Option<String>,
@@ -295,6 +361,25 @@ pub struct DeskEvent {
     pub request: RequestId,
     pub state: StateKind,
     pub version: u64,
+    pub at: Timestamp,
+}
+
+/// A standing grant, and the request whose decision made it: what it covers is what was approved there.
+#[derive(Clone, Debug)]
+pub struct GrantShown {
+    pub grant: StandingGrant,
+    pub decided: HeldRequest,
+}
+
+/// A standing grant was made, used or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantEvent {
+    pub grant: StandingGrantId,
+    /// The request that ran by it, or the one that it was decided in.
+    pub request: RequestId,
+    pub standing: StandingKind,
+    pub uses: u32,
+    pub uses_max: u32,
     pub at: Timestamp,
 }
 

@@ -1,8 +1,8 @@
 //! What the log is told of each move, and in which words.
 //! Never writes it: `record.rs` does. Read `waiters.rs` next.
 
-use crate::hold::{Event, HeldRequest, Ran, RequestId, State};
-use crate::identity::principal::AttemptId;
+use crate::hold::{Event, HeldRequest, Ran, RequestId, StandingGrant, State};
+use crate::identity::principal::{AttemptId, SessionId};
 use crate::store::{Note, Outcome};
 
 pub(super) fn attempt_note(request: RequestId, attempt: AttemptId) -> Note {
@@ -17,6 +17,26 @@ pub(super) fn event_note(held: &HeldRequest, event: &str, by: Option<String>, de
     Note::Event {
         request: held.id.to_string(),
         session: held.attempt.session.0,
+        event: event.to_owned(),
+        by,
+        detail: detail.to_owned(),
+    }
+}
+
+/// `request` is the one that ran, or the one that the grant was decided in.
+pub(super) fn grant_note(
+    grant: &StandingGrant,
+    request: RequestId,
+    session: Option<SessionId>,
+    event: &str,
+    by: Option<String>,
+    detail: &str,
+) -> Note {
+    Note::Grant {
+        grant: grant.id.to_string(),
+        request: request.to_string(),
+        decided_in: grant.request.to_string(),
+        session: session.map(|session| session.0),
         event: event.to_owned(),
         by,
         detail: detail.to_owned(),

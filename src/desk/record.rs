@@ -2,7 +2,8 @@
 //! Never takes a note away before it is on disk. Read `thread.rs` next.
 
 use crate::audit::{
-    Attempt, Body, Entry, Fields, Kind, OutcomeKind, ParameterRecord, PersonsDecision, StatementOutcome,
+    Attempt, Body, Entry, Fields, GrantEvent, GrantUse, Kind, OutcomeKind, ParameterRecord, PersonsDecision,
+    StatementOutcome,
 };
 use crate::clock::Timestamp;
 use crate::hold::{Digest, HeldRequest, ParameterFormat, RequestId};
@@ -47,6 +48,7 @@ fn is_logged(reader: &Reader, queued: &Queued) -> Result<bool, JournalError> {
         Note::Event { request, .. } => (Kind::RequestEvent, Some(request)),
         Note::Decision { request, .. } => (Kind::Decision, Some(request)),
         Note::Outcome { request, .. } => (Kind::Outcome, Some(request)),
+        Note::Grant { request, .. } => (Kind::StandingGrant, Some(request)),
         Note::People { .. } => (Kind::PeopleChange, None),
     };
     let filter = LogFilter {
@@ -76,6 +78,9 @@ fn tells(fields: &Fields, note: &Note) -> bool {
         }
         Note::Event { event, detail, .. } => is(&fields.event, event) && is(&fields.detail, detail),
         Note::Decision { by, .. } => is(&fields.approver, by),
+        Note::Grant {
+            grant, event, detail, ..
+        } => is(&fields.grant, grant) && is(&fields.event, event) && is(&fields.detail, detail),
         Note::People { what, name, .. } => is(&fields.change, what) && is(&fields.name, name),
     }
 }
@@ -179,6 +184,7 @@ impl Clerk {
                 reason,
                 channel,
                 digest,
+                scope,
             } => {
                 let digest = Digest::parse(digest).ok_or_else(|| damaged("a digest in the outbox"))?;
                 let body = Body::Decision(PersonsDecision {
@@ -188,6 +194,7 @@ impl Clerk {
                     reason,
                     channel,
                     digest: *digest.as_bytes(),
+                    scope,
                 });
                 self.lane.append(&[Entry {
                     time: at,
@@ -210,6 +217,29 @@ impl Clerk {
                 self.lane.append(&[Entry {
                     time: at,
                     session: Some(session),
+                    body,
+                }])?
+            }
+            Note::Grant {
+                grant,
+                request,
+                decided_in,
+                session,
+                event,
+                by,
+                detail,
+            } => {
+                let body = Body::StandingGrant(GrantEvent {
+                    grant,
+                    request,
+                    decided_in,
+                    event,
+                    by: by.as_deref(),
+                    detail,
+                });
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: session.map(SessionId),
                     body,
                 }])?
             }
@@ -244,6 +274,8 @@ impl Clerk {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
+        let by = held.covered_by.as_ref();
+        let grant = by.map(|by| (by.grant.to_string(), by.decided_in.to_string()));
         let body = Body::Attempt(Attempt {
             id,
             principal: held.peer.principal.as_str(),
@@ -257,6 +289,9 @@ impl Clerk {
             fingerprint: held.fingerprint,
             parameters: &parameters,
             request: Some(held.id.as_str()),
+            grant: grant
+                .as_ref()
+                .map(|(grant, decided_in)| GrantUse { grant, decided_in }),
             protocol: &held.protocol,
             claimed: &claimed,
         });

@@ -14,13 +14,14 @@ use crate::clock::Timestamp;
 use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
-    Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, ManageError,
-    Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
+    Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, EndGrantError,
+    GrantEvent, GrantShown, ManageError, Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter,
+    RequestPage, RunOutcome, Settings,
 };
-use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, State};
+use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, StandingGrantId, StandingKind, State};
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Hands, Person, SignedIn};
-use crate::identity::principal::{PersonName, PrincipalName};
+use crate::identity::principal::{PersonName, PrincipalName, SessionId};
 use crate::identity::secret::{Secret, TokenHash};
 use crate::journal::Journal;
 use crate::store::PeopleError;
@@ -52,6 +53,7 @@ struct Inner {
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<DeskEvent>,
     ended: broadcast::Sender<CredentialEnded>,
+    grants: broadcast::Sender<GrantEvent>,
 }
 
 impl fmt::Debug for Desk {
@@ -94,6 +96,7 @@ impl Desk {
             rand::random(),
             now(),
         )?;
+        let grants = core.grant_events();
         std::thread::Builder::new()
             .name("desk".to_owned())
             .spawn(move || run(core, &inbox, lock))
@@ -103,6 +106,7 @@ impl Desk {
                 messages,
                 events,
                 ended,
+                grants,
             }),
         })
     }
@@ -214,6 +218,46 @@ impl Desk {
         self.call(move |core, now| core.decide(request, &decide, now))
             .await
             .unwrap_or(Err(DecideError::Stopping))
+    }
+
+    /// Newest first; of every principal and in every state where none is named.
+    pub async fn standing_grants(
+        &self,
+        principal: Option<String>,
+        standing: Option<StandingKind>,
+    ) -> Result<Vec<GrantShown>, DeskError> {
+        self.call(move |core, _| core.standing_grants(principal.as_deref(), standing))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    pub async fn standing_grant(&self, id: StandingGrantId) -> Result<GrantShown, DeskError> {
+        self.call(move |core, _| core.standing_grant(id))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    pub async fn revoke_standing(
+        &self,
+        id: StandingGrantId,
+        by: PersonName,
+        reason: String,
+    ) -> Result<GrantShown, EndGrantError> {
+        self.call(move |core, now| core.revoke_standing(id, &by, &reason, now))
+            .await
+            .unwrap_or(Err(EndGrantError::Stopping))
+    }
+
+    /// A connection has closed. Nobody waits for what that does.
+    pub fn session_ended(&self, session: SessionId) {
+        let work: Work = Box::new(move |core, now| core.session_ended(session, now));
+        // If the thread has ended, the next start sees to it.
+        let _ = self.inner.messages.send(Message::Do(work));
+    }
+
+    /// News of standing grants from now on, each when it is in store and log.
+    pub fn grant_events(&self) -> broadcast::Receiver<GrantEvent> {
+        self.inner.grants.subscribe()
     }
 
     /// Moves of requests from now on, each when it is in store and log.

@@ -1,5 +1,5 @@
-//! What one decision lets through later, and what is compared before it does.
-//! Never looks at a clock: deadlines are compared by `desk/expiry.rs`. Read `request.rs` next.
+//! What is compared before an approved statement runs, or its very bytes redeem the state `grant` of their request.
+//! Never looks at a clock: deadlines are compared by `desk/expiry.rs`. Grants for other literals: `standing.rs`.
 
 use crate::hold::{Digest, HeldRequest};
 

@@ -6,12 +6,17 @@ mod grant;
 mod lifecycle;
 mod permit;
 mod request;
+mod standing;
 
 pub use digest::{Digest, DigestBuilder};
 pub use grant::{Changed, Presented, compare};
 pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
-pub use permit::{Claimed, Permit, claim};
+pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use request::{
     Approval, ClaimId, HeldRequest, HeldStatement, Owner, Parameter, ParameterFormat, RequestId, Transaction,
     masked,
+};
+pub use standing::{
+    CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,
+    StandingGrantId, StandingKind, Terms,
 };

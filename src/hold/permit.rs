@@ -1,9 +1,10 @@
 //! The single right to run one statement. Never copied: it is consumed by the forwarding of the bytes.
-//! Made here alone, out of an allow of the rules or out of a claimed approval. Read `grant.rs` next.
+//! Made here alone, out of an allow of the rules, of a claimed approval or of a counted use of a standing grant.
+//! Read `grant.rs` next.
 //!
 //! Why a value: a byte that goes upstream without a person's or a rule's consent must not compile.
 
-use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, RequestId, State, step};
+use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, RequestId, Shape, StandingGrant, State, step};
 use crate::identity::principal::AttemptId;
 use crate::policy::Allowed;
 use crate::sql::action::Judgement;
@@ -19,6 +20,14 @@ pub struct Permit {
 /// Proof of the legal move from an approval to a run. It becomes a `Permit` when the move is stored and logged.
 #[derive(Debug)]
 pub struct Claimed {
+    request: RequestId,
+    attempt: AttemptId,
+}
+
+/// Proof that a sending may run by a standing grant. It becomes a `Permit` when the use is counted in the store and
+/// logged.
+#[derive(Debug)]
+pub struct Covered {
     request: RequestId,
     attempt: AttemptId,
 }
@@ -47,6 +56,14 @@ impl Permit {
         Self {
             attempt: claimed.attempt,
             request: Some(claimed.request),
+        }
+    }
+
+    /// A person let all of its shape pass, and this use is counted and on disk in the log.
+    pub fn from_standing(covered: Covered) -> Self {
+        Self {
+            attempt: covered.attempt,
+            request: Some(covered.request),
         }
     }
 
@@ -90,4 +107,31 @@ pub fn claim(
             attempt,
         },
     ))
+}
+
+/// One more use of a standing grant, by a sending that is not stored yet: its request is born running. `None` if it may
+/// not use it.
+pub fn cover(
+    grant: &StandingGrant,
+    sent: HeldRequest,
+    claim: ClaimId,
+) -> Option<(StandingGrant, HeldRequest, Covered)> {
+    let Shape::Of(shape) = sent.shape else {
+        return None;
+    };
+    if sent.state != State::Pending {
+        return None;
+    }
+    let (mut used, by) = grant.used(shape, &sent.peer)?;
+    used.changed_at = used.changed_at.max(sent.changed_at);
+    let covered = Covered {
+        request: sent.id,
+        attempt: sent.attempt,
+    };
+    let running = HeldRequest {
+        state: State::Running { claim },
+        covered_by: Some(by),
+        ..sent
+    };
+    Some((used, running, covered))
 }

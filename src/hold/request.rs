@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::hold::{Digest, State};
+use crate::hold::{CoveredBy, Digest, Shape, StandingGrantId, State, Terms};
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
 use crate::policy::Risk;
@@ -174,6 +174,8 @@ pub struct Approval {
     pub approves: bool,
     pub reason: String,
     pub channel: String,
+    /// The standing grant that it asks for besides the one run; `None`: only that run.
+    pub terms: Option<Terms>,
     pub at: Timestamp,
 }
 
@@ -197,6 +199,12 @@ pub struct HeldRequest {
     /// The strictest class in it.
     pub class: Class,
     pub fingerprint: [u8; 32],
+    /// What a standing grant for statements like it would be bound to.
+    pub shape: Shape,
+    /// The standing grant that its decision made.
+    pub standing_grant: Option<StandingGrantId>,
+    /// The standing grant by which it ran without a person.
+    pub covered_by: Option<CoveredBy>,
     pub parameters: Vec<Parameter>,
     pub transaction: Transaction,
     pub copies_in: bool,

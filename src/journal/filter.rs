@@ -21,6 +21,8 @@ pub struct LogFilter {
     pub table: Option<String>,
     pub approver: Option<String>,
     pub request: Option<String>,
+    /// The standing grant: its own records, and the statements that ran by it.
+    pub grant: Option<String>,
     pub session: Option<SessionId>,
     /// The attempt and its result.
     pub attempt: Option<AttemptId>,
@@ -59,6 +61,7 @@ impl Default for LogFilter {
             table: None,
             approver: None,
             request: None,
+            grant: None,
             session: None,
             attempt: None,
             kind: None,
@@ -88,6 +91,7 @@ pub enum TermKind {
     Request = 6,
     Session = 7,
     Fingerprint = 8,
+    Grant = 9,
 }
 
 impl LogFilter {
@@ -134,6 +138,7 @@ impl LogFilter {
             text(TermKind::Table, &self.table),
             text(TermKind::Approver, &self.approver),
             text(TermKind::Request, &self.request),
+            text(TermKind::Grant, &self.grant),
             session,
             fingerprint,
         ]
@@ -180,7 +185,8 @@ impl TermKind {
             tag::VERDICT => Some(Self::Verdict),
             tag::TABLE => Some(Self::Table),
             tag::APPROVER => Some(Self::Approver),
-            tag::REQUEST | tag::REQUESTS => Some(Self::Request),
+            tag::REQUEST | tag::REQUESTS | tag::DECIDED_IN => Some(Self::Request),
+            tag::GRANT => Some(Self::Grant),
             tag::SESSION | tag::ATTEMPT_SESSION => Some(Self::Session),
             tag::FINGERPRINT => Some(Self::Fingerprint),
             _ => None,

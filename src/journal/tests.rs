@@ -34,6 +34,7 @@ fn attempt<'a>(number: u64, text: &'a str, tables: &'a [String]) -> Entry<'a> {
         fingerprint: [7; 32],
         parameters: &[],
         request: None,
+        grant: None,
         protocol: "simple",
         claimed: &[],
     };

@@ -177,6 +177,7 @@ impl Session {
             fingerprint: judged.judgement.fingerprint,
             parameters: &[],
             request: None,
+            grant: None,
             protocol: if tag == client::QUERY {
                 "simple"
             } else {
@@ -255,6 +256,7 @@ impl Session {
             fingerprint: unit.judged.judgement.fingerprint,
             parameters: &parameters,
             request: None,
+            grant: None,
             protocol: if unit.simple { "simple" } else { "extended" },
             claimed: &[],
         };

@@ -373,6 +373,7 @@ impl Session {
             let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.close_upstream()).await;
         }
         self.conclude_lost(&reason);
+        self.thread.shared.desk.session_ended(self.peer.session);
         let body = Body::SessionEnd { reason: &reason };
         self.thread.stage(&Entry {
             time: Timestamp::now(),

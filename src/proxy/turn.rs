@@ -222,6 +222,7 @@ impl Session {
                     fingerprint: pending.judged.judgement.fingerprint,
                     parameters,
                     request: None,
+                    grant: None,
                     protocol: if pending.simple { "simple" } else { "extended" },
                     claimed: &claimed,
                 };

@@ -11,8 +11,10 @@ pub mod names;
 pub mod parse;
 mod seen;
 pub mod statement;
+mod template;
 
 pub use parse::judge_postgres;
+pub use template::template;
 
 /// Texts longer than this must be judged on a parser thread; shorter ones may be judged in place by a thread with a
 /// stack of 64 MiB. A hand-off per new text would double the proxy's cost.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::hold::{
-    ClaimId, Digest, HeldRequest, HeldStatement, Parameter, Ran, State, StateKind, Transaction,
+    ClaimId, CoveredBy, Digest, HeldRequest, HeldStatement, Parameter, Ran, RequestId, Shape,
+    StandingGrantId, State, StateKind, Transaction,
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -162,6 +163,13 @@ pub(super) struct Card {
     attempt_session: u64,
     attempt_number: u64,
     protocol: String,
+    /// A request of an earlier version of the store has none.
+    #[serde(default)]
+    shape: ShapeRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing_grant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    covered_by: Option<CoveredRow>,
     statements: Vec<StatementRow>,
     parameters: Vec<Parameter>,
     transaction: Transaction,
@@ -177,6 +185,30 @@ pub(super) struct Card {
     approvers: Vec<String>,
     approvals_needed: u32,
     stakes: StakesRow,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ShapeRow {
+    Digest(String),
+    DecidedEachTime(String),
+}
+
+impl Default for ShapeRow {
+    fn default() -> Self {
+        Self::DecidedEachTime(
+            "it was held by an earlier version, which did not keep what is needed".to_owned(),
+        )
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CoveredRow {
+    grant: String,
+    decided_in: String,
+    number: u32,
+    uses_max: u32,
+    made_by: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -230,6 +262,9 @@ impl Card {
             attempt_session: held.attempt.session.0,
             attempt_number: held.attempt.number,
             protocol: held.protocol.clone(),
+            shape: ShapeRow::of(&held.shape),
+            standing_grant: held.standing_grant.map(|grant| grant.to_string()),
+            covered_by: held.covered_by.as_ref().map(CoveredRow::of),
             statements: held.statements.iter().map(StatementRow::of).collect(),
             parameters: held.parameters.clone(),
             transaction: held.transaction,
@@ -289,6 +324,9 @@ impl Card {
                 .collect::<Result<_, _>>()?,
             class: class(&columns.class)?,
             fingerprint: columns.fingerprint,
+            shape: self.shape.into_shape()?,
+            standing_grant: self.standing_grant.as_deref().map(standing_id).transpose()?,
+            covered_by: self.covered_by.map(CoveredRow::into_covered).transpose()?,
             parameters: self.parameters,
             transaction: self.transaction,
             copies_in: self.copies_in,
@@ -317,6 +355,59 @@ impl Card {
             expires_at: columns.expires_at,
         })
     }
+}
+
+impl ShapeRow {
+    fn of(shape: &Shape) -> Self {
+        match shape {
+            Shape::Of(digest) => Self::Digest(digest.to_string()),
+            Shape::DecidedEachTime { why } => Self::DecidedEachTime(why.clone()),
+        }
+    }
+
+    fn into_shape(self) -> Result<Shape, StoreError> {
+        match self {
+            Self::Digest(text) => {
+                let digest = Digest::parse(&text).ok_or_else(|| StoreError::damaged("a shape"))?;
+                Ok(Shape::Of(digest))
+            }
+            Self::DecidedEachTime(why) => Ok(Shape::DecidedEachTime { why }),
+        }
+    }
+}
+
+impl CoveredRow {
+    fn of(covered: &CoveredBy) -> Self {
+        Self {
+            grant: covered.grant.to_string(),
+            decided_in: covered.decided_in.to_string(),
+            number: covered.number,
+            uses_max: covered.uses_max,
+            made_by: covered.made_by.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn into_covered(self) -> Result<CoveredBy, StoreError> {
+        Ok(CoveredBy {
+            grant: standing_id(&self.grant)?,
+            decided_in: request_id(&self.decided_in)?,
+            number: self.number,
+            uses_max: self.uses_max,
+            made_by: self
+                .made_by
+                .iter()
+                .map(|name| person(name))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+pub(super) fn standing_id(text: &str) -> Result<StandingGrantId, StoreError> {
+    StandingGrantId::parse(text).ok_or_else(|| StoreError::damaged(format!("standing grant `{text}`")))
+}
+
+pub(super) fn request_id(text: &str) -> Result<RequestId, StoreError> {
+    RequestId::parse(text).ok_or_else(|| StoreError::damaged(format!("request id `{text}`")))
 }
 
 impl StatementRow {

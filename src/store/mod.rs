@@ -6,7 +6,8 @@ mod outbox;
 mod people;
 mod requests;
 pub mod sqlite;
+mod standing;
 
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
-pub use requests::{Expected, NewDecision, Query, Saved};
+pub use requests::{Covering, Expected, NewDecision, Query, Saved};

@@ -31,6 +31,19 @@ pub enum Note {
         reason: String,
         channel: String,
         digest: String,
+        /// What it covers, where that is more than one run.
+        #[serde(default)]
+        scope: String,
+    },
+    Grant {
+        grant: String,
+        /// Of a use: the request that ran by it. Else the one that it was decided in.
+        request: String,
+        decided_in: String,
+        session: Option<u64>,
+        event: String,
+        by: Option<String>,
+        detail: String,
     },
     /// How a held statement ended.
     Outcome {

@@ -4,12 +4,15 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
-use crate::hold::{Approval, ClaimId, Digest, HeldRequest, Owner, RequestId, StateKind};
+use crate::hold::{
+    Approval, ClaimId, Digest, HeldRequest, Owner, RequestId, StandingGrant, StandingGrantId, StateKind,
+};
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::store::card::{self, Card, Columns, StateData};
 use crate::store::outbox::{Note, queue};
 use crate::store::people;
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::standing;
 
 /// How a request has to stand for a move to take hold.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub enum Saved {
 pub struct NewDecision {
     pub said: Approval,
     pub idempotency: Option<String>,
+    /// The standing grant that it makes.
+    pub grant: Option<StandingGrant>,
 }
 
 /// Which requests to list, newest first.
@@ -55,6 +60,8 @@ pub struct Query {
     pub database: Option<String>,
     pub class: Option<String>,
     pub fingerprint: Option<[u8; 32]>,
+    /// Only those that ran by it.
+    pub standing_grant: Option<StandingGrantId>,
     /// Only those made before this one of an earlier list.
     pub before: Option<i64>,
     pub limit: usize,
@@ -81,42 +88,32 @@ impl Store {
 
     /// Keeps a new request with its notes; `Lost` if its id is taken.
     pub fn insert(&mut self, held: &HeldRequest, notes: &[Note]) -> Result<Saved, StoreError> {
-        let (card, data) = written(held)?;
-        let kept = self.write(|transaction| {
-            let mut statement = transaction.prepare_cached(
-                "INSERT INTO requests (id, state, state_data, version, owner_node, owner_epoch, claim, digest, principal,
-                   database, class, fingerprint, created_at, changed_at, wait_ends_at, expires_at, text, card, is_open)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
-                 ON CONFLICT (id) DO NOTHING",
-            )?;
-            let rows = statement.execute(params![
-                held.id.as_str(),
-                held.state.kind().as_str(),
-                data,
-                signed(held.version),
-                held.owner.node,
-                signed(held.owner.epoch),
-                held.state.claim().map(|claim| claim.to_string()),
-                held.digest.as_bytes(),
-                held.peer.principal.as_str(),
-                held.peer.database,
-                card::class_word(held.class),
-                held.fingerprint,
-                held.created_at.micros(),
-                held.changed_at.micros(),
-                held.wait_ends_at.micros(),
-                held.expires_at.micros(),
-                held.text,
-                card,
-                !held.state.is_terminal(),
-            ])?;
-            if rows == 0 {
-                return Ok(Saved::Lost);
-            }
-            queue(transaction, notes, held.changed_at)?;
-            Ok(Saved::Kept)
-        });
+        let kept = self.write(|transaction| insert(transaction, held, notes));
         self.settle(kept, held)
+    }
+
+    /// Keeps a request that runs by a standing grant, and counts the use: both or neither.
+    /// `grant` is as it is after the use, `version` as it was before. `Lost`: somebody else changed it first.
+    pub fn insert_covered(
+        &mut self,
+        held: &HeldRequest,
+        grant: &StandingGrant,
+        version: u64,
+        notes: &[Note],
+    ) -> Result<Covering, StoreError> {
+        let kept = self.write(|transaction| {
+            if is_taken(transaction, held.id)? {
+                return Ok(Covering::IdTaken);
+            }
+            if standing::update(transaction, grant, version)? == Saved::Lost {
+                return Ok(Covering::Lost);
+            }
+            insert(transaction, held, notes).map(|_| Covering::Kept)
+        });
+        match kept {
+            Err(error @ StoreError::Unclear(_)) => self.settle(Err(error), held).map(|_| Covering::Kept),
+            kept => kept,
+        }
     }
 
     /// The one compare-and-set: keeps `held` if the stored one still stands as expected.
@@ -261,7 +258,8 @@ impl Store {
                  WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR principal = ?2) AND (?3 IS NULL OR database = ?3)
                    AND (?4 IS NULL OR class = ?4) AND (?5 IS NULL OR fingerprint = ?5)
                    AND (?6 = '[]' OR state IN (SELECT value FROM json_each(?6)))
-                 ORDER BY seq DESC LIMIT ?7"
+                   AND (?7 IS NULL OR standing_grant = ?7)
+                 ORDER BY seq DESC LIMIT ?8"
             );
             let mut statement = connection.prepare_cached(&text)?;
             let mut rows = statement.query(params![
@@ -271,6 +269,7 @@ impl Store {
                 query.class,
                 query.fingerprint,
                 states,
+                query.standing_grant.map(|grant| grant.to_string()),
                 i64::try_from(query.limit).unwrap_or(i64::MAX),
             ])?;
             let mut found = Vec::new();
@@ -292,10 +291,62 @@ impl Store {
     }
 }
 
+/// What became of a use of a standing grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covering {
+    Kept,
+    IdTaken,
+    /// Somebody else used or ended the grant first.
+    Lost,
+}
+
+fn is_taken(transaction: &Connection, id: RequestId) -> Result<bool, StoreError> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM requests WHERE id = ?1")?;
+    Ok(statement.exists([id.as_str()])?)
+}
+
+fn insert(transaction: &Connection, held: &HeldRequest, notes: &[Note]) -> Result<Saved, StoreError> {
+    let (card, data) = written(held)?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO requests (id, state, state_data, version, owner_node, owner_epoch, claim, digest, principal,
+           database, class, fingerprint, created_at, changed_at, wait_ends_at, expires_at, text, card, is_open,
+           standing_grant)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+         ON CONFLICT (id) DO NOTHING",
+    )?;
+    let rows = statement.execute(params![
+        held.id.as_str(),
+        held.state.kind().as_str(),
+        data,
+        signed(held.version),
+        held.owner.node,
+        signed(held.owner.epoch),
+        held.state.claim().map(|claim| claim.to_string()),
+        held.digest.as_bytes(),
+        held.peer.principal.as_str(),
+        held.peer.database,
+        card::class_word(held.class),
+        held.fingerprint,
+        held.created_at.micros(),
+        held.changed_at.micros(),
+        held.wait_ends_at.micros(),
+        held.expires_at.micros(),
+        held.text,
+        card,
+        !held.state.is_terminal(),
+        held.covered_by.as_ref().map(|covered| covered.grant.to_string()),
+    ])?;
+    if rows == 0 {
+        return Ok(Saved::Lost);
+    }
+    queue(transaction, notes, held.changed_at)?;
+    Ok(Saved::Kept)
+}
+
 fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     let said = &decision.said;
     statement.execute(params![
@@ -307,7 +358,11 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
         people::names(&said.token_seen_by)?,
         decision.idempotency,
         said.at.micros(),
+        said.terms.map(standing::terms_text).transpose()?,
     ])?;
+    if let Some(grant) = &decision.grant {
+        standing::insert(transaction, grant)?;
+    }
     Ok(())
 }
 
@@ -362,7 +417,7 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
 }
 
 fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, StoreError> {
-    let text = "SELECT person, approves, reason, channel, at, token_seen_by FROM decisions
+    let text = "SELECT person, approves, reason, channel, at, token_seen_by, terms FROM decisions
                 WHERE request = ?1 ORDER BY at, rowid";
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query([id])?;
@@ -376,16 +431,21 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
             reason: row.get(2)?,
             channel: row.get(3)?,
             at: Timestamp::from_micros(row.get(4)?),
+            terms: row
+                .get::<_, Option<String>>(6)?
+                .as_deref()
+                .map(standing::terms)
+                .transpose()?,
         });
     }
     Ok(said)
 }
 
 /// SQLite's integers are signed; versions and epochs never come near the edge.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

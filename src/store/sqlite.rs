@@ -15,7 +15,10 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Schema files in order; the place in the list, from 1, is the version.
-const SCHEMA: &[&str] = &[include_str!("schema/001_requests.sql")];
+const SCHEMA: &[&str] = &[
+    include_str!("schema/001_requests.sql"),
+    include_str!("schema/002_standing_grants.sql"),
+];
 
 /// One connection to the store's file; other processes may have theirs beside it.
 #[derive(Debug)]

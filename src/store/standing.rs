@@ -1,0 +1,270 @@
+//! Standing grants: kept with the decision that makes them, then used and ended by compare-and-set.
+//! Never says whether one may be used: `hold` does. Read `requests.rs` for the request that each use is.
+
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::hold::{Digest, Maker, Reach, Standing, StandingGrant, StandingGrantId, StandingKind, Terms};
+use crate::identity::principal::{PrincipalName, SessionId};
+use crate::store::card;
+use crate::store::outbox::{Note, queue};
+use crate::store::requests::{Saved, signed, unsigned};
+use crate::store::sqlite::{Store, StoreError};
+
+#[derive(Serialize, Deserialize)]
+struct TermsRow {
+    session: bool,
+    minutes: u32,
+    uses: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MakerRow {
+    person: String,
+    token_seen_by: Vec<String>,
+}
+
+impl Store {
+    pub fn standing_grant(&mut self, id: StandingGrantId) -> Result<Option<StandingGrant>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM standing_grants WHERE id = ?1")?;
+            let mut rows = statement.query([id.to_string()])?;
+            rows.next()?.map(grant_of).transpose()
+        })
+    }
+
+    /// Those of this principal for this shape that are open, the one that ends first first.
+    pub fn open_standing_grants_for(
+        &mut self,
+        principal: &PrincipalName,
+        shape: Digest,
+    ) -> Result<Vec<StandingGrant>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT * FROM standing_grants
+                        WHERE principal = ?1 AND shape = ?2 AND standing = 'open' ORDER BY until, seq";
+            collect(connection, text, params![principal.as_str(), shape.as_bytes()])
+        })
+    }
+
+    /// All that are open, oldest first.
+    pub fn open_standing_grants(&mut self) -> Result<Vec<StandingGrant>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT * FROM standing_grants WHERE standing = 'open' ORDER BY seq";
+            collect(connection, text, [])
+        })
+    }
+
+    /// At most `limit`, newest first; of every principal and in every state where none is named.
+    pub fn standing_grants(
+        &mut self,
+        principal: Option<&str>,
+        standing: Option<StandingKind>,
+        limit: usize,
+    ) -> Result<Vec<StandingGrant>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT * FROM standing_grants
+                        WHERE (?1 IS NULL OR principal = ?1) AND (?2 IS NULL OR standing = ?2)
+                        ORDER BY seq DESC LIMIT ?3";
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            collect(
+                connection,
+                text,
+                params![principal, standing.map(StandingKind::as_str), limit],
+            )
+        })
+    }
+
+    pub fn open_standing_grants_of(&mut self, principal: &PrincipalName) -> Result<u32, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT count(*) FROM standing_grants WHERE principal = ?1 AND standing = 'open'";
+            Ok(connection.query_row(text, [principal.as_str()], |row| row.get(0))?)
+        })
+    }
+
+    /// Ends one, if the stored one still has this version.
+    pub fn end_standing_grant(
+        &mut self,
+        grant: &StandingGrant,
+        version: u64,
+        notes: &[Note],
+    ) -> Result<Saved, StoreError> {
+        let kept = self.write(|transaction| {
+            let saved = update(transaction, grant, version)?;
+            if saved == Saved::Kept {
+                queue(transaction, notes, grant.changed_at)?;
+            }
+            Ok(saved)
+        });
+        let Err(StoreError::Unclear(why)) = kept else {
+            return kept;
+        };
+        // Settled by reading what is kept now.
+        let now = self.standing_grant(grant.id);
+        match now {
+            Ok(Some(now)) if now == *grant => Ok(Saved::Kept),
+            Ok(_) => Err(StoreError::Failed(why)),
+            Err(_) => Err(StoreError::Unclear(why)),
+        }
+    }
+}
+
+pub(super) fn insert(transaction: &Connection, grant: &StandingGrant) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO standing_grants (id, standing, version, request, shape, principal, session, credential, approvers,
+           made_by, uses, uses_max, made_at, changed_at, until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?;
+    statement.execute(params![
+        grant.id.to_string(),
+        grant.standing.kind().as_str(),
+        signed(grant.version),
+        grant.request.as_str(),
+        grant.shape.as_bytes(),
+        grant.principal.as_str(),
+        grant.session.map(|session| session.to_string()),
+        grant.credential.as_bytes(),
+        json(&grant.approvers)?,
+        json(&grant.made_by.iter().map(MakerRow::of).collect::<Vec<_>>())?,
+        grant.uses,
+        grant.uses_max,
+        grant.made_at.micros(),
+        grant.changed_at.micros(),
+        grant.until.micros(),
+    ])?;
+    Ok(())
+}
+
+/// The one compare-and-set: what is open and has this version becomes `grant`.
+pub(super) fn update(
+    transaction: &Connection,
+    grant: &StandingGrant,
+    version: u64,
+) -> Result<Saved, StoreError> {
+    let (by, why) = match &grant.standing {
+        Standing::Open | Standing::UsedUp => (None, None),
+        Standing::Revoked { by, reason } => (Some(by.as_str()), Some(reason.as_str())),
+        Standing::Lapsed { why } => (None, Some(why.as_str())),
+    };
+    let mut statement = transaction.prepare_cached(
+        "UPDATE standing_grants SET standing = ?1, ended_by = ?2, ended_why = ?3, version = ?4, uses = ?5, changed_at = ?6
+         WHERE id = ?7 AND version = ?8 AND standing = 'open'",
+    )?;
+    let rows = statement.execute(params![
+        grant.standing.kind().as_str(),
+        by,
+        why,
+        signed(grant.version),
+        grant.uses,
+        grant.changed_at.micros(),
+        grant.id.to_string(),
+        signed(version),
+    ])?;
+    Ok(if rows == 0 { Saved::Lost } else { Saved::Kept })
+}
+
+fn collect(
+    connection: &Connection,
+    text: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<StandingGrant>, StoreError> {
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(grant_of(row)?);
+    }
+    Ok(found)
+}
+
+fn grant_of(row: &Row<'_>) -> Result<StandingGrant, StoreError> {
+    let text = |column: &str| row.get::<_, String>(column);
+    let at = |column: &str| row.get(column).map(Timestamp::from_micros);
+    let session: Option<String> = row.get("session")?;
+    let makers: Vec<MakerRow> = from_json(&text("made_by")?)?;
+    Ok(StandingGrant {
+        id: card::standing_id(&text("id")?)?,
+        standing: standing_of(row)?,
+        version: unsigned(row.get("version")?),
+        request: card::request_id(&text("request")?)?,
+        shape: Digest::from_bytes(row.get("shape")?),
+        principal: card::principal(&text("principal")?)?,
+        session: session
+            .map(|text| SessionId::parse(&text).ok_or_else(|| StoreError::damaged("a session id")))
+            .transpose()?,
+        credential: Digest::from_bytes(row.get("credential")?),
+        approvers: from_json(&text("approvers")?)?,
+        made_by: makers
+            .into_iter()
+            .map(MakerRow::into_maker)
+            .collect::<Result<_, _>>()?,
+        uses: row.get("uses")?,
+        uses_max: row.get("uses_max")?,
+        made_at: at("made_at")?,
+        changed_at: at("changed_at")?,
+        until: at("until")?,
+    })
+}
+
+fn standing_of(row: &Row<'_>) -> Result<Standing, StoreError> {
+    let word: String = row.get("standing")?;
+    let missing = || StoreError::damaged(format!("a standing grant that is `{word}` lacks its data"));
+    let why = || row.get::<_, Option<String>>("ended_why")?.ok_or_else(missing);
+    match StandingKind::parse(&word).ok_or_else(missing)? {
+        StandingKind::Open => Ok(Standing::Open),
+        StandingKind::UsedUp => Ok(Standing::UsedUp),
+        StandingKind::Revoked => {
+            let by: Option<String> = row.get("ended_by")?;
+            Ok(Standing::Revoked {
+                by: card::person(&by.ok_or_else(missing)?)?,
+                reason: why()?,
+            })
+        }
+        StandingKind::Lapsed => Ok(Standing::Lapsed { why: why()? }),
+    }
+}
+
+impl MakerRow {
+    fn of(maker: &Maker) -> Self {
+        Self {
+            person: maker.person.to_string(),
+            token_seen_by: maker.token_seen_by.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn into_maker(self) -> Result<Maker, StoreError> {
+        Ok(Maker {
+            person: card::person(&self.person)?,
+            token_seen_by: card::people(&self.token_seen_by)?,
+        })
+    }
+}
+
+pub(super) fn terms_text(terms: Terms) -> Result<String, StoreError> {
+    json(&TermsRow {
+        session: terms.reach == Reach::Session,
+        minutes: terms.minutes,
+        uses: terms.uses,
+    })
+}
+
+pub(super) fn terms(text: &str) -> Result<Terms, StoreError> {
+    let row: TermsRow = from_json(text)?;
+    Ok(Terms {
+        reach: if row.session {
+            Reach::Session
+        } else {
+            Reach::Principal
+        },
+        minutes: row.minutes,
+        uses: row.uses,
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(StoreError::damaged)
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(StoreError::damaged)
+}
