@@ -16,19 +16,31 @@ use super::setting::{self, Value};
 use super::walk::Walk;
 use crate::sql::action::{Class, FunctionName};
 use crate::sql::classify::lists::{self, Known};
-use crate::sql::names::{NotKnown, Routine};
+use crate::sql::names::{Catalog, ForeignType, NotKnown, Routine};
 
 impl Walk<'_, '_> {
     pub(super) fn call(&mut self, call: &nodes::FuncCall) {
-        for argument in call.args() {
-            self.expression(argument);
-        }
+        self.list(call.args());
         self.sort(call.agg_order());
         self.expression(call.agg_filter());
         if let Some(window) = call.over() {
             self.window(window);
         }
         self.function(call);
+    }
+
+    /// A procedure is held whatever it is; what its arguments call is told as well.
+    pub(super) fn procedure(&mut self, call: &nodes::FuncCall) {
+        self.list(call.args());
+        match qualified(call.funcname()) {
+            Some((schema, name)) => {
+                self.functions.insert(FunctionName {
+                    schema: schema.map(str::to_owned),
+                    name: name.to_owned(),
+                });
+            }
+            None => self.unknown_node(),
+        }
     }
 
     fn function(&mut self, call: &nodes::FuncCall) {
@@ -206,14 +218,28 @@ impl Walk<'_, '_> {
         self.follow(change.followed, true, true);
     }
 
-    /// `qualifier.name`, where the qualifier is a name in FROM.
+    /// `qualifier.name`, where the qualifier is a name in FROM. First whether anything of that name could be called at all:
+    /// the columns of a table may be many.
     pub(super) fn field_of(&mut self, qualifier: &str, name: Option<&str>) {
-        let any = match self.catalog() {
-            Some(_) if self.is_column_of(qualifier, name.unwrap_or_default()) => return self.column(name),
-            Some(_) => self.is_any_value(qualifier),
-            None => true,
-        };
+        let callable = name.is_some_and(|name| self.is_callable(name));
+        if !callable || self.is_column_of(qualifier, name.unwrap_or_default()) {
+            return self.column(name);
+        }
+        let any = self.is_any_value(qualifier);
         self.field(name, Node::None, any);
+    }
+
+    fn is_callable(&self, name: &str) -> bool {
+        let function = || FunctionName {
+            schema: None,
+            name: name.to_owned(),
+        };
+        let somebodys = |catalog: &dyn Catalog| {
+            !catalog.functions(&function()).is_empty()
+                || matches!(catalog.foreign_type(None, name), Ok(Some(_)))
+        };
+        matches!(lists::function(name), Known::Held(..) | Known::Other)
+            || self.catalog().is_some_and(somebodys)
     }
 
     /// `t.name` and `(value).name`: a column, or where there is none of that name, a call of `name(value)`. A value of
@@ -336,7 +362,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn converts(&mut self, foreign: &crate::sql::names::ForeignType) {
+    fn converts(&mut self, foreign: &ForeignType) {
         self.foreign = true;
         if let Some(concern) = &foreign.concern {
             self.concerned(concern);

@@ -36,7 +36,12 @@ impl Visitor for Reading<'_> {
     type Break = String;
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {
-        if only_reads(statement) || (self.action.class < Class::Read && only_the_session(statement)) {
+        let agrees = match reach(statement) {
+            Reach::Reads => true,
+            Reach::Session => self.action.class < Class::Read,
+            Reach::More => false,
+        };
+        if agrees {
             return ControlFlow::Continue(());
         }
         ControlFlow::Break(
@@ -85,46 +90,160 @@ impl Reading<'_> {
     }
 }
 
-fn only_reads(statement: &Statement) -> bool {
-    matches!(
-        statement,
-        Statement::Query(_)
-            | Statement::Explain { .. }
-            | Statement::ExplainTable { .. }
-            | Statement::Fetch { .. }
-            | Statement::Declare { .. }
-            | Statement::Close { .. }
-            | Statement::Execute { .. }
-            | Statement::Prepare { .. }
-            | Statement::Lock(_)
-            | Statement::ShowFunctions { .. }
-            | Statement::ShowVariable { .. }
-            | Statement::ShowVariables { .. }
-            | Statement::ShowStatus { .. }
-            | Statement::ShowTables { .. }
-            | Statement::ShowColumns { .. }
-            | Statement::ShowDatabases { .. }
-            | Statement::ShowSchemas { .. }
-            | Statement::ShowCollation { .. }
-    )
+/// What a statement of the second reader's can be at most.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// It reads.
+    Reads,
+    /// Only a session's own settings, names and transactions are touched by it.
+    Session,
+    More,
 }
 
-/// What only a session's own settings, names and transactions are touched by.
-fn only_the_session(statement: &Statement) -> bool {
-    matches!(
-        statement,
+/// Without a wildcard, so that a statement which a newer sqlparser has does not compile until somebody has said what it is.
+fn reach(statement: &Statement) -> Reach {
+    match statement {
+        Statement::Query(_)
+        | Statement::Close { .. }
+        | Statement::Declare { .. }
+        | Statement::Fetch { .. }
+        | Statement::ShowFunctions { .. }
+        | Statement::ShowVariable { .. }
+        | Statement::ShowStatus { .. }
+        | Statement::ShowVariables { .. }
+        | Statement::ShowColumns { .. }
+        | Statement::ShowDatabases { .. }
+        | Statement::ShowSchemas { .. }
+        | Statement::ShowTables { .. }
+        | Statement::ShowCollation { .. }
+        | Statement::Execute { .. }
+        | Statement::Prepare { .. }
+        | Statement::ExplainTable { .. }
+        | Statement::Explain { .. }
+        | Statement::Lock(_) => Reach::Reads,
         Statement::Set(_)
-            | Statement::Reset(_)
-            | Statement::StartTransaction { .. }
-            | Statement::Commit { .. }
-            | Statement::Rollback { .. }
-            | Statement::Savepoint { .. }
-            | Statement::ReleaseSavepoint { .. }
-            | Statement::Discard { .. }
-            | Statement::Deallocate { .. }
-            | Statement::LISTEN { .. }
-            | Statement::UNLISTEN { .. }
-    )
+        | Statement::Discard { .. }
+        | Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. }
+        | Statement::Deallocate { .. }
+        | Statement::Savepoint { .. }
+        | Statement::ReleaseSavepoint { .. }
+        | Statement::LISTEN { .. }
+        | Statement::UNLISTEN { .. }
+        | Statement::Reset(_) => Reach::Session,
+        Statement::Analyze(_)
+        | Statement::Truncate(_)
+        | Statement::Msck(_)
+        | Statement::Insert(_)
+        | Statement::Install { .. }
+        | Statement::Load { .. }
+        | Statement::Directory { .. }
+        | Statement::Case(_)
+        | Statement::If(_)
+        | Statement::While(_)
+        | Statement::Raise(_)
+        | Statement::Call(_)
+        | Statement::Copy { .. }
+        | Statement::CopyIntoSnowflake { .. }
+        | Statement::Open(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::CreateView(_)
+        | Statement::CreateTable(_)
+        | Statement::CreateVirtualTable { .. }
+        | Statement::CreateIndex(_)
+        | Statement::CreateRole(_)
+        | Statement::CreateSecret { .. }
+        | Statement::CreateServer(_)
+        | Statement::CreatePolicy(_)
+        | Statement::CreateConnector(_)
+        | Statement::CreateOperator(_)
+        | Statement::CreateOperatorFamily(_)
+        | Statement::CreateOperatorClass(_)
+        | Statement::CreateTextSearch(_)
+        | Statement::AlterTable(_)
+        | Statement::AlterSchema(_)
+        | Statement::AlterIndex { .. }
+        | Statement::AlterView { .. }
+        | Statement::AlterFunction(_)
+        | Statement::AlterType(_)
+        | Statement::AlterCollation(_)
+        | Statement::AlterOperator(_)
+        | Statement::AlterOperatorFamily(_)
+        | Statement::AlterOperatorClass(_)
+        | Statement::AlterTextSearch(_)
+        | Statement::AlterRole { .. }
+        | Statement::AlterPolicy(_)
+        | Statement::AlterConnector { .. }
+        | Statement::AlterSession { .. }
+        | Statement::AttachDatabase { .. }
+        | Statement::AttachDuckDBDatabase { .. }
+        | Statement::DetachDuckDBDatabase { .. }
+        | Statement::Drop { .. }
+        | Statement::DropFunction(_)
+        | Statement::DropDomain(_)
+        | Statement::DropProcedure { .. }
+        | Statement::DropSecret { .. }
+        | Statement::DropPolicy(_)
+        | Statement::DropConnector { .. }
+        | Statement::CreateExtension(_)
+        | Statement::CreateCollation(_)
+        | Statement::DropExtension(_)
+        | Statement::DropOperator(_)
+        | Statement::DropOperatorFamily(_)
+        | Statement::DropOperatorClass(_)
+        | Statement::Flush { .. }
+        | Statement::ShowCreate { .. }
+        | Statement::ShowCatalogs { .. }
+        | Statement::ShowProcessList { .. }
+        | Statement::ShowCharset(_)
+        | Statement::ShowObjects(_)
+        | Statement::ShowViews { .. }
+        | Statement::Use(_)
+        | Statement::Comment { .. }
+        | Statement::CreateSchema { .. }
+        | Statement::CreateDatabase { .. }
+        | Statement::CreateFunction(_)
+        | Statement::CreateTrigger(_)
+        | Statement::DropTrigger(_)
+        | Statement::CreateProcedure { .. }
+        | Statement::CreateMacro { .. }
+        | Statement::CreateStage { .. }
+        | Statement::CreateFileFormat { .. }
+        | Statement::CreateWarehouse(_)
+        | Statement::Assert { .. }
+        | Statement::Grant(_)
+        | Statement::Deny(_)
+        | Statement::Revoke(_)
+        | Statement::Kill { .. }
+        | Statement::Merge(_)
+        | Statement::Cache { .. }
+        | Statement::UNCache { .. }
+        | Statement::CreateSequence { .. }
+        | Statement::CreateDomain(_)
+        | Statement::CreateType { .. }
+        | Statement::Pragma { .. }
+        | Statement::LockTables { .. }
+        | Statement::UnlockTables
+        | Statement::Unload { .. }
+        | Statement::OptimizeTable { .. }
+        | Statement::NOTIFY { .. }
+        | Statement::LoadData { .. }
+        | Statement::RenameTable(_)
+        | Statement::List(_)
+        | Statement::Put { .. }
+        | Statement::Remove(_)
+        | Statement::RaisError { .. }
+        | Statement::Throw(_)
+        | Statement::Print(_)
+        | Statement::WaitFor(_)
+        | Statement::Return(_)
+        | Statement::ExportData(_)
+        | Statement::CreateUser(_)
+        | Statement::AlterUser(_)
+        | Statement::Vacuum(_) => Reach::More,
+    }
 }
 
 fn creates(body: &SetExpr) -> bool {

@@ -57,7 +57,7 @@ impl Walk<'_, '_> {
                 self.commits = true;
                 self.holds(Class::Procedural, "call", "calls a procedure");
                 if let Some(call) = call.funccall() {
-                    self.expression(Node::FuncCall(call));
+                    self.procedure(call);
                 }
             }
             Node::VacuumStmt(vacuum) => self.vacuum(vacuum),
