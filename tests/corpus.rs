@@ -1,9 +1,15 @@
 //! The corpus of statements that get past statement firewalls, and of what real clients send, under the default rules.
 //! Formats: tests/corpus/README.md.
 
+#[path = "support/oracle.rs"]
+mod oracle;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use countersign::sql::judge_postgres;
+use countersign::sql::parse::PARSER_STACK_BYTES;
+use countersign::sql::statement::LexingState;
 use serde_json::Value;
 
 fn corpus(name: &str) -> Vec<Value> {
@@ -143,6 +149,44 @@ fn what_clients_send_by_themselves_is_not_held() {
         held.len() * 1_000 < cases.len() * 25,
         "more than 2.5 % held: {held:#?}"
     );
+}
+
+/// Every statement of the corpus and of the cases.
+fn every_text() -> Vec<String> {
+    let sql = |case: &Value| case["sql"].as_str().map(str::to_owned);
+    let corpora = ["statements.jsonl", "clients.jsonl"];
+    let mut texts: Vec<String> = corpora
+        .iter()
+        .flat_map(|name| corpus(name))
+        .filter_map(|case| sql(&case))
+        .collect();
+    let cases = std::fs::read_dir(format!("{}/tests/cases/classify", env!("CARGO_MANIFEST_DIR")));
+    for file in cases.expect("the folder of cases") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("cases");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("  sql     "));
+        texts.extend(lines.map(str::to_owned));
+    }
+    texts
+}
+
+#[test]
+fn what_passes_names_all_that_the_grammars_own_walker_finds() {
+    let texts = every_text();
+    assert!(texts.len() > 1_000);
+    let missing = move || {
+        let told = texts.iter().filter_map(|text| {
+            let judged = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
+            let missing = oracle::missing(text, &judged.actions)?;
+            Some(format!("{missing} is not in what is said of {text}"))
+        });
+        told.collect::<Vec<_>>()
+    };
+    // Readers are recursive; they are tested on the stack that they are promised.
+    let thread = std::thread::Builder::new()
+        .stack_size(PARSER_STACK_BYTES)
+        .spawn(missing);
+    let missing = thread.expect("a thread").join().expect("no panic");
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]
