@@ -15,10 +15,11 @@ use zeroize::Zeroizing;
 
 use self::reader::{Complaint, Found, Override, Place, Reader};
 pub use crate::api::Certificate;
+use crate::catalog::keeper::Pace;
 use crate::identity::directory::Agent;
 use crate::identity::principal::PersonName;
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
-use crate::{api, desk, journal, proxy, telemetry};
+use crate::{api, catalog, desk, journal, proxy, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
 pub const FILES_DEFAULT: [&str; 2] = ["countersign.toml", "/etc/countersign/countersign.toml"];
@@ -28,6 +29,9 @@ pub const STORE_FILE: &str = "store.sqlite3";
 /// Under `data_dir`: the journal's folder.
 pub const JOURNAL_FOLDER: &str = "journal";
 
+/// A server that takes longer to tell its catalog cannot be judged by it.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Everything that can be set, checked, in the words of `countersign.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +39,8 @@ pub struct Config {
     pub listen: Listen,
     pub api: api::Settings,
     pub upstream: Upstream,
+    /// `None`: views, triggers and functions of the database's own are not seen.
+    pub catalog: Option<Catalog>,
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
@@ -66,6 +72,15 @@ pub struct Upstream {
 pub struct UpstreamUser {
     pub name: String,
     pub password: Secret,
+}
+
+/// How the upstream's catalog is read.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    pub user: String,
+    pub password: Secret,
+    pub pace: Pace,
+    pub trusted_file: Option<PathBuf>,
 }
 
 /// A secret or where it lies; never printed.
@@ -175,6 +190,7 @@ impl Config {
             listen: read_listen(reader),
             api: read_api(reader),
             upstream: read_upstream(reader),
+            catalog: read_catalog(reader),
             rules: read_rules(reader),
             limits: read_limits(reader),
             audit: value_or(
@@ -240,6 +256,26 @@ impl Config {
         })
     }
 
+    /// Reads the file of the catalog's password. `None`: no catalog is configured.
+    pub fn catalog(&self) -> Result<Option<catalog::postgres::Settings>, ConfigError> {
+        let Some(settings) = &self.catalog else {
+            return Ok(None);
+        };
+        let same_user = self.upstream.users.iter().find(|user| user.name == settings.user);
+        let password = match (&settings.password, same_user) {
+            (Secret::None, Some(user)) => &user.password,
+            (password, _) => password,
+        };
+        Ok(Some(catalog::postgres::Settings {
+            host: self.upstream.host.clone(),
+            port: self.upstream.port,
+            user: settings.user.clone(),
+            password: password.read()?,
+            tls: None,
+            timeout: CATALOG_TIMEOUT,
+        }))
+    }
+
     pub fn desk(&self) -> desk::Settings {
         desk::Settings {
             held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
@@ -284,7 +320,9 @@ impl Config {
             listen_key,
             self.api.certificate.as_ref().map(|pair| &pair.key_file),
         ];
-        let passwords = self.upstream.users.iter().filter_map(|user| user.password.file());
+        let passwords = self.upstream.users.iter().map(|user| &user.password);
+        let passwords = passwords.chain(self.catalog.iter().map(|catalog| &catalog.password));
+        let passwords = passwords.filter_map(Secret::file);
         for file in keys.into_iter().flatten().map(PathBuf::as_path).chain(passwords) {
             if is_readable_by_others(file) {
                 warnings.push(format!(
@@ -696,6 +734,74 @@ fn variable_word(name: &str) -> String {
         }
     };
     name.chars().map(letter).collect()
+}
+
+/// Without a user there is no catalog, and then nothing else may be said of it.
+fn read_catalog(reader: &mut Reader) -> Option<Catalog> {
+    const HOUR_SECONDS: i64 = 3_600;
+    let seconds = |reader: &mut Reader, key: &str, default: u64| {
+        let found = reader.integer(&format!("catalog.{key}"), 1..=HOUR_SECONDS);
+        let place = found.as_ref().map(|found| found.place.clone());
+        let value = found.map_or(default, |found| u64::try_from(found.value).unwrap_or(default));
+        (Duration::from_secs(value), place)
+    };
+    let user = reader.text("catalog.user");
+    let given = reader.text("catalog.password");
+    let file = reader.path("catalog.password_file");
+    let (refresh, refresh_place) = seconds(reader, "refresh_seconds", 5);
+    let (stale_after, stale_place) = seconds(reader, "stale_after_seconds", 30);
+    let trusted_file = reader.path("catalog.trusted_file");
+    if let Some(Found {
+        place: place @ Place::File { .. },
+        ..
+    }) = &given
+    {
+        reader.complain(
+            place,
+            "a password does not belong into the settings file",
+            "write it to a file of its own and name that in `password_file`",
+        );
+    }
+    let places = [
+        given.as_ref().map(|given| &given.place),
+        file.as_ref().map(|file| &file.place),
+        refresh_place.as_ref(),
+        stale_place.as_ref(),
+        trusted_file.as_ref().map(|file| &file.place),
+    ];
+    let Some(user) = user else {
+        if let Some(place) = places.into_iter().flatten().next() {
+            let message = "`[catalog]` without a `user`";
+            reader.complain(
+                place,
+                message,
+                "name a database user that may connect, in `catalog.user`",
+            );
+        }
+        return None;
+    };
+    if stale_after < refresh {
+        let (stale, refresh) = (stale_after.as_secs(), refresh.as_secs());
+        let message =
+            format!("`stale_after_seconds` is {stale}, less than `refresh_seconds`, which is {refresh}");
+        let place = stale_place.or(refresh_place).unwrap_or(Place::Default);
+        reader.complain(
+            &place,
+            message,
+            format!("make `stale_after_seconds` at least {refresh}"),
+        );
+    }
+    let password = match (given, file) {
+        (Some(given), _) => Secret::Given(Zeroizing::new(given.value)),
+        (None, Some(file)) => Secret::File(file.value),
+        (None, None) => Secret::None,
+    };
+    Some(Catalog {
+        user: user.value,
+        password,
+        pace: Pace { refresh, stale_after },
+        trusted_file: trusted_file.map(|file| file.value),
+    })
 }
 
 fn read_rules(reader: &mut Reader) -> RulesFile {

@@ -2,6 +2,7 @@
 //! labels are words of our own, chosen by the caller from closed sets. Read `api/health.rs` for how metrics are served.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -76,6 +77,10 @@ pub struct Metrics {
     pub decisions: Family<DecisionLabels, Counter>,
     /// Appends or syncs of the journal that failed.
     pub journal_errors: Counter,
+    /// Since the oldest catalog in use was last seen to be right.
+    pub catalog_age: Gauge<f64, AtomicU64>,
+    /// Catalogs in use by which nothing can be judged now.
+    pub catalogs_stale: Gauge,
     registry: Arc<Registry>,
 }
 
@@ -90,6 +95,19 @@ impl Metrics {
         let wait_seconds = Histogram::new(WAIT_SECONDS_BUCKETS);
         let decisions = Family::<DecisionLabels, Counter>::default();
         let journal_errors = Counter::default();
+        let catalog_age = Gauge::<f64, AtomicU64>::default();
+        let catalogs_stale = Gauge::default();
+        registry.register_with_unit(
+            "catalog_age",
+            "Since the oldest catalog in use was last seen to be right",
+            Unit::Seconds,
+            catalog_age.clone(),
+        );
+        registry.register(
+            "catalogs_stale",
+            "Catalogs in use by which nothing can be judged now",
+            catalogs_stale.clone(),
+        );
         registry.register(
             "build",
             "Version of this binary",
@@ -133,6 +151,8 @@ impl Metrics {
             wait_seconds,
             decisions,
             journal_errors,
+            catalog_age,
+            catalogs_stale,
             registry: Arc::new(registry),
         }
     }

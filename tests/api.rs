@@ -303,13 +303,18 @@ const ROUTES: [(&str, &str); 24] = [
     ("post", "/api/v1/agents/{name}/rotate"),
     ("post", "/api/v1/agents/{name}/certificate"),
     ("delete", "/api/v1/agents/{name}"),
+    ("get", "/api/v1/catalogs"),
+    ("post", "/api/v1/catalogs/refresh"),
+    ("get", "/api/v1/catalogs/{database}/functions"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),
 ];
 
 fn filled(path: &str) -> String {
-    path.replace("{id}", "7K3F9Q").replace("{name}", "bot")
+    path.replace("{id}", "7K3F9Q")
+        .replace("{name}", "bot")
+        .replace("{database}", "shop")
 }
 
 fn method(word: &str) -> Method {

@@ -75,7 +75,9 @@ fn the_shipped_file_loads_and_says_the_defaults() {
 #[test]
 fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
     let text = std::fs::read_to_string("countersign.toml").expect("the shipped file");
-    let is_setting = |line: &str| line.starts_with("# ") && line.contains("_file = \"");
+    let is_setting = |line: &str| {
+        line.starts_with("# ") && (line.contains("_file = \"") || line.contains("user = \"countersign"))
+    };
     let all: String = text
         .lines()
         .map(|line| if is_setting(line) { &line[2..] } else { line })
@@ -85,6 +87,10 @@ fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
     let config = parse(&all, &[]).expect("the commented keys are known too");
     assert!(matches!(config.listen.tls, ListenTls::Required { .. }));
     assert!(config.api.certificate.is_some());
+    let catalog = config.catalog.expect("it is configured");
+    assert_eq!(catalog.pace.refresh, Duration::from_secs(5));
+    assert_eq!(catalog.pace.stale_after, Duration::from_secs(30));
+    assert!(catalog.trusted_file.is_some());
     assert!(matches!(
         config.upstream.tls,
         UpstreamTls::VerifyFull { ca_file: Some(_) }

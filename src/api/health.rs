@@ -95,8 +95,15 @@ pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
             .await
             .map(|answers| ("upstream", answers)),
     );
-    let word = |is_well: bool| if is_well { "ok" } else { "failing" }.to_owned();
     let is_ready = parts.iter().all(|(_, is_well)| *is_well);
+    // A proxy that cannot read the catalog is ready all the same: it holds what it does not know, as any other would.
+    parts.extend(
+        rooms
+            .catalogs
+            .iter()
+            .map(|catalogs| ("catalog", catalogs.are_read())),
+    );
+    let word = |is_well: bool| if is_well { "ok" } else { "failing" }.to_owned();
     let checks = parts
         .into_iter()
         .map(|(name, is_well)| (name.to_owned(), word(is_well)))
@@ -123,6 +130,20 @@ pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn metrics(State(rooms): State<Rooms>) -> Response {
+    if let Some(catalogs) = &rooms.catalogs {
+        let reports = catalogs.reports();
+        let used = reports.iter().filter(|report| !report.is_asleep);
+        let age = used.clone().filter_map(|report| report.age).max();
+        let stale = used.filter(|report| !report.is_read).count();
+        rooms
+            .metrics
+            .catalog_age
+            .set(age.unwrap_or_default().as_secs_f64());
+        rooms
+            .metrics
+            .catalogs_stale
+            .set(i64::try_from(stale).unwrap_or(i64::MAX));
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], rooms.metrics.text()).into_response()
 }

@@ -2,6 +2,7 @@
 //! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
 
 pub mod card;
+pub mod catalog;
 mod connections;
 pub mod events;
 pub mod grants;
@@ -21,6 +22,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::catalog::keepers::Keepers;
 use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
 use crate::telemetry::Metrics;
@@ -35,6 +37,8 @@ pub struct Rooms {
     pub journal: Journal,
     pub reader: Reader,
     pub metrics: Metrics,
+    /// `None`: no catalog is configured.
+    pub catalogs: Option<Arc<Keepers>>,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
 }
@@ -52,8 +56,14 @@ impl Rooms {
             desk,
             journal,
             metrics,
+            catalogs: None,
             told,
         }
+    }
+
+    #[must_use]
+    pub fn with_catalogs(self, catalogs: Option<Arc<Keepers>>) -> Self {
+        Self { catalogs, ..self }
     }
 }
 
@@ -104,6 +114,9 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(people::rotate_agent))
         .routes(routes!(people::certify_agent))
         .routes(routes!(people::revoke_agent))
+        .routes(routes!(catalog::list_catalogs))
+        .routes(routes!(catalog::refresh_catalogs))
+        .routes(routes!(catalog::list_functions))
         .routes(routes!(health::openapi));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", decided)

@@ -33,6 +33,12 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
     let settings = config.proxy()?;
     check_tls(&settings.tls, &settings.upstream.tls)
         .map_err(|error| CliError::error(&error, error.next_step()))?;
+    config.catalog()?;
+    let trusted = config
+        .catalog
+        .as_ref()
+        .and_then(|catalog| catalog.trusted_file.as_deref());
+    trusted.map(serve::open_trusted).transpose()?;
     if let Some(pair) = &config.api.certificate {
         crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;
     }

@@ -4,6 +4,7 @@
 //! decide, `demo/mod.rs` for the demo.
 
 pub mod card;
+mod catalog;
 mod check;
 mod client;
 pub mod demo;
@@ -42,7 +43,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy and its API until SIGTERM; SIGHUP reloads rules and certificates
+    /// Run the proxy and its API until SIGTERM; SIGHUP reloads rules, trusted functions and certificates
     Serve(Box<serve::ServeArgs>),
     /// Say what the proxy would decide of statements, offline
     Judge(judge::JudgeArgs),
@@ -66,6 +67,9 @@ enum Command {
     /// Read the log
     #[command(subcommand)]
     Log(Box<log::LogCommand>),
+    /// See the catalogs that statements are judged by
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Manage the agents that may connect
     #[command(subcommand)]
     Agent(people::AgentCommand),
@@ -128,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::Deny(args) => block_on(requests::deny(args, output)),
         Command::Grant(command) => block_on(grants::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
+        Command::Catalog(command) => block_on(catalog::run(command, output)),
         Command::Agent(command) => block_on(people::run_agent(command, output)),
         Command::User(command) => block_on(people::run_user(command, output)),
         Command::Version => {

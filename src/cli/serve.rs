@@ -2,6 +2,7 @@
 //! Read `proxy/mod.rs` and `api/mod.rs` for the two listeners.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::{SettingsArgs, make_private};
 use crate::api::{self, Api, Rooms};
+use crate::catalog::keeper::Pace;
+use crate::catalog::keepers::Keepers;
+use crate::catalog::postgres::ListedFunctions;
+use crate::catalog::trusted::Trusted;
 use crate::config::reader::Override;
 use crate::config::{Config, RulesFile};
 use crate::desk::{Desk, DeskError};
@@ -58,6 +63,8 @@ pub struct Running {
     pub desk: Desk,
     rules: Arc<ArcSwap<RuleSet>>,
     rules_file: RulesFile,
+    catalogs: Option<Arc<Keepers>>,
+    trusted_file: Option<PathBuf>,
     api: Api,
     proxy: ProxyHandle,
 }
@@ -66,9 +73,6 @@ pub struct Running {
 pub async fn start(config: Config) -> Result<Running, CliError> {
     telemetry::start(&config.log);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
-    warn!(
-        "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
-    );
     if config.upstream.users.is_empty() && config.upstream.pass_through.is_empty() {
         return Err(CliError::error(
             "the settings name no database user",
@@ -78,12 +82,14 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
     allow_files(config.limits.connections as u64);
     let rules = open_rules(&config.rules)?;
     let proxy_settings = config.proxy()?;
+    let catalog = open_catalog(&config)?;
     make_private(&config.data_dir)?;
     let journal = Journal::open(config.journal()).map_err(journal_error)?;
     let store =
         Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
     let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
-    let joined = join(config, proxy_settings, desk.clone(), journal, rules).await;
+    let judging = Judging { rules, catalog };
+    let joined = join(config, proxy_settings, desk.clone(), journal, judging).await;
     if joined.is_err() {
         desk.stop().await;
     }
@@ -111,20 +117,69 @@ fn allow_files(connections: u64) {
     }
 }
 
+/// What statements are judged by.
+struct Judging {
+    rules: RuleSet,
+    catalog: Option<OpenCatalog>,
+}
+
+/// What is needed to read catalogs.
+struct OpenCatalog {
+    settings: crate::catalog::postgres::Settings,
+    pace: Pace,
+    trusted: Option<(PathBuf, Trusted)>,
+}
+
+/// `None`, and said so: without a catalog much is not seen.
+fn open_catalog(config: &Config) -> Result<Option<OpenCatalog>, CliError> {
+    let (Some(about), Some(mut settings)) = (&config.catalog, config.catalog()?) else {
+        warn!(
+            "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
+        );
+        return Ok(None);
+    };
+    settings.tls = proxy::catalog_tls(&config.upstream.tls)
+        .map_err(|error| CliError::error(&error, error.next_step()))?;
+    let trusted = about.trusted_file.as_deref().map(open_trusted).transpose()?;
+    Ok(Some(OpenCatalog {
+        settings,
+        pace: about.pace,
+        trusted: about.trusted_file.clone().zip(trusted),
+    }))
+}
+
+pub fn open_trusted(file: &Path) -> Result<Trusted, CliError> {
+    Trusted::load(file).map_err(|error| CliError::error(&error, error.next_step()))
+}
+
 async fn join(
     config: Config,
     proxy_settings: proxy::Settings,
     desk: Desk,
     journal: Journal,
-    rules: RuleSet,
+    judging: Judging,
 ) -> Result<Running, CliError> {
+    let Judging { rules, catalog } = judging;
     record_rules(&desk, &rules, "serve").await?;
+    let catalogs = match catalog {
+        Some(catalog) => Some(begin_catalogs(catalog, &desk, &config.upstream.databases).await?),
+        None => None,
+    };
     let rules = Arc::new(ArcSwap::from_pointee(rules));
     let metrics = Metrics::new();
     let upstream = (config.upstream.host.clone(), config.upstream.port);
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), Some(upstream));
+    let rooms = rooms.with_catalogs(catalogs.clone());
     let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
-    let proxy = proxy::start(proxy_settings, desk.clone(), journal, Arc::clone(&rules), metrics).await;
+    let proxy = proxy::start(
+        proxy_settings,
+        desk.clone(),
+        journal,
+        Arc::clone(&rules),
+        metrics,
+        catalogs.clone(),
+    )
+    .await;
     let proxy = match proxy {
         Ok(proxy) => proxy,
         Err(error) => {
@@ -140,14 +195,43 @@ async fn join(
         desk,
         rules,
         rules_file: config.rules,
+        catalogs,
+        trusted_file: config.catalog.and_then(|catalog| catalog.trusted_file),
         api,
         proxy,
     })
 }
 
+/// The catalogs of databases that the settings name are read at once, the others when somebody logs in.
+async fn begin_catalogs(
+    catalog: OpenCatalog,
+    desk: &Desk,
+    databases: &[String],
+) -> Result<Arc<Keepers>, CliError> {
+    let mut functions = ListedFunctions::default();
+    if let Some((file, trusted)) = catalog.trusted {
+        record_trusted(desk, &file, &trusted, "serve").await?;
+        functions = trusted.functions;
+    }
+    let catalogs = Keepers::new(catalog.settings, catalog.pace, functions);
+    for database in databases {
+        let _read_at_once = catalogs.of(database);
+    }
+    Ok(Arc::new(catalogs))
+}
+
+async fn record_trusted(desk: &Desk, file: &Path, trusted: &Trusted, by: &str) -> Result<(), CliError> {
+    let file = file.display().to_string();
+    let recorded = desk
+        .record_rules_change(file, trusted.digest, by.to_owned())
+        .await;
+    recorded.map_err(desk_error)
+}
+
 impl Running {
-    /// Reads rules and certificates again. What is broken changes nothing, and is said in the log.
+    /// Reads rules, trusted functions and certificates again. What is broken changes nothing, and is said in the log.
     pub async fn reload(&self, by: &str) {
+        self.reload_trusted(by).await;
         match self.reload_rules(by).await {
             Ok(file) => info!("rules `{file}` are in force"),
             Err(error) => {
@@ -166,6 +250,39 @@ impl Running {
             }
         }
         self.reload_certificates(by).await;
+    }
+
+    async fn reload_trusted(&self, by: &str) {
+        let (Some(catalogs), Some(file)) = (&self.catalogs, &self.trusted_file) else {
+            return;
+        };
+        let read = match open_trusted(file) {
+            // Recorded first, as rules are.
+            Ok(trusted) => record_trusted(&self.desk, file, &trusted, by)
+                .await
+                .map(|()| trusted),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(trusted) => {
+                info!("{} functions of `{}` are trusted", trusted.count, file.display());
+                catalogs.trust(trusted.functions);
+            }
+            Err(error) => {
+                error!(
+                    next_step = error.next_step,
+                    "the functions trusted before stay so: {error}"
+                );
+                let name = file.display().to_string();
+                let rejected = self
+                    .desk
+                    .record_rules_rejected(name, error.to_string(), by.to_owned())
+                    .await;
+                if let Err(error) = rejected {
+                    error!(%error, "the rejected list of functions is not in the log");
+                }
+            }
+        }
     }
 
     async fn reload_certificates(&self, by: &str) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::proxy::own_names::{self, OwnNames};
 use crate::sql::action::{FunctionName, Judgement, TableName};
 use crate::sql::statement::{Encoding, LexingState, PathTrust, Role};
 use crate::wire::postgres::conversation::{Conversation, Origin, Sent};
@@ -32,8 +33,14 @@ pub struct Facts {
     pub standard_conforming_strings: bool,
     pub client_encoding: String,
     pub session_authorization: String,
-    /// Something may have changed `search_path` or `role` since they were asked for.
+    /// Its temporary objects; asked for only where there is a catalog.
+    pub own: OwnNames,
+    /// The catalog's when it was looked at last.
+    pub generation: u64,
+    /// Something may have changed any of these since they were asked for.
     pub stale: bool,
+    /// Grows with every change.
+    pub revision: u64,
 }
 
 impl Facts {
@@ -55,8 +62,26 @@ impl Facts {
         }
     }
 
+    /// Whom statements run as.
+    pub fn acting_role(&self) -> &str {
+        match self.role.as_str() {
+            "none" => &self.session_authorization,
+            role => role,
+        }
+    }
+
+    /// Takes an answer to a question.
+    pub fn told(&mut self, search_path: &str, role: &str, own: OwnNames) {
+        search_path.clone_into(&mut self.search_path);
+        role.clone_into(&mut self.role);
+        self.own = own;
+        self.stale = false;
+        self.revision += 1;
+    }
+
     /// Takes a ParameterStatus.
     pub fn reported(&mut self, name: &str, value: &str) {
+        self.revision += 1;
         match name {
             "standard_conforming_strings" => self.standard_conforming_strings = value == "on",
             "client_encoding" => value.clone_into(&mut self.client_encoding),
@@ -68,13 +93,13 @@ impl Facts {
     }
 }
 
-/// What is asked at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// search_path and role.
-    Meaning,
-    /// These, client_min_messages, and the identity of the names in a statement.
-    Held(Names),
+/// What is asked at once, besides search_path and role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The session's temporary objects.
+    pub own: bool,
+    /// client_min_messages, and the identity of the names in a statement.
+    pub held: Option<Names>,
 }
 
 /// Names of a held statement, each once.
@@ -107,23 +132,20 @@ impl Names {
 impl Question {
     /// Rows that a full answer has.
     pub fn rows(&self) -> usize {
-        match self {
-            Self::Meaning => 2,
-            Self::Held(_) => 4,
-        }
+        2 + usize::from(self.own) + if self.held.is_some() { 2 } else { 0 }
     }
 
     /// Puts the question's frames into `out` and notes them in `talk`.
     pub fn put<S: Clone>(&self, talk: &mut Conversation<S>, nothing: &S, out: &mut Vec<u8>) {
-        let shows: &[&str] = match self {
-            Self::Meaning => &["SHOW search_path", "SHOW role"],
-            Self::Held(_) => &["SHOW search_path", "SHOW role", "SHOW client_min_messages"],
-        };
         let in_pipeline = talk.has_open_pipeline();
-        for text in shows {
+        for text in ["SHOW search_path", "SHOW role"] {
             ask(talk, nothing, out, text, Vec::new());
         }
-        if let Self::Held(names) = self {
+        if self.own {
+            ask(talk, nothing, out, own_names::QUESTION, Vec::new());
+        }
+        if let Some(names) = &self.held {
+            ask(talk, nothing, out, "SHOW client_min_messages", Vec::new());
             let values = vec![
                 array(
                     names

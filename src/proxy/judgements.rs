@@ -194,10 +194,19 @@ impl Equivalent<Known> for Asked<'_> {
     }
 }
 
+/// What gives names their meaning where a catalog is configured. Its generation stands for its database too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SharedNames {
+    pub generation: u64,
+    pub search_path: String,
+    /// Whom statements run as.
+    pub role: String,
+}
+
 /// One thread's memory of texts, by what they were judged under, and of peers.
 pub struct Judgements {
     texts: Cache<Known, Rc<Judged>, TextBytes>,
-    scopes: HashMap<LexingState, Scope>,
+    scopes: HashMap<(LexingState, Option<SharedNames>), Scope>,
     scopes_made: u64,
     peers: HashMap<PeerFacts, PeerKey>,
 }
@@ -241,17 +250,23 @@ impl Judgements {
     }
 
     /// The number of what all sessions in the same circumstances share.
-    pub fn shared_scope(&mut self, lexing: LexingState) -> Scope {
-        if let Some(scope) = self.scopes.get(&lexing) {
+    pub fn shared_scope(&mut self, lexing: LexingState, names: Option<SharedNames>) -> Scope {
+        let circumstances = (lexing, names);
+        if let Some(scope) = self.scopes.get(&circumstances) {
             return *scope;
         }
         if self.scopes.len() >= SCOPES_MAX {
             self.scopes.clear();
         }
-        self.scopes_made += 1;
-        let scope = Scope(self.scopes_made);
-        self.scopes.insert(lexing, scope);
+        let scope = self.scope_of_one();
+        self.scopes.insert(circumstances, scope);
         scope
+    }
+
+    /// A number for one session at one moment, whose judgements nobody else may use.
+    pub fn scope_of_one(&mut self) -> Scope {
+        self.scopes_made += 1;
+        Scope(self.scopes_made)
     }
 
     pub fn key_of(&mut self, peer: &Peer) -> PeerKey {
@@ -282,12 +297,12 @@ mod tests {
             role: Role::Changed,
             ..lexing
         };
-        let scope = judgements.shared_scope(lexing);
-        let other = judgements.shared_scope(changed);
+        let scope = judgements.shared_scope(lexing, None);
+        let other = judgements.shared_scope(changed, None);
         let text: Arc<[u8]> = Arc::from(*b"SELECT 1");
         let judgement = judge_postgres(&text, lexing, &());
         judgements.keep(&Rc::new(Judged::new(text, judgement, lexing, scope)));
-        assert_eq!(judgements.shared_scope(lexing), scope);
+        assert_eq!(judgements.shared_scope(lexing, None), scope);
         assert!(judgements.find(b"SELECT 1", scope).is_some());
         assert!(judgements.find(b"SELECT 1", other).is_none());
         assert!(judgements.find(b"SELECT 2", scope).is_none());
@@ -296,8 +311,40 @@ mod tests {
     #[test]
     fn forgotten_scopes_come_back_under_other_numbers() {
         let mut judgements = Judgements::default();
-        let scope = judgements.shared_scope(LexingState::default_postgres());
+        let lexing = LexingState::default_postgres();
+        let scope = judgements.shared_scope(lexing, None);
         judgements.scopes.clear();
-        assert_ne!(judgements.shared_scope(LexingState::default_postgres()), scope);
+        assert_ne!(judgements.shared_scope(lexing, None), scope);
+    }
+
+    #[test]
+    fn another_catalog_path_or_role_is_another_scope() {
+        let mut judgements = Judgements::default();
+        let lexing = LexingState::default_postgres();
+        let names = SharedNames {
+            generation: 1,
+            search_path: "app".to_owned(),
+            role: "bot".to_owned(),
+        };
+        let others = [
+            SharedNames {
+                generation: 2,
+                ..names.clone()
+            },
+            SharedNames {
+                search_path: "other".to_owned(),
+                ..names.clone()
+            },
+            SharedNames {
+                role: "owner".to_owned(),
+                ..names.clone()
+            },
+        ];
+        let scope = judgements.shared_scope(lexing, Some(names.clone()));
+        assert_eq!(judgements.shared_scope(lexing, Some(names)), scope);
+        for other in others {
+            assert_ne!(judgements.shared_scope(lexing, Some(other)), scope);
+        }
+        assert_ne!(judgements.shared_scope(lexing, None), scope);
     }
 }

@@ -9,30 +9,98 @@ use crate::proxy::judgements::{Judged, Scope};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::runs::{Meaning, NameOrigin};
 use crate::proxy::session::{End, Session};
+use crate::proxy::sight::doubt_what_follows;
 use crate::proxy::turn::{Next, Stopped};
-use crate::sql::action::{Action, Breadth, Class};
-use crate::sql::names::{KnownNames, NamesThen};
-use crate::sql::statement::{Encoding, LexingState, PathTrust};
+use crate::sql::action::{Action, Breadth, Class, Effect, Judgement};
+use crate::sql::names::{Catalog, KnownNames, NamesThen};
+use crate::sql::statement::{Encoding, LexingState};
 use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{Conversation, Lookup};
 use crate::wire::postgres::message::Status;
 
 pub struct Names<'a> {
-    pub talk: &'a Conversation<Rc<Meaning>>,
-    pub path: PathTrust,
+    talk: &'a Conversation<Rc<Meaning>>,
+    lexing: LexingState,
+    scope: Scope,
+    catalog: Option<Arc<dyn Catalog>>,
+    /// Inside the text of a prepared statement no further one is looked into.
+    is_inner: bool,
 }
 
 impl KnownNames for Names<'_> {
     fn prepared(&self, name: &str) -> Option<Arc<Action>> {
         match self.talk.statement(name) {
-            // Under another search_path its names may be others, so what it does is not known.
-            Lookup::Known(meaning) if meaning.judged.lexing.path != self.path => None,
-            Lookup::Known(meaning) => match meaning.judged.judgement.actions.as_slice() {
-                [action] => Some(Arc::new(action.clone())),
-                _ => None,
-            },
+            Lookup::Known(meaning) => self.action_of(name, &meaning).map(Arc::new),
             Lookup::Unknown | Lookup::Wait => None,
         }
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        self.catalog.as_deref()
+    }
+}
+
+impl Names<'_> {
+    /// What a prepared statement does now. The server plans it anew when a definition or the search_path has changed.
+    fn action_of(&self, name: &str, meaning: &Meaning) -> Option<Action> {
+        let judged = &meaning.judged;
+        let is_as_then = match self.catalog {
+            Some(_) => judged.scope == self.scope,
+            None => judged.lexing.path == self.lexing.path,
+        };
+        if is_as_then {
+            return only(&judged.judgement).cloned();
+        }
+        let may_look =
+            !self.is_inner && judged.text.len() <= IN_PLACE_BYTES_MAX && !judged.has_foreign_types();
+        if self.catalog.is_none() || !may_look {
+            // Under another search_path its names may be others, so what it does is not known.
+            return None;
+        }
+        let lexing = LexingState {
+            path: self.lexing.path,
+            role: self.lexing.role,
+            ..judged.lexing
+        };
+        let names = Names {
+            catalog: self.catalog.clone(),
+            is_inner: true,
+            ..*self
+        };
+        let judgement = judge_postgres(&judged.text, lexing, &names);
+        match meaning.origin {
+            NameOrigin::Text => only(&judgement).cloned(),
+            NameOrigin::SqlPrepare => prepared_in(&judgement, name),
+            NameOrigin::Approved => None,
+        }
+    }
+}
+
+fn only(judgement: &Judgement) -> Option<&Action> {
+    match judgement.actions.as_slice() {
+        [action] => Some(action),
+        _ => None,
+    }
+}
+
+/// What the one PREPARE of a name in a message stands for.
+fn prepared_in(judgement: &Judgement, wanted: &str) -> Option<Action> {
+    let effects = judgement.actions.iter().flat_map(|action| &action.effects);
+    let mut found = effects.filter_map(|effect| match effect {
+        Effect::Prepares { name, inner } if name == wanted => Some(inner),
+        Effect::Prepares { .. }
+        | Effect::BeginsTransaction
+        | Effect::EndsTransaction { .. }
+        | Effect::RollsBackToSavepoint
+        | Effect::ChangesMeaning
+        | Effect::Deallocates { .. }
+        | Effect::DiscardsAll
+        | Effect::RunsCursor
+        | Effect::ProxySetting { .. } => None,
+    });
+    match (found.next(), found.next()) {
+        (Some(inner), None) => Some((**inner).clone()),
+        _ => None,
     }
 }
 
@@ -73,23 +141,26 @@ impl Session {
     }
 
     /// A statement read before, whose parameters come now.
-    pub(super) fn judge_bound(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
+    pub(super) fn judge_bound(&mut self, name: &str, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
         if let Some(stopped) = self.not_ready() {
             return Err(stopped);
         }
         if !self.facts.lexing().is_served() && !leads_back(&meaning.judged) {
             return Err(Stopped::Refuse(unserved_settings()));
         }
-        self.judge_again(meaning)
+        self.judge_again(name, meaning)
     }
 
     /// What must come before anything can be judged.
-    fn not_ready(&mut self) -> Option<Stopped> {
+    pub(super) fn not_ready(&mut self) -> Option<Stopped> {
         if let Some(refusal) = self.refuse_once.take_if(|_| self.talk.is_settled()) {
             return Some(Stopped::Refuse(refusal));
         }
         if self.refuse_once.is_some() || self.is_meaning_open() {
             return Some(Stopped::Next(Next::Settle));
+        }
+        if let Some(next) = self.awaits_catalog() {
+            return Some(Stopped::Next(next));
         }
         if self.facts.stale && self.talk.status() != Status::Failed {
             let next = if self.talk.is_settled() {
@@ -118,70 +189,102 @@ impl Session {
                 lexing,
             }));
         }
-        let judgement = judge_postgres(text, lexing, &self.names(lexing));
+        let judgement = judge_postgres(text, lexing, &self.names(lexing, scope));
         if judgement.depends_on_names && !self.talk.is_settled() {
             return Err(Stopped::Next(Next::Settle));
         }
-        let judged = Rc::new(Judged::new(text.into(), judgement, lexing, scope));
-        self.thread.judgements.borrow_mut().keep(&judged);
-        Ok(judged)
+        Ok(self.judged(text.into(), judgement, lexing, scope))
     }
 
-    /// What a statement judged before does now: its names may mean something else under the search_path of now, and
-    /// an EXECUTE in it goes by what that name means by now. Its text is read as it was when it was parsed.
-    pub(super) fn judge_again(&mut self, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
+    /// Keeps a judgement where others may use it too.
+    fn judged(
+        &self,
+        text: Arc<[u8]>,
+        mut judgement: Judgement,
+        lexing: LexingState,
+        scope: Scope,
+    ) -> Rc<Judged> {
+        if self.sight.has_catalog() {
+            doubt_what_follows(&mut judgement);
+        }
+        let judged = Rc::new(Judged::new(text, judgement, lexing, scope));
+        if self.sight.is_shared() {
+            self.thread.judgements.borrow_mut().keep(&judged);
+        }
+        judged
+    }
+
+    /// What a statement judged before does now: its names may mean something else under the catalog, search_path and role
+    /// of now, and an EXECUTE in it goes by what that name means by now. Its text is read as it was when it was parsed.
+    pub(super) fn judge_again(&mut self, name: &str, meaning: &Meaning) -> Result<Rc<Judged>, Stopped> {
         let judged = &meaning.judged;
         let LexingState { path, role, .. } = self.facts.lexing();
-        let is_as_then = judged.lexing.path == path && judged.lexing.role == role;
+        let lexing = LexingState {
+            path,
+            role,
+            ..judged.lexing
+        };
+        let scope = self.scope(lexing);
         match meaning.origin {
             // Another path makes no foreign type one of the server's.
             NameOrigin::Text if judged.has_foreign_types() => Ok(Rc::clone(judged)),
-            NameOrigin::Text if judged.judgement.depends_on_names || !is_as_then => {
+            NameOrigin::Text if judged.judgement.depends_on_names || judged.scope != scope => {
                 let text = Arc::clone(&judged.text);
-                self.judge_under(
-                    &text,
-                    LexingState {
-                        path,
-                        role,
-                        ..judged.lexing
-                    },
-                )
+                self.judge_under(&text, lexing)
             }
-            NameOrigin::SqlPrepare if judged.lexing.path != path => Ok(Rc::new(
-                judged.unknown("it was prepared under another search_path"),
-            )),
+            NameOrigin::SqlPrepare if judged.scope != scope => {
+                let action = self.names(lexing, scope).action_of(name, meaning);
+                Ok(Rc::new(match action {
+                    Some(action) => judged.of_action(&action),
+                    None => judged.unknown("it was prepared under another search_path"),
+                }))
+            }
             NameOrigin::Text | NameOrigin::SqlPrepare | NameOrigin::Approved => Ok(Rc::clone(judged)),
         }
     }
 
-    /// Under what a text is judged now.
-    fn scope(&self, lexing: LexingState) -> Scope {
-        self.thread.judgements.borrow_mut().shared_scope(lexing)
+    /// Whether a portal's statement may be judged otherwise than when it was bound.
+    pub(super) fn has_moved_on(&mut self, judged: &Judged) -> bool {
+        let LexingState { path, role, .. } = self.facts.lexing();
+        let lexing = LexingState {
+            path,
+            role,
+            ..judged.lexing
+        };
+        self.sight.has_catalog() && judged.scope != self.scope(lexing)
     }
 
-    fn names(&self, lexing: LexingState) -> Names<'_> {
+    /// Under what a text is judged now.
+    fn scope(&mut self, lexing: LexingState) -> Scope {
+        let mut judgements = self.thread.judgements.borrow_mut();
+        let is_uncommitted = self.transaction.touched_catalog;
+        self.sight
+            .scope(&mut judgements, &self.facts, lexing, is_uncommitted)
+    }
+
+    /// `scope` was given last.
+    fn names(&self, lexing: LexingState, scope: Scope) -> Names<'_> {
         Names {
             talk: &self.talk,
-            path: lexing.path,
+            lexing,
+            scope,
+            catalog: self.sight.catalog(&self.facts),
+            is_inner: false,
         }
     }
 
     /// A long text is judged on a parser thread; the turn that comes next finds it.
     pub(super) async fn judge_apart(&mut self, text: Arc<[u8]>, lexing: LexingState) -> Result<(), End> {
-        let names = self.names(lexing);
+        let scope = self.scope(lexing);
+        let names = self.names(lexing, scope);
         let prepared = self.talk.statements().keys();
         let prepared = prepared.filter_map(|name| Some((name.clone(), names.prepared(name)?)));
         let names = NamesThen {
             prepared: prepared.collect(),
-            catalog: None,
+            catalog: names.catalog.clone(),
         };
-        let scope = self.scope(lexing);
-        let mut judgement = self
-            .thread
-            .shared
-            .parsers
-            .judge(Arc::clone(&text), lexing, names)
-            .await;
+        let parsers = &self.thread.shared.parsers;
+        let mut judgement = parsers.judge(Arc::clone(&text), lexing, names).await;
         // It also says so where no thread was free. Neither is remembered for others: it is held this once.
         if judgement.depends_on_names {
             for action in &mut judgement.actions {
@@ -191,9 +294,7 @@ impl Session {
                 action.reasons.push(why.to_owned());
             }
         }
-        let judged = Rc::new(Judged::new(text, judgement, lexing, scope));
-        self.thread.judgements.borrow_mut().keep(&judged);
-        self.judged_apart = Some(judged);
+        self.judged_apart = Some(self.judged(text, judgement, lexing, scope));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
+use crate::catalog::keepers::Keepers;
 use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
@@ -118,6 +119,7 @@ pub async fn start(
     journal: Journal,
     rules: Arc<ArcSwap<RuleSet>>,
     metrics: Metrics,
+    catalogs: Option<Arc<Keepers>>,
 ) -> Result<ProxyHandle, ProxyError> {
     let address = settings.listen;
     let failed = |cause| ProxyError::Listen { address, cause };
@@ -135,6 +137,7 @@ pub async fn start(
         throttle: Throttle::default(),
         listener: tls,
         dialler,
+        catalogs,
         parsers: ParserThreads::start(PARSER_THREADS),
         connections: AtomicUsize::new(0),
         metrics,

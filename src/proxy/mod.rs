@@ -14,6 +14,7 @@ mod listen;
 mod login;
 mod outbound;
 mod own_cancel;
+mod own_names;
 mod parameters;
 mod park;
 mod pipe;
@@ -23,6 +24,7 @@ mod refuse;
 mod registry;
 mod runs;
 mod session;
+mod sight;
 mod socket;
 mod startup;
 mod statements;
@@ -36,11 +38,21 @@ mod upstream;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::catalog::postgres as catalog;
 use crate::identity::directory::Agent;
 
 pub use listen::{ProxyError, ProxyHandle, start};
 pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
 pub use upstream::{Settings as UpstreamSettings, User as UpstreamUser};
+
+/// TLS for the catalog's own connection, as the sessions have it; `None`: none.
+pub fn catalog_tls(settings: &UpstreamTls) -> Result<Option<catalog::Tls>, TlsError> {
+    let connector = tls::connector(settings)?;
+    Ok(connector.map(|connector| catalog::Tls {
+        connector,
+        end_point: end_point::end_point,
+    }))
+}
 
 /// When records of reads are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -235,7 +235,7 @@ impl Session {
         }
         self.answers.clear();
         let mut frames = Vec::new();
-        Question::Meaning.put(&mut self.talk, &self.nothing, &mut frames);
+        Question::default().put(&mut self.talk, &self.nothing, &mut frames);
         self.pipe.to_server.own(&frames);
         self.pipe.to_server.release_plain();
     }
@@ -337,19 +337,21 @@ impl Session {
         let mut shows_notices = self.peer.profile == Profile::Standard;
         // A failed transaction answers nothing: the last answers stand.
         if self.talk.status() != Status::Failed {
-            let answers = self.ask_server(&Question::Held(names)).await?;
+            let question = Question {
+                own: self.sight.has_catalog(),
+                held: Some(names),
+            };
+            let answers = self.ask_server(&question).await?;
             let Some(answers) = answers else {
                 let why = "what its names mean could not be read from the server".to_owned();
                 return Ok(Err(Refusal::Unreadable { why }));
             };
-            self.take_facts(Some(&answers))?;
-            let level = answers.get(2).map(String::as_str).unwrap_or_default();
-            shows_notices &= SHOWS_NOTICES.contains(&level);
-            answers
-                .get(3)
-                .map(String::as_str)
-                .unwrap_or_default()
-                .clone_into(&mut identity);
+            let rest = self.take_facts(&question, Some(&answers))?;
+            let [level, names, ..] = rest else {
+                return Err(End::Violation("the server's answers are not whole".to_owned()));
+            };
+            shows_notices &= SHOWS_NOTICES.contains(&level.as_str());
+            names.clone_into(&mut identity);
         }
         let mut facts = self.shown_facts();
         if unit.judged.judgement.depends_on_names {

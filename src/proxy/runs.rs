@@ -13,6 +13,7 @@ use crate::desk::RunOutcome;
 use crate::hold::RequestId;
 use crate::proxy::judgements::Judged;
 use crate::proxy::session::{End, Session};
+use crate::proxy::sight::changes_catalog;
 use crate::sql::action::{Action, Class, Effect};
 use crate::wire::postgres::conversation::{Change, NameChange, News, RunId};
 use crate::wire::postgres::message::{Fields, Status};
@@ -75,6 +76,8 @@ pub struct TransactionNotes {
     pub wrote: bool,
     /// Something that changes meaning was sent in it: its end may undo that.
     pub touched_meaning: bool,
+    /// Something that may change the catalog was sent in it: others see that at its end.
+    pub touched_catalog: bool,
     pub requests: Vec<RequestId>,
     pub ended: Option<TransactionOutcome>,
 }
@@ -111,6 +114,11 @@ pub fn changes_meaning(action: &Action) -> bool {
             | Effect::Deallocates { .. }
             | Effect::ProxySetting { .. } => false,
         })
+}
+
+/// Whether temporary objects may be gone after it, and names mean what all others see again.
+fn may_drop_own(action: &Action) -> bool {
+    matches!(action.class, Class::Session | Class::Transaction)
 }
 
 /// Whether it reads from a cursor, by FETCH or MOVE or as a portal that was not bound by a message.
@@ -161,7 +169,11 @@ impl Session {
     pub(super) fn begin_run(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
         // A cursor over something that changes meaning does so as it is read, in the transaction that declared it.
         let late = self.transaction.touched_meaning && runs_cursor(judged);
-        let changes = late || judged.judgement.actions.iter().any(changes_meaning);
+        let actions = &judged.judgement.actions;
+        let defines = self.sight.has_catalog() && actions.iter().any(changes_catalog);
+        let drops_own = self.facts.own.is_alone() && actions.iter().any(may_drop_own);
+        let changes = late || defines || drops_own || actions.iter().any(changes_meaning);
+        self.transaction.touched_catalog |= defines;
         self.meaning_in_flight += usize::from(changes);
         self.transaction.touched_meaning |= changes;
         self.transaction.wrote |= changes_data(judged.class);
@@ -311,6 +323,10 @@ impl Session {
         let notes = std::mem::take(&mut self.transaction);
         // Its end may have undone a setting, or set one that was local to it free.
         self.facts.stale |= notes.touched_meaning;
+        if notes.touched_catalog {
+            self.facts.stale = true;
+            self.sight.suspect();
+        }
         if notes.opened_at.is_none() {
             return;
         }

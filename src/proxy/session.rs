@@ -19,10 +19,12 @@ use crate::journal::Recorded;
 use crate::proxy::facts::{Facts, Question};
 use crate::proxy::judgements::{Judged, PeerKey};
 use crate::proxy::login::LoggedIn;
+use crate::proxy::own_names::OwnNames;
 use crate::proxy::pipe::{Io, Pipe};
 use crate::proxy::refusal::{Refusal, fatal};
 use crate::proxy::registry::{self, Control};
 use crate::proxy::runs::{Meaning, NameOrigin, Run, TransactionNotes};
+use crate::proxy::sight::Sight;
 use crate::proxy::thread::WireThread;
 use crate::proxy::turn::Next;
 use crate::sql::action::Judgement;
@@ -71,6 +73,7 @@ pub struct Session {
     pub(super) pipe: Pipe,
     pub(super) talk: Conversation<Rc<Meaning>>,
     pub(super) facts: Facts,
+    pub(super) sight: Sight,
     /// Statements sent whose end is not known yet.
     pub(super) runs: BTreeMap<RunId, Run>,
     pub(super) runs_begun: RunId,
@@ -119,6 +122,8 @@ impl Session {
             let found = upstream.parameters.iter().rev().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
+        let catalogs = thread.shared.catalogs.as_deref();
+        let keeper = catalogs.map(|catalogs| catalogs.of(&peer.database));
         let facts = Facts {
             search_path: upstream.search_path.clone(),
             at_log_in: (upstream.role.clone(), reported("session_authorization")),
@@ -126,14 +131,18 @@ impl Session {
             standard_conforming_strings: upstream.standard_conforming_strings == "on",
             client_encoding: upstream.client_encoding.clone(),
             session_authorization: reported("session_authorization"),
-            stale: false,
+            own: OwnNames::default(),
+            generation: 0,
+            // A pooler may hand on a server session with temporary objects.
+            stale: keeper.is_some(),
+            revision: 0,
         };
         let empty = Judgement {
             actions: Vec::new(),
             depends_on_names: true,
             fingerprint: [0; 32],
         };
-        let scope = thread.judgements.borrow_mut().shared_scope(facts.lexing());
+        let scope = thread.judgements.borrow_mut().shared_scope(facts.lexing(), None);
         let nothing = Rc::new(Meaning::new(
             Rc::new(Judged::new(Arc::from([]), empty, facts.lexing(), scope)),
             NameOrigin::Text,
@@ -149,6 +158,7 @@ impl Session {
             pipe: Pipe::new(client, upstream.socket, inbox_bytes_max),
             talk: Conversation::default(),
             facts,
+            sight: Sight::new(keeper),
             runs: BTreeMap::new(),
             runs_begun: 0,
             news: Vec::new(),
@@ -198,6 +208,7 @@ impl Session {
                 Next::Retry => self.wait_until(Some(Instant::now() + COMMIT_RETRY)).await?,
                 Next::Settle => self.settle().await?,
                 Next::Ask => self.refresh_facts().await?,
+                Next::Catalog { wanted } => self.await_catalog(wanted).await?,
                 Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
                 Next::Hold(unit) => self.hold(*unit).await?,
                 Next::Refuse(refusal, unit) => {
@@ -257,20 +268,32 @@ impl Session {
             // A failed transaction answers nothing: the last answer stands until it is over.
             return Ok(());
         }
-        let answers = self.ask_server(&Question::Meaning).await?;
-        self.take_facts(answers.as_deref())
+        let question = Question {
+            own: self.sight.has_catalog(),
+            held: None,
+        };
+        let answers = self.ask_server(&question).await?;
+        self.take_facts(&question, answers.as_deref()).map(|_| ())
     }
 
-    pub(super) fn take_facts(&mut self, answers: Option<&[String]>) -> Result<(), End> {
-        let Some([search_path, role, ..]) = answers else {
-            return Err(End::Violation(
-                "the server does not say what its search_path and role are".to_owned(),
-            ));
+    /// Takes what every question asks for, and gives the answers behind it.
+    pub(super) fn take_facts<'a>(
+        &mut self,
+        question: &Question,
+        answers: Option<&'a [String]>,
+    ) -> Result<&'a [String], End> {
+        let unsaid =
+            || End::Violation("the server does not say what its search_path and role are".to_owned());
+        let Some([search_path, role, rest @ ..]) = answers else {
+            return Err(unsaid());
         };
-        search_path.clone_into(&mut self.facts.search_path);
-        role.clone_into(&mut self.facts.role);
-        self.facts.stale = false;
-        Ok(())
+        let (own, rest) = match rest {
+            [own, rest @ ..] if question.own => (OwnNames::read(own).ok_or_else(unsaid)?, rest),
+            _ if question.own => return Err(unsaid()),
+            rest => (OwnNames::default(), rest),
+        };
+        self.facts.told(search_path, role, own);
+        Ok(rest)
     }
 
     /// The next thing that happens. `woken`: what a parked statement waits for; `until`: when to look up anyway.

@@ -200,10 +200,10 @@ impl Session {
     /// Parsing changes nothing: neither data nor what later texts mean.
     fn begin_parse(&mut self, run: RunId, judged: &Rc<Judged>) {
         let wrote = self.transaction.wrote;
-        let touched = self.transaction.touched_meaning;
+        let touched = (self.transaction.touched_meaning, self.transaction.touched_catalog);
         self.begin_run(run, judged, None);
         self.transaction.wrote = wrote;
-        self.transaction.touched_meaning = touched;
+        (self.transaction.touched_meaning, self.transaction.touched_catalog) = touched;
         if let Some(run) = self.runs.get_mut(&run) {
             self.meaning_in_flight -= usize::from(std::mem::take(&mut run.changes_meaning));
         }
@@ -312,7 +312,7 @@ impl Session {
             }
         };
         let types = meaning.types.borrow().clone();
-        match self.judge_bound(&meaning) {
+        match self.judge_bound(name, &meaning) {
             Ok(judged) => Ok((judged, types)),
             Err(next) => Err(self.stopped(next, header, rest, batch, false)),
         }
@@ -447,7 +447,8 @@ impl Session {
         Ok(Step::Went)
     }
 
-    /// A portal of an EXECUTE looks its name up when it runs: what was let through at its Bind must still be so.
+    /// A portal of an EXECUTE looks its name up when it runs, and a function may have been replaced since a Bind: what was
+    /// let through then must still be so.
     fn names_changed(
         &mut self,
         meaning: &Meaning,
@@ -455,18 +456,27 @@ impl Session {
         rest: &[u8],
         batch: &mut Batch,
     ) -> Option<Step> {
-        let depends = meaning.judged.judgement.depends_on_names && !meaning.judged.text.is_empty();
-        if meaning.origin != NameOrigin::Text || !depends {
+        let judged = &meaning.judged;
+        let is_of_text = meaning.origin == NameOrigin::Text && !judged.text.is_empty();
+        let was_bound_before = meaning.run.get().is_none_or(|run| run < batch.first_run);
+        let depends = judged.judgement.depends_on_names;
+        if !is_of_text || !(depends || (was_bound_before && self.sight.has_catalog())) {
             return None;
         }
-        let judged = match self.judge_again(meaning) {
+        if was_bound_before && let Some(stopped) = self.not_ready() {
+            return Some(self.stopped(stopped, header, rest, batch, false));
+        }
+        if !depends && !self.has_moved_on(judged) {
+            return None;
+        }
+        let judged = match self.judge_again("", meaning) {
             Ok(judged) => judged,
             Err(next) => return Some(self.stopped(next, header, rest, batch, false)),
         };
         if self.verdict(&judged).outcome() == Outcome::Allow {
             return None;
         }
-        let why = "what its EXECUTE runs has changed since it was bound".to_owned();
+        let why = "what it runs has changed since it was bound".to_owned();
         Some(self.refused(Refusal::Unreadable { why }, header, rest, batch, false))
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::audit::entry::Entry;
+use crate::catalog::keepers::Keepers;
 use crate::desk::Desk;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
 use crate::policy::RuleSet;
@@ -41,6 +42,8 @@ pub struct Shared {
     /// `None`: no TLS for clients.
     pub listener: Option<Listener>,
     pub dialler: Dialler,
+    /// `None`: no catalog is configured.
+    pub catalogs: Option<Arc<Keepers>>,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,
     pub metrics: Metrics,

@@ -36,6 +36,10 @@ pub enum Next {
     Settle,
     /// The server must be asked for the session's facts first.
     Ask,
+    /// The catalog must be read again first.
+    Catalog {
+        wanted: u64,
+    },
     /// A text too long to be parsed on this thread.
     Parse {
         text: Arc<[u8]>,

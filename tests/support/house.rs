@@ -136,7 +136,23 @@ impl House {
 
     /// As `open`, with the server reached at another port.
     pub fn open_before(postgres: &Postgres, port: u16, listen: &str, upstream: &str) -> Self {
+        Self::furnished(postgres, port, listen, upstream, |_| {})
+    }
+
+    /// As `open`, with what `furnish` puts into the folder of the settings file.
+    pub fn open_with(postgres: &Postgres, listen: &str, upstream: &str, furnish: impl FnOnce(&Path)) -> Self {
+        Self::furnished(postgres, postgres.upstream_port(), listen, upstream, furnish)
+    }
+
+    fn furnished(
+        postgres: &Postgres,
+        port: u16,
+        listen: &str,
+        upstream: &str,
+        furnish: impl FnOnce(&Path),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
+        furnish(folder.path());
         std::fs::write(folder.path().join("password"), postgres.owner_password()).expect("written");
         let settings = format!(
             "data_dir = \"data\"\n[listen]\naddress = \"127.0.0.1:0\"\n{listen}\n[api]\naddress = \"127.0.0.1:0\"\n\
