@@ -1,5 +1,5 @@
 //! Judging without a connection: the proxy's own code, and what statements before have set by their words alone.
-//! Never opens a connection. Read `../sql/parse.rs` next.
+//! Never opens a connection. Read `../sql/parse.rs` and `../sql/mysql/mod.rs` next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crate::identity::principal::Peer;
 use crate::policy::{Outcome, RuleSet, Verdict, evaluate};
 use crate::sql::action::{Action, Effect, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
-use crate::sql::classify::postgres::unknown_action;
+use crate::sql::mysql::judge_mysql_and_follow;
+use crate::sql::mysql_state::MysqlState;
 use crate::sql::parse::{PARSER_STACK_BYTES, judge_and_follow};
 use crate::sql::statement::{LexingState, PathTrust};
 
@@ -18,8 +19,6 @@ use crate::sql::statement::{LexingState, PathTrust};
 pub struct Judged {
     pub judgement: Judgement,
     before: Vec<Judgement>,
-    /// The server is one that this version serves.
-    served: bool,
 }
 
 /// What the rules say of a judged statement.
@@ -31,26 +30,20 @@ pub struct Said {
 
 /// Judges a text as its dialect reads it; an error if there is no such dialect.
 pub fn judge(dialect: &str, before: &[String], text: &[u8]) -> Result<Judged, String> {
-    match dialect {
-        "postgres" => {
-            let mut session = Session::new();
-            let before = before.iter().map(|text| session.run(text.as_bytes())).collect();
-            let judgement = session.run(text);
-            Ok(Judged {
-                judgement,
-                before,
-                served: true,
-            })
+    let reading = match dialect {
+        "postgres" => Reading::Postgres(LexingState::default_postgres()),
+        "mysql" => Reading::Mysql(MysqlState::default_mysql()),
+        "mariadb" => Reading::Mysql(MysqlState::default_mariadb()),
+        other => {
+            return Err(format!(
+                "unknown dialect `{other}`: write postgres, mysql or mariadb"
+            ));
         }
-        "mysql" | "mariadb" => Ok(Judged {
-            judgement: unserved(text),
-            before: Vec::new(),
-            served: false,
-        }),
-        other => Err(format!(
-            "unknown dialect `{other}`: write postgres, mysql or mariadb"
-        )),
-    }
+    };
+    let mut session = Session::new(reading);
+    let before = before.iter().map(|text| session.run(text.as_bytes())).collect();
+    let judgement = session.run(text);
+    Ok(Judged { judgement, before })
 }
 
 /// The readers are recursive; their own threads have the same stack.
@@ -81,7 +74,7 @@ impl Judged {
             let reason = "a statement of the session before it is held";
             verdict.reasons.push(reason.to_owned());
         }
-        let least = match held_before || !self.served {
+        let least = match held_before {
             true => Outcome::Hold,
             false => Outcome::Allow,
         };
@@ -92,34 +85,59 @@ impl Judged {
     }
 }
 
-fn unserved(bytes: &[u8]) -> Judgement {
-    Judgement {
-        actions: vec![unknown_action(
-            0..bytes.len(),
-            "MySQL is not served by this version".to_owned(),
-        )],
-        depends_on_names: false,
-        fingerprint: [0; 32],
+/// Settings under which a connection's texts mean what they mean.
+#[derive(Clone, Copy)]
+enum Reading {
+    Postgres(LexingState),
+    Mysql(MysqlState),
+}
+
+impl Reading {
+    /// Judges a text, and follows what it says of the settings for later ones.
+    fn run(&mut self, text: &[u8], names: &HashMap<String, Arc<Action>>) -> Judgement {
+        match self {
+            Self::Postgres(lexing) => {
+                let (judgement, followed) = judge_and_follow(text, *lexing, names);
+                follow(lexing, followed);
+                judgement
+            }
+            Self::Mysql(state) => {
+                let (judgement, followed) = judge_mysql_and_follow(text, state, names);
+                *state = state.after(followed);
+                judgement
+            }
+        }
     }
 }
 
+/// A path that was ever not trusted stays so: a ROLLBACK may bring it back.
+fn follow(lexing: &mut LexingState, followed: Followed) {
+    if followed.path == Some(PathTrust::Shadowing) {
+        lexing.path = PathTrust::Shadowing;
+    }
+    lexing.role = followed.role.unwrap_or(lexing.role);
+    if followed.standard_conforming_strings == Some(false) {
+        lexing.standard_conforming_strings = false;
+    }
+    lexing.encoding = followed.encoding.unwrap_or(lexing.encoding);
+}
+
 /// What a connection would remember, by the words of its statements alone.
-pub struct Session {
-    lexing: LexingState,
+struct Session {
+    reading: Reading,
     names: HashMap<String, Arc<Action>>,
 }
 
 impl Session {
-    pub fn new() -> Self {
+    fn new(reading: Reading) -> Self {
         Self {
-            lexing: LexingState::default_postgres(),
+            reading,
             names: HashMap::new(),
         }
     }
 
-    pub fn run(&mut self, text: &[u8]) -> Judgement {
-        let (judgement, followed) = judge_and_follow(text, self.lexing, &self.names);
-        self.follow(followed);
+    fn run(&mut self, text: &[u8]) -> Judgement {
+        let judgement = self.reading.run(text, &self.names);
         for effect in judgement.actions.iter().flat_map(|action| &action.effects) {
             match effect {
                 Effect::Prepares { name, inner } => {
@@ -138,17 +156,5 @@ impl Session {
             }
         }
         judgement
-    }
-
-    /// A path that was ever not trusted stays so: a ROLLBACK may bring it back.
-    fn follow(&mut self, followed: Followed) {
-        if followed.path == Some(PathTrust::Shadowing) {
-            self.lexing.path = PathTrust::Shadowing;
-        }
-        self.lexing.role = followed.role.unwrap_or(self.lexing.role);
-        if followed.standard_conforming_strings == Some(false) {
-            self.lexing.standard_conforming_strings = false;
-        }
-        self.lexing.encoding = followed.encoding.unwrap_or(self.lexing.encoding);
     }
 }

@@ -13,6 +13,7 @@ mod seen;
 pub mod statement;
 mod template;
 
+pub use mysql::judge_mysql;
 pub use parse::judge_postgres;
 pub use template::template;
 
