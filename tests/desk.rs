@@ -24,5 +24,7 @@ mod simulation;
 mod standing;
 #[path = "desk/standing_order.rs"]
 mod standing_order;
+#[path = "desk/upgrade.rs"]
+mod upgrade;
 #[path = "desk/world.rs"]
 mod world;
