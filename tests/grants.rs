@@ -46,11 +46,15 @@ impl Place {
         Wire::connect(&self.house.url("127.0.0.1"))
     }
 
-    /// A table of three rows: `a`, `b`, `c`.
+    /// A table of three rows: `a`, `b`, `c`; with a child, a table that its deletes cascade to, and a trigger.
     async fn table(&self, name: &str) {
         let text = format!(
             "CREATE TABLE {name} (id int PRIMARY KEY, status text, note text);
-             INSERT INTO {name} VALUES (1, 'a', ''), (2, 'b', ''), (3, 'c', '')"
+             INSERT INTO {name} VALUES (1, 'a', ''), (2, 'b', ''), (3, 'c', '');
+             CREATE TABLE {name}_child () INHERITS ({name});
+             CREATE TABLE {name}_item (id int PRIMARY KEY REFERENCES {name} ON DELETE CASCADE);
+             CREATE FUNCTION {name}_before() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+             CREATE TRIGGER before BEFORE DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION {name}_before()"
         );
         let owner = self.postgres.connect().await;
         owner.batch_execute(&text).await.expect("made");
@@ -329,6 +333,36 @@ const WIDER: &[(&str, Between, &str)] = &[
             "CREATE FUNCTION {t}_g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM reviews; RETURN OLD; END';
              CREATE TRIGGER g BEFORE DELETE ON {t} FOR EACH ROW EXECUTE FUNCTION {t}_g()",
         ),
+        "DELETE FROM {t} WHERE status = 'b'",
+    ),
+    (
+        "the function of its trigger was replaced",
+        Between::Beside(
+            "CREATE OR REPLACE FUNCTION {t}_before() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN DELETE FROM reviews; RETURN OLD; END'",
+        ),
+        "DELETE FROM {t} WHERE status = 'b'",
+    ),
+    (
+        "another child was made",
+        Between::Beside("CREATE TABLE {t}_second () INHERITS ({t})"),
+        "DELETE FROM {t} WHERE status = 'b'",
+    ),
+    (
+        "its child has a trigger",
+        Between::Beside(
+            "CREATE TRIGGER before BEFORE DELETE ON {t}_child FOR EACH ROW EXECUTE FUNCTION {t}_before()",
+        ),
+        "DELETE FROM {t} WHERE status = 'b'",
+    ),
+    (
+        "deletes cascade to a table more",
+        Between::Beside("CREATE TABLE {t}_far (id int REFERENCES {t}_item ON DELETE CASCADE)"),
+        "DELETE FROM {t} WHERE status = 'b'",
+    ),
+    (
+        "a policy was added",
+        Between::Beside("CREATE POLICY p ON {t} USING (true)"),
         "DELETE FROM {t} WHERE status = 'b'",
     ),
     (

@@ -21,12 +21,27 @@ WITH RECURSIVE path AS (
 ), reached AS (
   SELECT r.oid FROM relation r
   UNION
-  SELECT d.refobjid
-    FROM reached r
-    JOIN pg_catalog.pg_rewrite w ON w.ev_class OPERATOR(pg_catalog.=) r.oid
-    JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-     AND d.objid OPERATOR(pg_catalog.=) w.oid
-     AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+  SELECT further.oid
+    FROM reached r CROSS JOIN LATERAL (
+      -- What views and rules name,
+      SELECT d.refobjid AS oid
+        FROM pg_catalog.pg_rewrite w
+        JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+         AND d.objid OPERATOR(pg_catalog.=) w.oid
+         AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+       WHERE w.ev_class OPERATOR(pg_catalog.=) r.oid
+      UNION ALL
+      -- partitions and children,
+      SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent OPERATOR(pg_catalog.=) r.oid
+      UNION ALL
+      -- and what a foreign key deletes or changes too.
+      SELECT k.conrelid
+        FROM pg_catalog.pg_constraint k
+       WHERE k.confrelid OPERATOR(pg_catalog.=) r.oid
+         AND k.contype OPERATOR(pg_catalog.=) 'f'::pg_catalog."char"
+         AND (k.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])
+           OR k.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[]))
+    ) further
 ), part AS (
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass AS kind, w.oid
     FROM reached r JOIN pg_catalog.pg_rewrite w ON w.ev_class OPERATOR(pg_catalog.=) r.oid
