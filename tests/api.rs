@@ -281,7 +281,7 @@ fn approval(card: &Value) -> Value {
     json!({ "decision": "approve", "digest": card["digest"], "version": card["version"], "reason": "OPS-1" })
 }
 
-const ROUTES: [(&str, &str); 24] = [
+const ROUTES: [(&str, &str); 27] = [
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
