@@ -1,18 +1,22 @@
 //! The closed walk over one MySQL or MariaDB message: each statement becomes an `Action`.
-//! Never says harmless of a node, name or word that it does not know. Read `mysql/query.rs` next.
+//! Never says harmless of a node, name or word that it does not know. Read `mysql/statement.rs` next.
 //!
 //! Why two ways to read a statement: sqlparser knows queries, changes and definitions, and for them every node of its tree
 //! has an arm here, without a wildcard, so that a new node does not compile until it is classified. What it knows only
 //! loosely (SHOW, SET, EXPLAIN, transactions, everything that administers) is read word by word, to the last word.
 
 mod audit;
+mod call;
 mod define;
 mod expression;
 mod held;
 mod manipulate;
+mod modes;
 mod query;
 pub mod setting;
 mod show;
+mod source;
+mod statement;
 mod utility;
 mod words;
 
@@ -229,6 +233,9 @@ impl<'t, 'm> Walk<'t, 'm> {
                 self.seen = Seen::default();
                 self.statement(&statement);
                 self.audit(words.rest());
+                if self.class == Class::Ddl {
+                    self.storage(words);
+                }
             }
             Err(why) => self.by_first_words(words, &why),
         }

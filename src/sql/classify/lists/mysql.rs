@@ -23,16 +23,16 @@ pub enum Known {
 const MYSQL_OLDEST: u32 = 80_000;
 const MARIADB_OLDEST: u32 = 100_600;
 
-/// What `name(…)` calls; `name` in lower case. `windowed`: OVER follows, behind which MySQL takes its own functions alone.
-pub fn function(name: &str, windowed: bool, state: &MysqlState) -> Known {
+/// What `name(…)` with that many arguments calls; `name` in lower case. `windowed`: OVER follows, behind which MySQL takes its own functions alone.
+pub fn function(name: &str, arguments: usize, windowed: bool, state: &MysqlState) -> Known {
     if let Ok(at) = generated::HELD_FUNCTIONS.binary_search_by_key(&name, |(held, _, _)| held) {
         let (_, class, does) = generated::HELD_FUNCTIONS[at];
         return Known::Held(class, does);
     }
-    let Ok(at) = generated::FUNCTIONS.binary_search_by_key(&name, |(known, _, _)| known) else {
+    let Ok(at) = generated::FUNCTIONS.binary_search_by_key(&name, |(known, _, _, _)| known) else {
         return Known::Absent;
     };
-    let (_, mysql, mariadb) = generated::FUNCTIONS[at];
+    let (_, mysql, mariadb, takes) = &generated::FUNCTIONS[at];
     let has = |since: Option<u32>, oldest: u32| {
         let version = match state.kind {
             ServerKind::Unknown => oldest,
@@ -40,8 +40,8 @@ pub fn function(name: &str, windowed: bool, state: &MysqlState) -> Known {
         };
         since.is_some_and(|since| since <= version)
     };
-    let on_mysql = windowed || has(mysql, MYSQL_OLDEST);
-    let on_mariadb = has(mariadb, MARIADB_OLDEST);
+    let on_mysql = windowed || has(*mysql, MYSQL_OLDEST);
+    let on_mariadb = has(*mariadb, MARIADB_OLDEST) && takes.contains(&arguments);
     let own = match state.kind {
         ServerKind::Mysql => on_mysql,
         ServerKind::Mariadb => on_mariadb,
@@ -53,7 +53,7 @@ pub fn function(name: &str, windowed: bool, state: &MysqlState) -> Known {
 /// Built in on some server, so that a word before a parenthesis is a call and nothing else.
 pub fn is_function(name: &str) -> bool {
     generated::FUNCTIONS
-        .binary_search_by_key(&name, |(known, _, _)| known)
+        .binary_search_by_key(&name, |(known, _, _, _)| known)
         .is_ok()
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_list_is_sorted_as_the_look_up_needs_it() {
-        assert!(generated::FUNCTIONS.is_sorted_by_key(|(name, _, _)| *name));
+        assert!(generated::FUNCTIONS.is_sorted_by_key(|(name, _, _, _)| *name));
         assert!(generated::HELD_FUNCTIONS.is_sorted_by_key(|(name, _, _)| *name));
         assert!(generated::SETTINGS.is_sorted());
         assert!(generated::RELATIONS.iter().all(|known| {
@@ -100,46 +100,54 @@ mod tests {
         let unknown = state(ServerKind::Unknown, None);
         let mysql = state(ServerKind::Mysql, None);
         let mariadb = state(ServerKind::Mariadb, None);
-        assert_eq!(function("concat", false, &unknown), Known::Harmless);
-        assert_eq!(function("nvl2", false, &unknown), Known::Elsewhere);
-        assert_eq!(function("nvl2", false, &mysql), Known::Elsewhere);
-        assert_eq!(function("nvl2", false, &mariadb), Known::Harmless);
-        assert_eq!(function("any_value", false, &mariadb), Known::Elsewhere);
-        assert_eq!(function("any_value", false, &mysql), Known::Harmless);
-        assert_eq!(function("touch", false, &mysql), Known::Absent);
+        assert_eq!(function("concat", 1, false, &unknown), Known::Harmless);
+        assert_eq!(function("nvl2", 1, false, &unknown), Known::Elsewhere);
+        assert_eq!(function("nvl2", 1, false, &mysql), Known::Elsewhere);
+        assert_eq!(function("nvl2", 1, false, &mariadb), Known::Harmless);
+        assert_eq!(function("any_value", 1, false, &mariadb), Known::Elsewhere);
+        assert_eq!(function("any_value", 1, false, &mysql), Known::Harmless);
+        assert_eq!(function("touch", 1, false, &mysql), Known::Absent);
     }
 
     #[test]
     fn a_name_of_a_newer_version_needs_that_version() {
         let mariadb = |version| state(ServerKind::Mariadb, version);
-        assert_eq!(function("uuid_v7", false, &mariadb(None)), Known::Elsewhere);
+        assert_eq!(function("uuid_v7", 1, false, &mariadb(None)), Known::Elsewhere);
         assert_eq!(
-            function("uuid_v7", false, &mariadb(Some(101_119))),
+            function("uuid_v7", 1, false, &mariadb(Some(101_119))),
             Known::Elsewhere
         );
         assert_eq!(
-            function("uuid_v7", false, &mariadb(Some(110_806))),
+            function("uuid_v7", 1, false, &mariadb(Some(110_806))),
             Known::Harmless
         );
     }
 
     #[test]
+    fn some_names_are_the_server_s_own_with_some_arguments_only() {
+        let any = state(ServerKind::Unknown, None);
+        assert_eq!(function("point", 2, false, &any), Known::Harmless);
+        assert_eq!(function("point", 1, false, &any), Known::Elsewhere);
+        assert_eq!(function("row", 2, false, &any), Known::Harmless);
+    }
+
+    #[test]
     fn behind_over_mysql_takes_its_own_functions_alone() {
         let unknown = state(ServerKind::Unknown, None);
-        assert_eq!(function("median", false, &unknown), Known::Elsewhere);
-        assert_eq!(function("median", true, &unknown), Known::Harmless);
-        assert_eq!(function("touch", true, &unknown), Known::Absent);
+        assert_eq!(function("median", 1, false, &unknown), Known::Elsewhere);
+        assert_eq!(function("median", 1, true, &unknown), Known::Harmless);
+        assert_eq!(function("touch", 1, true, &unknown), Known::Absent);
     }
 
     #[test]
     fn what_does_more_than_read_is_held_on_every_server() {
         let any = state(ServerKind::Unknown, None);
         assert!(matches!(
-            function("sleep", false, &any),
+            function("sleep", 1, false, &any),
             Known::Held(Class::Admin, _)
         ));
         assert!(matches!(
-            function("get_lock", false, &any),
+            function("get_lock", 1, false, &any),
             Known::Held(Class::Session, _)
         ));
     }

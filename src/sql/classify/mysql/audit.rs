@@ -11,6 +11,7 @@ use sqlparser::ast::Ident;
 use super::Walk;
 use crate::sql::action::Class;
 use crate::sql::classify::lists::mysql as lists;
+use crate::sql::lex::mysql::words::is_reserved;
 use crate::sql::lex::mysql::{Kind, Token};
 
 /// What the tree has of the words that are counted.
@@ -32,7 +33,7 @@ pub(super) struct Seen {
 impl Seen {
     pub fn name(&mut self, name: &Ident) {
         let folded = name.value.to_lowercase();
-        self.misread |= name.quote_style.is_none() && is_reserved(&folded);
+        self.misread |= name.quote_style.is_none() && is_reserved(&folded) && folded != "dual";
         self.names.insert(folded);
     }
 
@@ -42,112 +43,33 @@ impl Seen {
     }
 }
 
-/// Words that no server takes for a name unless they are quoted, and that carry the sense of a statement.
-const RESERVED: &[&str] = &[
-    "call",
-    "case",
-    "delete",
-    "distinct",
-    "else",
-    "exists",
-    "for",
-    "from",
-    "group",
-    "having",
-    "insert",
-    "into",
-    "join",
-    "limit",
-    "load",
-    "lock",
-    "on",
-    "order",
-    "outfile",
-    "procedure",
-    "replace",
-    "select",
-    "set",
-    "table",
-    "then",
-    "union",
-    "update",
-    "using",
-    "values",
-    "when",
-    "where",
-];
-
-pub(super) fn is_reserved(word: &str) -> bool {
-    RESERVED.binary_search(&word).is_ok()
-}
-
-/// Words, besides functions and names, that a parenthesis may follow.
+/// Words, besides functions, names and reserved words, that a parenthesis may follow.
 const BEFORE_PARENTHESIS: &[&str] = &[
     "against",
-    "all",
-    "and",
     "any",
-    "as",
-    "between",
-    "bigint",
-    "binary",
     "bit",
-    "by",
-    "case",
     "cast",
-    "char",
     "columns",
     "datetime",
-    "dec",
-    "decimal",
-    "distinct",
-    "div",
-    "double",
-    "duplicate",
-    "else",
+    "distinctrow",
     "enum",
+    "escape",
     "except",
-    "exists",
     "fixed",
-    "float",
-    "from",
-    "having",
-    "in",
-    "index",
-    "int",
-    "integer",
+    "high_priority",
     "intersect",
-    "into",
-    "is",
-    "join",
     "json_table",
-    "key",
-    "like",
-    "limit",
-    "mod",
+    "national",
     "nchar",
-    "not",
-    "numeric",
-    "on",
-    "or",
     "over",
     "partition",
-    "real",
-    "regexp",
-    "rlike",
+    "returning",
     "row",
-    "select",
-    "set",
     "some",
-    "then",
-    "union",
-    "using",
+    "sql_buffer_result",
+    "sql_cache",
+    "sql_no_cache",
     "value",
-    "values",
-    "varchar",
-    "when",
-    "where",
-    "xor",
 ];
 
 impl Walk<'_, '_> {
@@ -158,19 +80,24 @@ impl Walk<'_, '_> {
         }
         let text = self.message.context.text;
         let count = |word: &str| tokens.iter().filter(|token| token.is(text, word)).count();
+        let pairs = |first: &str, second: &str| {
+            let is_pair = |pair: &&[Token]| pair[0].is(text, first) && pair[1].is(text, second);
+            tokens.windows(2).filter(is_pair).count()
+        };
         let seen = &self.seen;
         let agrees = !seen.misread
             && count("select") == seen.selects
-            && count("from") == seen.froms
+            && count("from") - pairs("system_time", "from") == seen.froms
             // A comma between tables in parentheses is a join, too.
-            && count("join") <= seen.joins
+            && count("join") - pairs("for", "join") <= seen.joins
             && count("union") + count("intersect") + count("except") >= seen.unions
             && count("union") <= seen.unions
             && count("into") == seen.intos
             && count("procedure") == 0
             && count("outfile") == 0
             && count("load") == 0
-            && (self.class == Class::Write || !self.locks_rows(tokens));
+            && (self.class == Class::Write
+                || pairs("for", "update") + pairs("for", "share") + pairs("lock", "in") == 0);
         if !agrees {
             return self.raise(Class::Unknown, "is read differently by the two readers");
         }
@@ -180,17 +107,6 @@ impl Walk<'_, '_> {
                 format!("may call `{word}`, which one of the two readers does not see"),
             );
         }
-    }
-
-    /// FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE.
-    fn locks_rows(&self, tokens: &[Token]) -> bool {
-        let text = self.message.context.text;
-        let pair = |first: &str, second: &str| {
-            tokens
-                .windows(2)
-                .any(|pair| pair[0].is(text, first) && pair[1].is(text, second))
-        };
-        pair("for", "update") || pair("for", "share") || pair("lock", "in")
     }
 
     /// A word before a parenthesis that is no function the walk has looked up, no name and no word of the grammar.
@@ -204,7 +120,8 @@ impl Walk<'_, '_> {
             let word = before.text(text).trim_matches('`').to_lowercase();
             // What can only be a name is none of the server's own functions, whatever the tree calls it.
             let own = before.kind == Kind::Word
-                && (BEFORE_PARENTHESIS.binary_search(&word.as_str()).is_ok()
+                && (is_reserved(&word)
+                    || BEFORE_PARENTHESIS.binary_search(&word.as_str()).is_ok()
                     || lists::is_function(&word)
                     || self.seen.calls.contains(&word));
             let known = own || self.seen.names.contains(&word);
@@ -219,7 +136,6 @@ mod tests {
 
     #[test]
     fn the_words_are_sorted_as_the_look_up_needs_it() {
-        assert!(RESERVED.is_sorted());
         assert!(BEFORE_PARENTHESIS.is_sorted());
     }
 }

@@ -2,11 +2,11 @@
 //! Never calls one of them a read, a setting or a transaction. Read `audit.rs` next.
 
 use super::Walk;
-use super::audit::is_reserved;
 use super::words::Words;
 use crate::sql::action::{Class, TableName};
 use crate::sql::classify::lists::mysql::{self as lists, Known};
 use crate::sql::lex::mysql::Kind;
+use crate::sql::lex::mysql::words::is_reserved;
 
 /// A class, a verb, and whether what is open is committed first.
 type Told = (Class, String, bool);
@@ -45,7 +45,10 @@ impl Walk<'_, '_> {
                 self.calls_of(words);
                 self.names_of(words);
             }
-            Class::Ddl => self.names_of(words),
+            Class::Ddl => {
+                self.names_of(words);
+                self.storage(words);
+            }
             Class::Export => self.raise(
                 class,
                 "keeps its result in a file or a user variable instead of returning it",
@@ -61,7 +64,7 @@ impl Walk<'_, '_> {
     }
 
     /// Every word that may name a table: a rule that allows must list them all, one that holds or denies needs one.
-    fn names_of(&mut self, words: Words<'_>) {
+    pub(super) fn names_of(&mut self, words: Words<'_>) {
         let tokens = words.rest();
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
@@ -80,7 +83,7 @@ impl Walk<'_, '_> {
                     schema: Some(first),
                     name,
                 });
-            } else if token.kind == Kind::Name || !is_reserved(&first.to_ascii_lowercase()) {
+            } else if token.kind == Kind::Name || !is_reserved(&first) {
                 self.tables.insert(TableName {
                     schema: None,
                     name: first,
@@ -112,7 +115,7 @@ impl Walk<'_, '_> {
             if target || (plain && is_reserved(&name)) {
                 continue;
             }
-            match lists::function(&name, false, self.message.context.state) {
+            match lists::function(&name, 0, false, self.message.context.state) {
                 Known::Harmless if plain => {}
                 Known::Held(Class::Session, _) if plain => {}
                 Known::Held(class, does) if plain => {
@@ -150,8 +153,8 @@ fn told(words: Words<'_>) -> Option<Told> {
         "grant" | "revoke" => (Class::Grant, first, true),
         "set" => (Class::Admin, first, false),
         "begin" => (Class::Procedural, "begin not atomic".to_owned(), false),
-        "call" | "do" | "if" | "while" | "for" | "loop" | "repeat" | "case" | "declare" | "signal"
-        | "resignal" => (Class::Procedural, first, false),
+        "call" | "do" | "get" | "if" | "while" | "for" | "loop" | "repeat" | "case" | "declare"
+        | "signal" | "resignal" => (Class::Procedural, first, false),
         "handler" => (Class::Export, first, false),
         "xa" => (Class::Admin, two, true),
         "lock" | "unlock" | "start" | "stop" | "purge" | "install" | "uninstall" | "optimize" | "repair"

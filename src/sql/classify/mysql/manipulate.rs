@@ -7,7 +7,8 @@ use sqlparser::ast::{
 };
 
 use super::Walk;
-use super::query::is_system_schema;
+use super::expression::is_value_word;
+use super::source::is_system_schema;
 use crate::sql::action::{Class, TableName};
 
 /// Tables of `mysql` that say who may do what.
@@ -68,7 +69,10 @@ impl Walk<'_, '_> {
             || or.is_some()
             || table_alias.is_some()
             || *overwrite
-            || partitioned.is_some()
+            || partitioned
+                .iter()
+                .flatten()
+                .any(|partition| !matches!(partition, Expr::Identifier(_)))
             || !after_columns.is_empty()
             || *has_table_keyword
             || output.is_some()
@@ -352,7 +356,9 @@ pub(super) fn is_bounded(condition: &Expr) -> bool {
 /// A column: not a variable, and no word that stands for a value.
 fn is_column(expr: &Expr) -> bool {
     match expr {
-        Expr::Identifier(name) => name.quote_style.is_some() || !name.value.starts_with('@'),
+        Expr::Identifier(name) => {
+            name.quote_style.is_some() || !(name.value.starts_with('@') || is_value_word(name))
+        }
         Expr::CompoundIdentifier(parts) => parts
             .first()
             .is_some_and(|first| first.quote_style.is_some() || !first.value.starts_with('@')),

@@ -59,6 +59,7 @@ impl Walk<'_, '_> {
                 words.name()?;
                 words.take_any(&["status", "mutex", "logs"]).then_some(())
             }
+            "profile" => self.show_profile(words),
             "storage" => words.take_all(&["storage", "engines"]).then_some(()),
             "engines" | "privileges" | "profiles" | "plugins" | "authors" | "contributors"
             | "processlist" => {
@@ -231,6 +232,19 @@ impl Walk<'_, '_> {
         Some(())
     }
 
+    /// PROFILE [CPU, BLOCK IO, …] [FOR QUERY n] [LIMIT …], of the session's own statements.
+    fn show_profile(&mut self, words: &mut Words<'_>) -> Option<()> {
+        const PARTS: [&str; 11] = [
+            "all", "block", "io", "context", "switches", "cpu", "ipc", "memory", "page", "faults", "source",
+        ];
+        words.next();
+        while words.take_any(&PARTS) || words.take("swaps") || words.take_sign(",") {}
+        if words.take_all(&["for", "query"]) {
+            words.take_kind(Kind::Number)?;
+        }
+        self.limit_of_numbers(words)
+    }
+
     fn limit_of_numbers(&mut self, words: &mut Words<'_>) -> Option<()> {
         if words.take("limit") {
             words.take_kind(Kind::Number)?;
@@ -259,7 +273,7 @@ impl Walk<'_, '_> {
             } else if ahead.first_word() == "format" && !self.is_name_of_table(ahead) {
                 ahead.next();
                 ahead.take_sign("=");
-                if ahead.name().is_none() {
+                if ahead.name().is_none() && ahead.take_kind(Kind::Text).is_none() {
                     return self.raise(Class::Unknown, "has a format that cannot be read");
                 }
             } else if !(self.explains_more(ahead) && ahead.take_any(&["extended", "partitions"])) {

@@ -78,6 +78,7 @@ fn plain_queries_are_reads() {
             "VALUES (1, 2), (3, 4)",
             "TABLE t ORDER BY a DESC LIMIT 3",
             "SELECT LAST_INSERT_ID(), FOUND_ROWS(), ROW_COUNT()",
+            "SELECT CURRENT_USER, CURRENT_TIMESTAMP, ROW(1, 2) = (1, 2), POINT(1, 2)",
         ],
     );
 }
@@ -174,6 +175,7 @@ fn writes_are_bounded_by_the_rows_they_list() {
             "DELETE FROM t WHERE 1 = 1",
             "DELETE FROM t WHERE id = id",
             "DELETE FROM t WHERE @a = 1",
+            "DELETE FROM t WHERE CURRENT_USER = 'a@b'",
             "DELETE FROM t WHERE id = 1 OR id = 2",
             "DELETE FROM t WHERE id > 1",
             "DELETE FROM t WHERE id IN (SELECT id FROM u)",
@@ -563,6 +565,30 @@ fn what_nobody_can_parse_is_held_as_what_it_begins_with() {
     check(
         "procedural",
         &["UPDATE t FORCE INDEX FOR JOIN (i) PARTITION x SET a = touch()"],
+    );
+}
+
+#[test]
+fn a_table_that_reaches_beyond_the_database_is_administration() {
+    check(
+        "admin",
+        &[
+            "CREATE TABLE a (b int) ENGINE=FEDERATED CONNECTION='mysql://u:p@h/d/t'",
+            "CREATE TABLE a (b int) ENGINE=CONNECT TABLE_TYPE=XML FILE_NAME='/etc/passwd'",
+            "CREATE TABLE a (b int) DATA DIRECTORY='/x'",
+            "ALTER TABLE a ENGINE = spider",
+        ],
+    );
+    check(
+        "ddl",
+        &[
+            "CREATE TABLE a (b text, KEY k (b(10))) ENGINE = InnoDB DEFAULT CHARSET=utf8mb4",
+            "ALTER TABLE a ENGINE=Aria",
+        ],
+    );
+    check_tables(
+        "CREATE TABLE a (b int) ENGINE=MERGE UNION=(c, d)",
+        &["a", "c", "d"],
     );
 }
 

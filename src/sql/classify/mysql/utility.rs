@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Walk;
-use super::query::is_system_schema;
+use super::source::is_system_schema;
 use super::words::Words;
 use crate::sql::action::{Action, CancelTarget, Class, Effect};
 use crate::sql::lex::mysql::Kind;
