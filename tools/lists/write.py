@@ -3,12 +3,12 @@ import fnmatch
 import pathlib
 import sys
 
-raw, version, here = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
-rows = [line.rstrip("\n").split("|", 1) for line in open(raw, encoding="utf-8")]
+here = pathlib.Path(sys.argv[3])
+rows, newer = ([line.rstrip("\n").split("|", 1) for line in open(path, encoding="utf-8")] for path in sys.argv[1:3])
 
 
-def kind(name):
-    return sorted({value for key, value in rows if key == name})
+def kind(name, among=rows):
+    return sorted({value for key, value in among if key == name})
 
 
 def lines(name):
@@ -34,7 +34,8 @@ callable_names = kind("function")
 builtin = kind("builtin")
 harmless = [name for name in callable_names if held(name) is None]
 exact = {pattern for pattern, _, _ in held_lines if "*" not in pattern}
-held_names = sorted({name for name in builtin if held(name) is not None} | {n for n in exact if held(n)})
+held_names = sorted({name for name in builtin + kind("builtin", newer) if held(name) is not None} | {n for n in exact if held(n)})
+newer_names = [name for name in kind("function", newer) if name not in set(builtin) and held(name) is None]
 other = [name for name in builtin if name not in set(harmless) and name not in set(held_names)]
 
 
@@ -46,11 +47,13 @@ def table(doc, name, values):
     print("];\n")
 
 
-print("//! Written by tools/lists/generate.sh from PostgreSQL "
-      f"{int(version) // 10000}.{int(version) % 10000}; never edited by hand.\n"
-      "//! Sorted by bytes, for binary search. Read `mod.rs` next.\n\n"
+print(f"//! Written by tools/lists/generate.sh from PostgreSQL {kind('version')[0]}; "
+      f"newer functions from {', '.join(kind('version', newer))}.\n"
+      "//! Never edited by hand. Sorted by bytes, for binary search. Read `mod.rs` next.\n\n"
       "use crate::sql::action::Class;\n")
 table("Functions of pg_catalog that any arguments leave harmless.", "HARMLESS_FUNCTIONS", harmless)
+table("Functions that newer servers have besides, harmless likewise: on an older one the name is somebody's.",
+      "NEWER_FUNCTIONS", newer_names)
 table("Other built-in functions: type input and output, handlers, triggers; not for statements.",
       "OTHER_FUNCTIONS", other)
 table("Functions of information_schema, harmless by qualified name.", "INFORMATION_FUNCTIONS", kind("information"))

@@ -37,14 +37,12 @@ pub fn function(name: &str) -> Known {
 
 /// What is known of a function that PostgreSQL 16 or newer has and 15 has not.
 pub fn newer_function(name: &str) -> Known {
-    if has(NEWER_FUNCTIONS, name) {
+    if has(generated::NEWER_FUNCTIONS, name) {
         Known::Harmless
     } else {
         Known::Absent
     }
 }
-
-const NEWER_FUNCTIONS: &[&str] = &[];
 
 pub fn is_information_function(name: &str) -> bool {
     has(generated::INFORMATION_FUNCTIONS, name)
@@ -79,6 +77,7 @@ mod tests {
     fn every_list_is_sorted_as_the_look_up_needs_it() {
         let lists = [
             generated::HARMLESS_FUNCTIONS,
+            generated::NEWER_FUNCTIONS,
             generated::OTHER_FUNCTIONS,
             generated::INFORMATION_FUNCTIONS,
             generated::TYPES,
@@ -94,6 +93,7 @@ mod tests {
     fn no_function_is_both_harmless_and_held() {
         for (name, _, _) in generated::HELD_FUNCTIONS {
             assert!(!has(generated::HARMLESS_FUNCTIONS, name), "{name}");
+            assert!(!has(generated::NEWER_FUNCTIONS, name), "{name}");
         }
     }
 }
