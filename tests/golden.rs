@@ -268,6 +268,18 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         None,
         Body::Decision(wider),
     );
+    let labelled = Peer {
+        labels: [("env", ""), ("team", "billing")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..peer
+    };
+    let start = Body::SessionStart {
+        peer: &labelled,
+        application_name: "",
+        tls: "",
+    };
+    entry("session start with labels", Some(SESSION), start);
 }
 
 fn peer() -> Peer {

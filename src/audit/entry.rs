@@ -341,9 +341,11 @@ pub(crate) mod tag {
     pub const CLAIMED: u8 = 0xC1;
     /// Repeats.
     pub const POSITION: u8 = 0xC2;
+    /// Repeats.
+    pub const LABEL: u8 = 0xC3;
 
     pub const fn repeats(tag: u8) -> bool {
-        matches!(tag, TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION)
+        matches!(tag, TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION | LABEL)
     }
 }
 
@@ -376,6 +378,9 @@ impl Entry<'_> {
                 put_text(tag::APPLICATION_NAME, application_name, out);
                 put_text(tag::TLS, tls, out);
                 self.put_session(out);
+                peer.labels
+                    .iter()
+                    .for_each(|(name, value)| put_pair(tag::LABEL, name, value, out));
             }
             Body::SessionEnd { reason } => {
                 put_text(tag::REASON, reason, out);
@@ -542,12 +547,10 @@ impl Entry<'_> {
             .parameters
             .iter()
             .for_each(|parameter| put_parameter(parameter, &mut room, out));
-        attempt.claimed.iter().for_each(|(key, value)| {
-            put_group(tag::CLAIMED, out, |out| {
-                put_text(tag::VALUE, value, out);
-                put_text(tag::KEY, key, out);
-            });
-        });
+        attempt
+            .claimed
+            .iter()
+            .for_each(|(key, value)| put_pair(tag::CLAIMED, key, value, out));
     }
 
     fn put_outcome(&self, outcome: &StatementOutcome<'_>, out: &mut Vec<u8>) {
@@ -728,6 +731,13 @@ fn put_parameter(parameter: &ParameterRecord<'_>, room: &mut usize, out: &mut Ve
         if lost(parameter.value, value) || lost(parameter.hex, hex) {
             put_number(tag::CUT, 1, out);
         }
+    });
+}
+
+fn put_pair(tag: u8, key: &str, value: &str, out: &mut Vec<u8>) {
+    put_group(tag, out, |out| {
+        put_text(tag::VALUE, value, out);
+        put_text(tag::KEY, key, out);
     });
 }
 

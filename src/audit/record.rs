@@ -2,6 +2,7 @@
 //! Never panics and never skips what it does not know: such bytes are an error.
 //! Read `journal/read.rs` next, which finds records on disk.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -45,6 +46,9 @@ pub struct Fields {
     pub database: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_user: Option<String>,
+    /// Of the principal, when the session began.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,6 +275,10 @@ impl Fields {
             tag::PARAMETER => self.parameters.push(parameter(value)?),
             tag::CLAIMED => self.claimed.push(claim(value)?),
             tag::POSITION => self.positions.push(position(value)?),
+            tag::LABEL => {
+                let label = claim(value)?;
+                self.labels.insert(label.key, label.value);
+            }
             unknown => return Err(Malformed::Tag(unknown)),
         }
         Ok(())

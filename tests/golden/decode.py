@@ -19,8 +19,8 @@ NAMES |= {0x40 + i: name for i, name in enumerate(
     "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
 NAMES |= {0x80 + i: name for i, name in enumerate(
     "session attempt text_sha256 fingerprint digest generation text".split())}
-NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions"}
-LISTS = {"tables", "requests", "parameters", "claimed", "positions"}
+NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions", 0xC3: "labels"}
+LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels"}
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -65,6 +65,8 @@ def record(data):
         parameter |= {"cut": True} if "cut" in parameter else {}
     for claim in out.get("claimed", []):
         claim.setdefault("value", "")
+    if "labels" in out:
+        out["labels"] = {label["key"]: label.get("value", "") for label in out["labels"]}
     for name, value in out.items():
         if isinstance(value, bytes):
             out[name] = crockford(value) if name == "session" else statement(value) if name == "text" else value.hex()
