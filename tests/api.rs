@@ -1426,6 +1426,8 @@ async fn the_command_line_ends_with_the_code_that_its_help_promises() {
         ("alice", vec!["wait", &id], 0),
         ("alice", vec!["log", "query"], 5),
         ("carol", vec!["log", "query", "--class", "ddl"], 0),
+        ("alice", vec!["policy", "replay", "--rules", "strict"], 5),
+        ("carol", vec!["policy", "replay", "--rules", "strict"], 0),
         ("carol", vec!["user", "list"], 5),
         ("dave", vec!["agent", "list", "--json"], 0),
         ("dave", vec!["version"], 0),

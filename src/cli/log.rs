@@ -21,7 +21,7 @@ use crate::journal::{JournalError, Reader, TailFrom};
 /// How often the end of the files is looked at.
 const TAIL_INTERVAL: Duration = Duration::from_millis(300);
 /// Records on one page of the API.
-const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_MAX: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -118,6 +118,10 @@ impl FilterArgs {
         }
     }
 
+    fn source(&self) -> Result<Source, CliError> {
+        Source::open(self.data_dir.as_deref())
+    }
+
     fn reader(&self) -> Option<Reader> {
         self.data_dir
             .as_ref()
@@ -149,11 +153,32 @@ fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// Where records come from.
+pub(super) enum Source {
+    Api(Client),
+    Files(Reader),
+}
+
+impl Source {
+    /// The files of a data folder, or the API that the environment names.
+    pub(super) fn open(data_dir: Option<&std::path::Path>) -> Result<Self, CliError> {
+        Ok(match data_dir {
+            Some(dir) => Self::Files(Reader::open(&dir.join(JOURNAL_FOLDER))),
+            None => Self::Api(Client::from_environment()?),
+        })
+    }
+
+    /// At most `PAGE_MAX` records.
+    pub(super) async fn page(&self, query: LogQuery) -> Result<Page<Value>, CliError> {
+        match self {
+            Self::Api(client) => client.get::<Page<Value>>("/log", &pairs(query)).await,
+            Self::Files(reader) => page_of_files(reader, query),
+        }
+    }
+}
+
 async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
-    let client = match args.filter.data_dir {
-        Some(_) => None,
-        None => Some(Client::from_environment()?),
-    };
+    let source = args.filter.source()?;
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut cursor = args.cursor;
     let mut items: Vec<Value> = Vec::new();
@@ -164,11 +189,7 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
             cursor: cursor.take(),
             ..args.filter.query()
         };
-        let page = match (&client, args.filter.reader()) {
-            (Some(client), _) => client.get::<Page<Value>>("/log", &pairs(query)).await?,
-            (None, Some(reader)) => page_of_files(&reader, query)?,
-            (None, None) => break,
-        };
+        let page = source.page(query).await?;
         left = left.saturating_sub(page.items.len());
         items.extend(page.items);
         cursor = page.next_cursor;

@@ -15,6 +15,7 @@ mod log;
 mod offline;
 mod output;
 mod people;
+mod policy;
 pub mod render;
 mod requests;
 pub mod serve;
@@ -47,6 +48,9 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Say what the proxy would decide of statements, offline
     Judge(judge::JudgeArgs),
+    /// Try rules on cases, and on what the log holds
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Check the settings file and the rules, and say what is wrong where
     Check(check::CheckArgs),
     /// List the requests that wait for a decision
@@ -123,6 +127,7 @@ pub fn run() -> ExitCode {
     let done = match line.command {
         Command::Serve(args) => block_on(serve::run(*args, output)),
         Command::Check(args) => check::run(&args, output),
+        Command::Policy(command) => policy::run(command, output),
         Command::Judge(args) => return judge::run(args),
         Command::Pending(args) => block_on(requests::pending(args, output)),
         Command::Show(args) => block_on(requests::show(args, output)),

@@ -123,12 +123,17 @@ fn follow(lexing: &mut LexingState, followed: Followed) {
 }
 
 /// What a connection would remember, by the words of its statements alone.
-struct Session {
+pub struct Session {
     reading: Reading,
     names: HashMap<String, Arc<Action>>,
 }
 
 impl Session {
+    /// A connection to PostgreSQL on which nothing has been set.
+    pub fn postgres() -> Self {
+        Self::new(Reading::Postgres(LexingState::default_postgres()))
+    }
+
     fn new(reading: Reading) -> Self {
         Self {
             reading,
@@ -136,7 +141,7 @@ impl Session {
         }
     }
 
-    fn run(&mut self, text: &[u8]) -> Judgement {
+    pub fn run(&mut self, text: &[u8]) -> Judgement {
         let judgement = self.reading.run(text, &self.names);
         for effect in judgement.actions.iter().flat_map(|action| &action.effects) {
             match effect {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::policy::places::Places;
 use crate::policy::reach;
 use crate::policy::read::{RawFile, Reader};
 use crate::policy::rule::{Rule, RuleSet};
@@ -28,17 +29,18 @@ pub struct RuleError {
 impl RuleSet {
     /// Reads the text of a rule file; `file` is its name in errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, RuleError> {
-        let reader = Reader { text, file };
-        let raw: RawFile = toml::from_str(text).map_err(|error| reader.syntax(&error))?;
+        let places = Places { text, file };
+        let reader = Reader { places };
+        let raw: RawFile = toml::from_str(text).map_err(|error| places.syntax(&error))?;
         if raw.rules.is_empty() {
-            return Err(reader.error(
+            return Err(places.error(
                 0,
                 "has no rule",
                 "write at least one [[rule]] with `name` and `outcome`",
             ));
         }
         if raw.rules.len() > RULES_MAX {
-            return Err(reader.error(
+            return Err(places.error(
                 0,
                 format!("has more than {RULES_MAX} rules"),
                 "split it by upstream",
@@ -53,10 +55,10 @@ impl RuleSet {
                     "rule `{}` has the name of the rule in line {}",
                     rule.name, same.line
                 );
-                return Err(reader.error(at, message, "give every rule a name of its own"));
+                return Err(places.error(at, message, "give every rule a name of its own"));
             }
             if let Some(never) = reach::never_speaks(&rules, &rule) {
-                return Err(reader.error(at, never.why, never.next_step));
+                return Err(places.error(at, never.why, never.next_step));
             }
             rules.push(rule);
         }

@@ -4,6 +4,7 @@
 pub mod evaluate;
 pub mod load;
 mod network;
+mod places;
 mod reach;
 mod read;
 pub mod rule;
@@ -11,5 +12,6 @@ mod when;
 mod window;
 
 pub use evaluate::{Allowed, Verdict, evaluate};
-pub use load::RuleError;
+pub use load::{RuleError, SHIPPED};
+pub use places::Places;
 pub use rule::{Outcome, Risk, RuleName, RuleSet};

@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::identity::principal::PrincipalName;
 use crate::policy::load::RuleError;
 use crate::policy::network::Network;
+use crate::policy::places::Places;
 use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName};
 use crate::policy::when::Condition;
 use crate::policy::window::{Window, clock_times};
@@ -60,33 +61,12 @@ pub struct RawRule {
 
 /// Turns words into conditions, and mistakes into their places.
 pub struct Reader<'t> {
-    pub text: &'t str,
-    pub file: &'t str,
+    pub places: Places<'t>,
 }
 
 impl Reader<'_> {
-    pub fn error(&self, at: usize, message: impl Into<String>, next_step: impl Into<String>) -> RuleError {
-        let before = self.text.get(..at).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        RuleError {
-            file: self.file.to_owned(),
-            line: count(before.matches('\n').count() + 1),
-            column: count(before[line_start..].chars().count() + 1),
-            // A word that is shown may hold any letters, and each mistake is a line.
-            message: message.into().replace(['\n', '\r'], " "),
-            next_step: next_step.into(),
-        }
-    }
-
-    pub fn syntax(&self, error: &toml::de::Error) -> RuleError {
-        let message = error.message();
-        let at = error.span().map_or(0, |span| span.start);
-        let next_step = if message.contains("unknown field") {
-            "correct the key, or remove it"
-        } else {
-            "correct the line; the file is TOML"
-        };
-        self.error(at, message, next_step)
+    fn error(&self, at: usize, message: impl Into<String>, next_step: impl Into<String>) -> RuleError {
+        self.places.error(at, message, next_step)
     }
 
     pub fn rule(&self, raw: &Spanned<RawRule>, groups: &[String]) -> Result<Rule, RuleError> {
@@ -254,7 +234,7 @@ impl Reader<'_> {
     fn condition(&self, when: &Spanned<String>) -> Result<Condition, RuleError> {
         Condition::read(when.get_ref()).map_err(|error| {
             // Where the text stands as it is, quotes and line breaks aside, a place in it is a place in the file.
-            let written = self.text.get(when.span()).unwrap_or_default();
+            let written = self.places.text.get(when.span()).unwrap_or_default();
             let inside = written.find(when.get_ref().as_str());
             let at = inside.map_or(0, |start| start + error.at);
             self.error(when.span().start + at, error.why, error.next_step)
@@ -435,8 +415,4 @@ fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(number.checked_mul(seconds)?))
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -105,6 +105,25 @@ impl RuleSet {
             .any(|rule| rule.window.is_some() || rule.condition.as_ref().is_some_and(asks))
     }
 
+    /// The names of its rules, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+
+    /// The names of rules that ask what only a catalog knows: sizes, or what stands behind a view.
+    pub fn asking_a_catalog(&self) -> impl Iterator<Item = &str> {
+        let asks = |condition: &Condition| condition.asks_a_catalog();
+        self.rules
+            .iter()
+            .filter(move |rule| {
+                rule.rows_over.is_some()
+                    || rule.rows_up_to.is_some()
+                    || !rule.tables.is_empty()
+                    || rule.condition.as_ref().is_some_and(asks)
+            })
+            .map(|rule| rule.name.as_str())
+    }
+
     pub fn len(&self) -> usize {
         self.rules.len()
     }

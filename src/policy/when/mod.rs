@@ -126,6 +126,11 @@ impl Condition {
         self.facts.contains(&Fact::Now)
     }
 
+    /// Whether it asks what only a catalog knows.
+    pub fn asks_a_catalog(&self) -> bool {
+        self.facts.contains(&Fact::Rows) || self.facts.contains(&Fact::Behind)
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }
