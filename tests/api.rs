@@ -16,6 +16,8 @@ use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalNam
 use countersign::journal::{self, Journal};
 use countersign::policy::Verdict;
 use countersign::sql::action::{Action, Breadth, Class, Judgement, TableName};
+use countersign::sql::judge_postgres;
+use countersign::sql::statement::LexingState;
 use countersign::store::sqlite::Store;
 use countersign::telemetry::Metrics;
 use futures_util::StreamExt as _;
@@ -1083,6 +1085,91 @@ async fn events_are_told_and_can_be_resumed() {
         unknown[0].1,
         json!({}),
         "whoever missed too much is told to list again"
+    );
+}
+
+#[tokio::test]
+async fn a_standing_grant_is_made_told_used_and_revoked() {
+    let house = House::build().await;
+    let stream = house
+        .http
+        .get(format!("{}/api/v1/events", house.url))
+        .bearer_auth(&house.tokens["carol"])
+        .send()
+        .await
+        .expect("a stream");
+    let ask = |literal: &str| {
+        let text = format!("DELETE FROM orders WHERE status = '{literal}'");
+        let mut ask = house.ask(text.as_bytes());
+        let judged = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &());
+        ask.judgement = Arc::new(judged);
+        ask
+    };
+    let Asked::Parked(parked) = house.desk.ask(ask("x")).await.expect("taken") else {
+        panic!("no grant was there")
+    };
+    let path = format!("/api/v1/requests/{}", parked.request);
+    let (_, card) = house.get("alice", &path).await;
+    assert_eq!(text(&card, "template"), "DELETE FROM orders WHERE status = ?");
+    let mut said = approval(&card);
+    said["scope"] = json!({ "kind": "fingerprint", "for": "principal", "minutes": 5, "uses": 9, "more": 1 });
+    let (status, _) = house.decide("alice", text(&card, "id"), said.clone()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "an unknown field is no scope");
+    said["scope"] = json!({ "kind": "fingerprint", "for": "principal", "minutes": 5, "uses": 9 });
+    let (status, decided) = house.decide("alice", text(&card, "id"), said).await;
+    assert_eq!(status, StatusCode::OK, "{decided}");
+    let id = text(&decided, "standing_grant").to_owned();
+    let Asked::Granted(_permit, used) = house.desk.ask(ask("y")).await.expect("taken") else {
+        panic!("it is covered")
+    };
+    let (_, used) = house.get("carol", &format!("/api/v1/requests/{used}")).await;
+    assert_eq!(
+        used["covered_by"],
+        json!({ "grant": id, "decided_in": card["id"], "use": 2, "uses_max": 9, "made_by": ["alice"] })
+    );
+
+    let revoke = format!("/api/v1/grants/{id}/revoke");
+    let body = json!({ "reason": "enough" });
+    let (status, _) = house
+        .call("carol", Method::POST, &revoke, Some(body.clone()))
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "who reads does not end it");
+    let (status, revoked) = house
+        .call("alice", Method::POST, &revoke, Some(body.clone()))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{revoked}");
+    assert_eq!(
+        (text(&revoked, "standing"), text(&revoked, "ended_by")),
+        ("revoked", "alice")
+    );
+    let (status, _) = house.call("alice", Method::POST, &revoke, Some(body)).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, _) = house.get("alice", "/api/v1/grants/7K3F9Q").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let asked = house.desk.ask(ask("z")).await.expect("taken");
+    assert!(matches!(asked, Asked::Parked(_)), "revoked");
+
+    for (query, count) in [
+        ("", 0),
+        ("?standing=all", 1),
+        ("?standing=revoked&principal=other", 0),
+    ] {
+        let (_, page) = house.get("alice", &format!("/api/v1/grants{query}")).await;
+        assert_eq!(
+            page["items"].as_array().map(Vec::len),
+            Some(count),
+            "{query}: {page}"
+        );
+    }
+    let told = read_events(stream, 7).await;
+    let of_grant: Vec<_> = told
+        .iter()
+        .filter(|(_, data)| data["grant"] == json!(id))
+        .map(|(_, data)| (text(data, "standing"), data["uses"].as_u64()))
+        .collect();
+    assert_eq!(
+        of_grant,
+        [("open", Some(1)), ("open", Some(2)), ("revoked", Some(2))]
     );
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use support::api::{Api, id_of};
 use support::house::House;
 use support::server::{PROGRAM, Postgres, connect};
+use support::terminal::Terminal;
 use support::wire::{Frames, Message, Wire, error, tags, value};
 
 /// A server, a proxy with strict rules, and two reviewers.
@@ -519,6 +520,53 @@ async fn a_drop_never_gets_one_by_api_or_command() {
     let (status, _) = place.decide(&held, &json!("once")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(tags(&client.until_ready()), "CZ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_the_reviewer_is_shown_what_may_vary_before_the_yes() {
+    let place = Place::open();
+    place.table("tickets").await;
+    let text = "UPDATE tickets SET note = 'seen' WHERE id > 1 AND status = 'b'";
+    let mut client = place.client();
+    client.send(query(text));
+    let held = place.dora.held(text).await;
+    let id = id_of(&held);
+    let environment = [
+        ("COUNTERSIGN_API_URL", place.house.serve.api_url.as_str()),
+        ("COUNTERSIGN_TOKEN", place.token.as_str()),
+    ];
+    let folder = std::path::Path::new(".");
+    let approve = format!("{PROGRAM} approve {id} --for 1h --uses 2 --principal");
+    let mut terminal = Terminal::open(&approve, folder, &environment);
+    terminal.shows("may vary     UPDATE tickets SET note = ? WHERE id > ? AND status = ?");
+    terminal.shows("every session of bot may run");
+    terminal.shows("2 times in all, this one included, within 60 min");
+    terminal.shows("How many rows one run reaches depends on these values.");
+    terminal.type_in("no\n");
+    assert!(terminal.ends().contains("not approved"));
+    assert_eq!(place.dora.show(&id).await["state"], "pending");
+
+    let mut terminal = Terminal::open(&approve, folder, &environment);
+    terminal.shows("How many rows");
+    terminal.type_in("yes\n");
+    let shown = terminal.ends();
+    let grant = shown
+        .split_whitespace()
+        .find(|word| word.starts_with("G-"))
+        .unwrap_or_else(|| panic!("no grant in {shown}"));
+    client.until_ready();
+    let other = "UPDATE tickets SET note = 'seen twice' WHERE id > 0 AND status = 'c'";
+    assert!(place.runs(&mut client, query(other)).await.is_some());
+    let used = place.dora.get(&format!("/requests?grant={grant}")).await.1;
+    let used = id_of(&used["items"][0]);
+    let card = place.command(&["show", &used]);
+    let card = String::from_utf8_lossy(&card.stdout).into_owned();
+    assert!(
+        card.contains(&format!(
+            "covered by   standing grant {grant}, use 2 of 2, made by dora in {id}"
+        )),
+        "{card}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,11 +10,12 @@ use std::process::Command;
 
 use countersign::audit::Kind;
 use countersign::clock::Timestamp;
-use countersign::desk::{Asked, Decision, Desk, RequestFilter, RunOutcome, Settings, Wake};
+use countersign::desk::{Asked, Decision, Desk, Reach, RequestFilter, RunOutcome, Settings, Terms, Wake};
 use countersign::hold::{HeldRequest, StateKind};
 use countersign::journal::{LogFilter, Order};
 use countersign::store::sqlite::Store;
 
+use crate::standing::{TERMS, sending, standing_word};
 use crate::world::{World, block_on, open_journal, populate, scratch, store_path, word};
 
 const CHILD: &str = "COUNTERSIGN_TEST_CHILD";
@@ -116,6 +117,113 @@ fn promise_5_a_kill_between_any_two_steps_leaves_the_truth_and_runs_nothing_twic
         look(dir.path(), place, events);
         send_again(dir.path(), place, *state);
     }
+}
+
+/// Where the process ends in a use of a standing grant, what its request is then if there is one, and the uses counted.
+const PLACES_OF_A_USE: &[(&str, Option<StateKind>, u32)] = &[
+    ("before_use", None, 1),
+    ("use_counted", Some(StateKind::OutcomeUnknown), 2),
+    ("use_logged", Some(StateKind::OutcomeUnknown), 2),
+    ("use_forwarded", Some(StateKind::OutcomeUnknown), 2),
+];
+
+#[test]
+fn promise_5_a_kill_between_any_two_steps_of_a_use_gives_none_back_and_leaves_the_truth() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return use_once(Path::new(&dir));
+    }
+    for (place, state, uses) in PLACES_OF_A_USE {
+        let dir = scratch();
+        let script = dir.path().join("faults");
+        fs::write(&script, "").expect("a script");
+        populate(
+            &mut Store::open(&store_path(dir.path())).expect("a store"),
+            Timestamp::now(),
+        );
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "killed::promise_5_a_kill_between_any_two_steps_of_a_use_gives_none_back_and_leaves_the_truth",
+            ])
+            .env(CHILD, dir.path())
+            .env("COUNTERSIGN_CRASH_AT", place)
+            .env("COUNTERSIGN_JOURNAL_FAULTS", &script)
+            .output()
+            .expect("a child");
+        assert!(!child.status.success(), "{place}: {child:?}");
+        lose_power(dir.path());
+        let is_forwarded = dir.path().join("forwarded").exists();
+        assert_eq!(is_forwarded, *place == "use_forwarded", "{place}");
+        // A second restart finds nothing new to say.
+        for _ in 0..2 {
+            look_at_use(dir.path(), place, *state, *uses);
+        }
+    }
+}
+
+/// A decided run with a standing grant, done; then one use of it.
+fn use_once(dir: &Path) {
+    let desk = start(dir);
+    let mut world = World::new();
+    block_on(async {
+        let ask = sending(&mut world, "bot-a", "DELETE FROM orders WHERE status = 'x'");
+        let Ok(Asked::Parked(parked)) = desk.ask(ask.clone()).await else {
+            panic!("not parked")
+        };
+        let terms = Terms {
+            reach: Reach::Principal,
+            ..TERMS
+        };
+        desk.decide(parked.request, standing_word("dora", terms))
+            .await
+            .expect("an approval");
+        let started = desk.start_run(parked.request, ask.digest, &ask.names, ask.rules);
+        let _permit = started.await.expect("a permit");
+        let outcome = RunOutcome::Finished {
+            rows: None,
+            tag: "DELETE 1".to_owned(),
+        };
+        desk.finish(parked.request, outcome).await.expect("kept");
+        let ask = sending(&mut world, "bot-a", "DELETE FROM orders WHERE status = 'y'");
+        let Ok(Asked::Granted(..)) = desk.ask(ask).await else {
+            panic!("held")
+        };
+        fs::write(dir.join("forwarded"), "").expect("forwarded");
+        countersign::desk::crash_point("use_forwarded");
+    });
+}
+
+fn look_at_use(dir: &Path, place: &str, state: Option<StateKind>, uses: u32) {
+    let desk = start(dir);
+    let (grants, requests) = block_on(async {
+        let grants = desk.standing_grants(None, None).await.expect("a list");
+        let used = RequestFilter {
+            standing_grant: Some(grants[0].grant.id),
+            ..RequestFilter::default()
+        };
+        (grants, desk.list(used).await.expect("a list").items)
+    });
+    block_on(desk.stop());
+    drop(desk);
+    assert_eq!(grants[0].grant.uses, uses, "{place}");
+    let states: Vec<_> = requests.iter().map(|held| held.state.kind()).collect();
+    assert_eq!(states, Vec::from_iter(state), "{place}");
+    let filter = LogFilter {
+        grant: Some(grants[0].grant.id.to_string()),
+        order: Order::OldestFirst,
+        ..LogFilter::default()
+    };
+    let log = open_journal(dir).reader().query(&filter).expect("the log");
+    let told: Vec<_> = log
+        .records
+        .iter()
+        .map(|record| record.fields.event.as_deref().unwrap_or(record.kind.as_str()))
+        .collect();
+    let expected: &[&str] = match state {
+        Some(_) => &["made", "attempt", "used"],
+        None => &["made"],
+    };
+    assert_eq!(told, expected, "{place}: each once");
 }
 
 /// The life of one held run, to its end or to the place at which the process is to end.
