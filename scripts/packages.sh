@@ -67,6 +67,8 @@ packages_for_tests() {
     have npm || echo npm
     have javac || echo default-jdk-headless
     [[ -e $jdbc_jar ]] || echo libpostgresql-jdbc-java
+    # The package without -core would make a cluster and start it.
+    have mariadbd && have mariadb-install-db || echo mariadb-server-core
 }
 
 # What the drivers' own tests need: the source package of one asks for pg_config before it says its name.

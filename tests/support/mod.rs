@@ -11,6 +11,7 @@
 pub mod api;
 pub mod child;
 pub mod house;
+pub mod mariadb;
 pub mod pooler;
 pub mod server;
 pub mod terminal;

@@ -1,0 +1,191 @@
+//! A scratch MariaDB of the test's own, and connections to it past the proxy.
+//!
+//! Never skips: a missing server fails the run. Its files are gone when it is dropped.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mysql_async::{Conn, OptsBuilder};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A server with an empty schema `app` and a superuser `root` without a password, reached by a socket and by a port.
+pub struct Mariadb {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Mariadb {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As `start`, with further options of the server's command line.
+    pub fn start_with(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let user = ServerUser::choose();
+        user.own(folder.path());
+        let data = folder.path().join("data");
+        let installed = user
+            .command("mariadb-install-db")
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", data.display()))
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            .output()
+            .expect("mariadb-install-db, of the package mariadb-server-core");
+        assert!(
+            installed.status.success(),
+            "no data folder: {}",
+            String::from_utf8_lossy(&installed.stderr)
+        );
+        // A port that was free a moment ago may be taken by the time that the server asks for it.
+        for _ in 0..5 {
+            if let Some(server) = Self::attempt(&folder, &data, &user, options) {
+                let (child, port) = server;
+                return Self { child, folder, port };
+            }
+        }
+        panic!("no server: {}", read_log(folder.path()));
+    }
+
+    fn attempt(
+        folder: &tempfile::TempDir,
+        data: &Path,
+        user: &ServerUser,
+        options: &[&str],
+    ) -> Option<(Child, u16)> {
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let port = free_port();
+        let mut child = user
+            .command("mariadbd")
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", path("socket")))
+            .arg(format!("--pid-file={}", path("pid")))
+            .arg(format!("--log-error={}", path("log.err")))
+            .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
+            .args([
+                "--innodb-buffer-pool-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ])
+            .args(["--character-set-server=utf8mb4", "--skip-name-resolve"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mariadbd, of the package mariadb-server-core");
+        let started = Instant::now();
+        while started.elapsed() < READY_WITHIN {
+            if read_log(folder.path()).contains("ready for connections")
+                && folder.path().join("socket").exists()
+            {
+                return Some((child, port));
+            }
+            if child.try_wait().expect("its state").is_some() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        None
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// What the server itself has written.
+    pub fn log(&self) -> String {
+        read_log(self.folder.path())
+    }
+
+    pub fn options(&self) -> OptsBuilder {
+        OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.port)
+            .user(Some("root"))
+            .prefer_socket(false)
+            .stmt_cache_size(0)
+    }
+
+    /// A connection past the proxy, as superuser, in no schema.
+    pub async fn connect(&self) -> Conn {
+        Conn::new(self.options()).await.expect("connects")
+    }
+}
+
+impl Drop for Mariadb {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Who runs the server: it refuses to run as root.
+enum ServerUser {
+    Own,
+    Other { uid: u32, gid: u32 },
+}
+
+impl ServerUser {
+    fn choose() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self::Own;
+        }
+        let users = std::fs::read_to_string("/etc/passwd").expect("the users");
+        let line = users
+            .lines()
+            .find(|line| line.starts_with("nobody:"))
+            .expect("a user `nobody`");
+        let number = |at: usize| line.split(':').nth(at).and_then(|number| number.parse().ok());
+        Self::Other {
+            uid: number(2).expect("a number"),
+            gid: number(3).expect("a number"),
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let found = [
+            "/usr/bin",
+            "/usr/sbin",
+            "/usr/local/bin",
+            "/usr/local/sbin",
+            "/usr/libexec",
+        ]
+        .iter()
+        .map(|folder| Path::new(folder).join(program))
+        .find(|path| path.exists());
+        let mut command = Command::new(found.unwrap_or_else(|| PathBuf::from(program)));
+        if let Self::Other { uid, gid } = self {
+            command.uid(*uid).gid(*gid);
+        }
+        command
+    }
+
+    fn own(&self, path: &Path) {
+        if let Self::Other { uid, gid } = self {
+            std::os::unix::fs::chown(path, Some(*uid), Some(*gid)).expect("given away");
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
+fn read_log(folder: &Path) -> String {
+    std::fs::read(folder.join("log.err")).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
