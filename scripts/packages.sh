@@ -69,6 +69,7 @@ packages_for_tests() {
     [[ -e $jdbc_jar ]] || echo libpostgresql-jdbc-java
     # The package without -core would make a cluster and start it.
     have mariadbd && have mariadb-install-db || echo mariadb-server-core
+    have mariadb || echo mariadb-client-core
 }
 
 # What the drivers' own tests need: the source package of one asks for pg_config before it says its name.

@@ -4,5 +4,8 @@
 
 pub mod keeper;
 pub mod keepers;
+pub mod mysql;
 pub mod postgres;
 pub mod trusted;
+
+pub use postgres::{CatalogError, ListedFunction, ListedFunctions, Listing};

@@ -137,6 +137,33 @@ impl MysqlState {
         }
     }
 
+    /// A fresh connection to the server that calls itself so: what `SELECT VERSION()` and `@@global.sql_mode` say.
+    pub fn of_server(version: &str, sql_mode: &str) -> Self {
+        let is_mariadb = version.to_ascii_lowercase().contains("mariadb");
+        // MariaDB puts a version in front that old replicas of MySQL can read.
+        let own = version.strip_prefix("5.5.5-").filter(|_| is_mariadb);
+        let digits = own.unwrap_or(version).split('-').next().unwrap_or_default();
+        let mut parts = digits.split('.').map(|part| part.parse::<u32>().ok());
+        let version = match (parts.next(), parts.next(), parts.next()) {
+            (Some(Some(major)), Some(Some(minor)), Some(Some(patch)))
+                if major < 1_000 && minor < 100 && patch < 100 =>
+            {
+                Some(major * 10_000 + minor * 100 + patch)
+            }
+            _ => None,
+        };
+        Self {
+            kind: if is_mariadb {
+                ServerKind::Mariadb
+            } else {
+                ServerKind::Mysql
+            },
+            version,
+            modes: SqlModes::of(sql_mode),
+            ..Self::default_mysql()
+        }
+    }
+
     /// Whether a text can be read under it.
     pub fn is_served(&self) -> bool {
         !self.modes.unreadable && self.charset != Charset::Other
@@ -221,6 +248,23 @@ mod tests {
             assert!(SqlModes::of(other).unreadable, "{other}");
         }
         assert!(SqlModes::of_number(4).unreadable);
+    }
+
+    #[test]
+    fn a_server_tells_its_kind_and_version() {
+        let of = |version| {
+            let state = MysqlState::of_server(version, "");
+            (state.kind, state.version)
+        };
+        assert_eq!(
+            of("10.11.19-MariaDB-0+deb12u1-log"),
+            (ServerKind::Mariadb, Some(101_119))
+        );
+        assert_eq!(of("5.5.5-10.6.1-MariaDB"), (ServerKind::Mariadb, Some(100_601)));
+        assert_eq!(of("8.0.36"), (ServerKind::Mysql, Some(80_036)));
+        assert_eq!(of("5.6.24-log"), (ServerKind::Mysql, Some(50_624)));
+        assert_eq!(of("8"), (ServerKind::Mysql, None));
+        assert_eq!(of("99999999999.1.1"), (ServerKind::Mysql, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Never skips: a missing server fails the run. Its files are gone when it is dropped.
 
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,6 +35,8 @@ impl Mariadb {
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            // What the kernel lends of io_uring is little, and shared by all tests.
+            .arg("--innodb-use-native-aio=0")
             .output()
             .expect("mariadb-install-db, of the package mariadb-server-core");
         assert!(
@@ -68,6 +71,7 @@ impl Mariadb {
             .arg(format!("--log-error={}", path("log.err")))
             .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
             .args([
+                "--innodb-use-native-aio=0",
                 "--innodb-buffer-pool-size=16M",
                 "--innodb-flush-log-at-trx-commit=0",
             ])
@@ -115,6 +119,40 @@ impl Mariadb {
             .user(Some("root"))
             .prefer_socket(false)
             .stmt_cache_size(0)
+    }
+
+    /// With the corpus's fixtures in schema `app`.
+    pub fn with_fixtures() -> Self {
+        let server = Self::start_with(&["--event-scheduler=ON", "--local-infile=1", "--secure-file-priv="]);
+        server.run(include_str!("../corpus/fixtures.mysql.sql"));
+        server
+    }
+
+    /// Runs a script as superuser by the `mariadb` command line, which alone knows DELIMITER.
+    pub fn run(&self, script: &str) {
+        let mut client = Command::new("mariadb")
+            .args(["--no-defaults", "--user=root", "--default-character-set=utf8mb4"])
+            .arg(format!("--socket={}", self.socket().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mariadb, of the package mariadb-client-core");
+        let written = client
+            .stdin
+            .take()
+            .expect("its input")
+            .write_all(script.as_bytes());
+        let output = client.wait_with_output().expect("its words");
+        assert!(
+            output.status.success() && written.is_ok(),
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    pub fn url(&self, user: &str, password: &str, schema: &str) -> String {
+        format!("mysql://{user}:{password}@127.0.0.1:{}/{schema}", self.port)
     }
 
     /// A connection past the proxy, as superuser, in no schema.

@@ -34,7 +34,7 @@ impl ListedFunctions {
         Self { hashes }
     }
 
-    pub(super) fn of(&self, signature: &str, hash: &str) -> Listing {
+    pub(in crate::catalog) fn of(&self, signature: &str, hash: &str) -> Listing {
         match self.hashes.get(signature) {
             None => Listing::Absent,
             Some(hashes) if hashes.iter().any(|listed| listed == hash) => Listing::Same,

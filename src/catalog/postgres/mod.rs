@@ -23,7 +23,7 @@ mod tree;
 mod view;
 
 pub use connect::{Settings, Tls};
-pub use definition::{ListedFunction, ListedFunctions, UserFunction};
+pub use definition::{ListedFunction, ListedFunctions, Listing, UserFunction};
 pub use read::Reader;
 pub use snapshot::Snapshot;
 pub use view::{SessionState, Unread, View};

@@ -122,6 +122,7 @@ impl Walk<'_, '_> {
         self.seen.calls.insert(folded.clone());
         // In quotes, or with a schema, it is somebody's function: the server's own have neither.
         let known = if name.schema.is_some() || part.quote_style.is_some() {
+            self.seen.name_behind_dot(part);
             Known::Absent
         } else {
             lists::function(&folded, arguments, windowed, self.message.context.state)

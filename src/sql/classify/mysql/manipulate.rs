@@ -294,6 +294,11 @@ impl Walk<'_, '_> {
         } else if let Some(catalog) = self.message.context.names.catalog() {
             match catalog.relation(&table) {
                 Ok(relation) => {
+                    self.behind.extend(relation.behind.iter().cloned());
+                    // A view is written through, and what it reads is read.
+                    for concern in &relation.reading {
+                        self.raise(concern.class, concern.reason.clone());
+                    }
                     for change in changes {
                         let concerns = match change {
                             Change::Insert => &relation.inserting,
@@ -301,6 +306,8 @@ impl Walk<'_, '_> {
                             Change::Delete => &relation.deleting,
                         };
                         for concern in concerns {
+                            // What a write does besides reaches further than the rows that it lists.
+                            self.unbounded = true;
                             self.raise(concern.class, concern.reason.clone());
                         }
                     }

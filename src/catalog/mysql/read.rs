@@ -1,0 +1,192 @@
+//! Reads the whole catalog of a server on one connection. Never reads without a limit of time and rows, and keeps nothing
+//! of a read that failed. Read `rows.rs` for the questions, `snapshot.rs` for what becomes of the answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::{FromRow, Queryable};
+use mysql_async::{Conn, Opts, OptsBuilder};
+
+use super::rows::{self, PRIVILEGES_NEEDED};
+use super::snapshot::Snapshot;
+use crate::catalog::{CatalogError, ListedFunctions};
+use crate::sql::parse::PARSER_STACK_BYTES;
+
+/// Rows of one answer: a server with 20,000 tables of 15 columns has 300,000 columns.
+const ROWS_MAX: usize = 2_000_000;
+
+/// Where the catalog is read, and as whom.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub options: Opts,
+    /// For one whole read.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// `mysql://user@host:port/database`; the password may come apart from it.
+    pub fn from_url(url: &str, password: Option<String>, timeout: Duration) -> Result<Self, CatalogError> {
+        let options = Opts::from_url(url).map_err(|error| CatalogError::Refused(error.to_string()))?;
+        let password = password.or_else(|| options.pass().map(str::to_owned));
+        let options = OptsBuilder::from_opts(options)
+            .pass(password)
+            // Sent by the driver before anything else: what is printed must not depend on the server's settings.
+            .init(vec![
+                "SET SESSION sql_mode = '', NAMES utf8mb4",
+                "SET SESSION TRANSACTION READ ONLY",
+            ])
+            // The driver would go on by the server's socket file, past the address that was asked for.
+            .prefer_socket(false);
+        Ok(Self {
+            options: options.into(),
+            timeout,
+        })
+    }
+}
+
+/// Reads the catalog of one server again and again.
+pub struct Reader {
+    settings: Settings,
+}
+
+/// Everything that is read.
+pub struct Rows {
+    pub version: String,
+    pub lower_case_table_names: u8,
+    pub sql_mode: String,
+    pub tables: Vec<rows::Table>,
+    pub columns: Vec<rows::Column>,
+    pub views: Vec<rows::ViewText>,
+    pub functions: Vec<rows::StoredFunction>,
+    pub parameters: Vec<rows::Parameter>,
+    pub loadable: Vec<rows::LoadableFunction>,
+    pub triggers: Vec<rows::Trigger>,
+    pub cascades: Vec<rows::Cascade>,
+}
+
+impl Reader {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Reads everything, on a connection that is closed again.
+    pub async fn read(&self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
+        let limit = self.settings.timeout;
+        let read = tokio::time::timeout(limit, self.rows()).await;
+        let rows = read.map_err(|_| CatalogError::TooSlow {
+            database: "the server".to_owned(),
+            seconds: limit.as_secs(),
+        })??;
+        let listed = listed.clone();
+        // Views are read by the same recursive readers as statements.
+        let worker = std::thread::Builder::new()
+            .name("catalog".to_owned())
+            .stack_size(PARSER_STACK_BYTES)
+            .spawn(move || Snapshot::of(rows, &listed));
+        let built = tokio::task::spawn_blocking(|| worker.map(std::thread::JoinHandle::join)).await;
+        match built {
+            Ok(Ok(Ok(snapshot))) => Ok(Arc::new(snapshot)),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(failed("definitions", "the reading thread ended early")),
+        }
+    }
+
+    async fn rows(&self) -> Result<Rows, CatalogError> {
+        let mut connection = Conn::new(self.settings.options.clone()).await.map_err(refused)?;
+        let rows = everything(&mut connection).await;
+        // What was read is complete; how the connection ends changes nothing of it.
+        let _ = connection.disconnect().await;
+        rows
+    }
+}
+
+async fn everything(connection: &mut Conn) -> Result<Rows, CatalogError> {
+    let server: Option<(String, u8, String, Option<String>)> = connection
+        .query_first(rows::SERVER)
+        .await
+        .map_err(|error| failed("version", &error.to_string()))?;
+    let (version, lower_case_table_names, sql_mode, _) = server.ok_or_else(|| failed("version", "no row"))?;
+    let held: Vec<String> = lines(connection, "privileges", rows::PRIVILEGES).await?;
+    let missing: Vec<_> = PRIVILEGES_NEEDED
+        .into_iter()
+        .filter(|needed| !held.iter().any(|held| held == needed))
+        .collect();
+    if !missing.is_empty() {
+        return Err(failed(
+            "privileges",
+            &format!(
+                "the account lacks {} ON *.*, so definitions are hidden from it",
+                missing.join(", ")
+            ),
+        ));
+    }
+    let has_generated_columns: Option<u8> = connection
+        .query_first(
+            "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'information_schema' AND \
+             TABLE_NAME = 'COLUMNS' AND COLUMN_NAME = 'GENERATION_EXPRESSION'",
+        )
+        .await
+        .map_err(|error| failed("columns", &error.to_string()))?;
+    let columns = if has_generated_columns.is_some() {
+        rows::COLUMNS
+    } else {
+        rows::COLUMNS_OLD
+    };
+    Ok(Rows {
+        version,
+        lower_case_table_names,
+        sql_mode,
+        tables: lines(connection, "tables", rows::TABLES).await?,
+        columns: lines(connection, "columns", columns).await?,
+        views: lines(connection, "views", rows::VIEWS).await?,
+        functions: lines(connection, "stored functions", rows::STORED_FUNCTIONS).await?,
+        parameters: lines(connection, "parameters", rows::PARAMETERS).await?,
+        loadable: lines(connection, "loadable functions", rows::LOADABLE_FUNCTIONS).await?,
+        triggers: lines(connection, "triggers", rows::TRIGGERS).await?,
+        cascades: lines(connection, "foreign keys", rows::CASCADES).await?,
+    })
+}
+
+async fn lines<T: FromRow + Send + 'static>(
+    connection: &mut Conn,
+    what: &'static str,
+    question: &str,
+) -> Result<Vec<T>, CatalogError> {
+    let read = async {
+        let mut lines = Vec::new();
+        let mut answer = connection.query_iter(question).await?;
+        while let Some(row) = answer.next().await? {
+            if lines.len() == ROWS_MAX {
+                return Ok(None);
+            }
+            lines.push(
+                mysql_async::from_row_opt::<T>(row)
+                    .map_err(|error| mysql_async::Error::Other(error.to_string().into()))?,
+            );
+        }
+        Ok::<_, mysql_async::Error>(Some(lines))
+    };
+    match read.await {
+        Ok(Some(lines)) => Ok(lines),
+        Ok(None) => Err(CatalogError::TooLarge {
+            database: "the server".to_owned(),
+            limit: ROWS_MAX,
+            unit: "rows",
+        }),
+        Err(error) => Err(failed(what, &error.to_string())),
+    }
+}
+
+fn failed(what: &'static str, cause: &str) -> CatalogError {
+    CatalogError::Query {
+        database: "the server".to_owned(),
+        what,
+        cause: cause.to_owned(),
+    }
+}
+
+fn refused(error: mysql_async::Error) -> CatalogError {
+    match error {
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) => CatalogError::Unreachable(error),
+        error => CatalogError::Refused(error.to_string()),
+    }
+}

@@ -1,0 +1,617 @@
+//! What was read, as one answer for every session: views followed to their tables, functions listed or not.
+//! Never calls a function harmless that no operator has listed. Read `../../sql/names.rs` for the words it answers in.
+//!
+//! Why a view's text is judged by the walk that judges statements: MySQL prints it with every name qualified, so what it
+//! does is what the same text would do from anywhere.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::read::Rows;
+use super::rows::{self, SYSTEM_SCHEMAS};
+use crate::catalog::{ListedFunctions, Listing};
+use crate::sql::action::{Action, Class, FunctionName, TableName};
+use crate::sql::mysql::judge_mysql;
+use crate::sql::mysql_state::MysqlState;
+use crate::sql::names::{Catalog, Concern, ForeignType, KnownNames, NotKnown, Relation, Routine};
+
+/// Views over views over views: deeper ones are not followed.
+const DEPTH_MAX: usize = 32;
+
+/// Storage engines that keep their rows on the server itself.
+const LOCAL_ENGINES: [&str; 12] = [
+    "innodb",
+    "myisam",
+    "aria",
+    "memory",
+    "csv",
+    "archive",
+    "blackhole",
+    "rocksdb",
+    "tokudb",
+    "columnstore",
+    "mroonga",
+    "ndbcluster",
+];
+
+/// One server's catalog at one moment.
+pub struct Snapshot {
+    /// How texts are read by this server.
+    pub state: MysqlState,
+    /// A hash of all that was read, but for statistics.
+    pub generation: u64,
+    taken: Instant,
+    folds_table_names: bool,
+    relations: HashMap<TableName, Result<Arc<Relation>, NotKnown>>,
+    stored: HashMap<FunctionName, Arc<Routine>>,
+    loadable: HashMap<String, Arc<Routine>>,
+    functions: Vec<UserFunction>,
+}
+
+/// A function that is not built in, for people who decide whether to list it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct UserFunction {
+    /// `app.net(decimal(12,2),decimal(5,4))`; a loadable function's name alone.
+    pub function: String,
+    pub kind: &'static str,
+    /// Whose rights it may run with, or the library it comes from.
+    pub owner: String,
+    pub hash: String,
+    /// Calls of it are not held for its own sake.
+    pub harmless: bool,
+}
+
+impl Snapshot {
+    pub(super) fn of(rows: Rows, listed: &ListedFunctions) -> Self {
+        let folds = rows.lower_case_table_names != 0;
+        let state = MysqlState::of_server(&rows.version, &rows.sql_mode);
+        let generation = generation(&rows);
+        let mut functions = Vec::new();
+        let stored = stored_functions(&rows, listed, &mut functions);
+        let loadable = loadable_functions(&rows, listed, &mut functions);
+        let builder = Builder {
+            state: MysqlState::of_server(&rows.version, ""),
+            folds,
+            tables: tables(&rows, folds),
+            views: rows
+                .views
+                .iter()
+                .map(|view| {
+                    let name = table_name(&view.table_schema, &view.table_name, folds);
+                    (name, view.view_definition.clone().unwrap_or_default())
+                })
+                .collect(),
+            stored,
+            loadable,
+            followed: Mutex::default(),
+        };
+        let mut builder = builder;
+        for column in &rows.columns {
+            let concerns = expressions(&builder, column);
+            let name = table_name(&column.table_schema, &column.table_name, folds);
+            if let Some(table) = builder.tables.get_mut(&name) {
+                if column.generation_expression.is_some() {
+                    table.reading.extend(concerns.iter().cloned());
+                }
+                table.inserting.extend(concerns.iter().cloned());
+                table.updating.extend(concerns);
+            }
+        }
+        let names: Vec<TableName> = builder.tables.keys().cloned().collect();
+        for name in &names {
+            // Kept in `followed`, where it is found below.
+            let _ = builder.followed_relation(name);
+        }
+        let Followed { done, .. } = builder
+            .followed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Self {
+            state,
+            generation,
+            taken: Instant::now(),
+            folds_table_names: folds,
+            relations: done,
+            stored: builder.stored,
+            loadable: builder.loadable,
+            functions,
+        }
+    }
+
+    /// Every function that is not built in, for people who decide whether to list it.
+    pub fn functions(&self) -> Vec<UserFunction> {
+        let mut functions = self.functions.clone();
+        functions.sort_by(|one, other| one.function.cmp(&other.function));
+        functions
+    }
+
+    pub fn age(&self) -> Duration {
+        self.taken.elapsed()
+    }
+}
+
+/// A snapshot as one session sees it.
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    /// The default database; `None`: none is chosen.
+    pub database: Option<String>,
+    /// Temporary tables hide others of their names, with and without a schema.
+    pub has_own_objects: bool,
+}
+
+impl KnownNames for View {
+    fn prepared(&self, _: &str) -> Option<Arc<Action>> {
+        None
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        Some(self)
+    }
+}
+
+impl Catalog for View {
+    fn relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown> {
+        if self.has_own_objects {
+            return Err(NotKnown(
+                "this session has temporary tables, which hide others".to_owned(),
+            ));
+        }
+        let Some(schema) = name.schema.as_deref().or(self.database.as_deref()) else {
+            return Ok(Arc::default());
+        };
+        let name = table_name(schema, &name.name, self.snapshot.folds_table_names);
+        self.snapshot
+            .relations
+            .get(&name)
+            .cloned()
+            .unwrap_or_else(|| Ok(Arc::default()))
+    }
+
+    fn functions(&self, name: &FunctionName) -> Vec<Arc<Routine>> {
+        meant(
+            &self.snapshot.stored,
+            &self.snapshot.loadable,
+            name,
+            self.database.as_deref(),
+        )
+    }
+
+    fn operators(&self, _: Option<&str>, _: &str) -> Vec<Arc<Routine>> {
+        Vec::new()
+    }
+
+    fn foreign_type(&self, _: Option<&str>, _: &str) -> Result<Option<Arc<ForeignType>>, NotKnown> {
+        Ok(None)
+    }
+
+    fn hazard(&self) -> Option<Concern> {
+        None
+    }
+}
+
+/// A name without a schema is a loadable function, or else a stored one of the default database.
+fn meant(
+    stored: &HashMap<FunctionName, Arc<Routine>>,
+    loadable: &HashMap<String, Arc<Routine>>,
+    name: &FunctionName,
+    database: Option<&str>,
+) -> Vec<Arc<Routine>> {
+    let key = |schema: &str| function_name(schema, &name.name);
+    match &name.schema {
+        Some(schema) => stored.get(&key(schema)).cloned().into_iter().collect(),
+        None => {
+            let of_database = database.and_then(|database| stored.get(&key(database)));
+            let loadable = loadable.get(&name.name.to_lowercase());
+            of_database.into_iter().chain(loadable).cloned().collect()
+        }
+    }
+}
+
+/// Follows views while the snapshot is made.
+struct Builder {
+    state: MysqlState,
+    folds: bool,
+    tables: HashMap<TableName, Relation>,
+    views: HashMap<TableName, String>,
+    stored: HashMap<FunctionName, Arc<Routine>>,
+    loadable: HashMap<String, Arc<Routine>>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
+    done: HashMap<TableName, Result<Arc<Relation>, NotKnown>>,
+    /// Views that are being read: one that comes up again reads itself.
+    open: HashSet<TableName>,
+}
+
+impl Builder {
+    fn followed_relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown> {
+        let Some(table) = self.tables.get(name) else {
+            return Ok(Arc::default());
+        };
+        let Some(definition) = self.views.get(name) else {
+            let relation = Ok(Arc::new(table.clone()));
+            self.lock().done.insert(name.clone(), relation.clone());
+            return relation;
+        };
+        {
+            let mut followed = self.lock();
+            if let Some(done) = followed.done.get(name) {
+                return done.clone();
+            }
+            if followed.open.len() == DEPTH_MAX || !followed.open.insert(name.clone()) {
+                return Err(NotKnown(format!(
+                    "the view `{name}` stands on too many others, or on itself"
+                )));
+            }
+        }
+        let relation = self.view(name, table, definition);
+        let mut followed = self.lock();
+        followed.open.remove(name);
+        followed.done.insert(name.clone(), relation.clone());
+        relation
+    }
+
+    fn view(&self, name: &TableName, table: &Relation, definition: &str) -> Result<Arc<Relation>, NotKnown> {
+        if definition.is_empty() {
+            return Err(NotKnown(format!(
+                "the definition of the view `{name}` is hidden from the catalog's account"
+            )));
+        }
+        let judged = judge_mysql(definition.as_bytes(), &self.state, self);
+        let mut relation = table.clone();
+        for action in &judged.actions {
+            if action.class > Class::Read {
+                let reasons = action.reasons.iter();
+                relation.reading.extend(reasons.map(|reason| Concern {
+                    class: action.class,
+                    reason: format!("reads the view `{name}`, which {reason}"),
+                }));
+            }
+            relation
+                .behind
+                .extend(action.tables.iter().chain(&action.behind).cloned());
+        }
+        if judged.class() > Class::Read && relation.reading.is_empty() {
+            relation.reading.push(Concern {
+                class: judged.class(),
+                reason: format!("reads the view `{name}`, which is more than a read"),
+            });
+        }
+        Ok(Arc::new(relation))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KnownNames for Builder {
+    fn prepared(&self, _: &str) -> Option<Arc<Action>> {
+        None
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        Some(self)
+    }
+}
+
+impl Catalog for Builder {
+    fn relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown> {
+        match &name.schema {
+            Some(schema) => self.followed_relation(&table_name(schema, &name.name, self.folds)),
+            None => Err(NotKnown("a view names a table without its schema".to_owned())),
+        }
+    }
+
+    fn functions(&self, name: &FunctionName) -> Vec<Arc<Routine>> {
+        meant(&self.stored, &self.loadable, name, None)
+    }
+
+    fn operators(&self, _: Option<&str>, _: &str) -> Vec<Arc<Routine>> {
+        Vec::new()
+    }
+
+    fn foreign_type(&self, _: Option<&str>, _: &str) -> Result<Option<Arc<ForeignType>>, NotKnown> {
+        Ok(None)
+    }
+
+    fn hazard(&self) -> Option<Concern> {
+        None
+    }
+}
+
+/// Statistics are left out: they change with every write.
+fn generation(rows: &Rows) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&rows.version, rows.lower_case_table_names, &rows.sql_mode).hash(&mut hasher);
+    for table in &rows.tables {
+        (
+            &table.table_schema,
+            &table.table_name,
+            &table.table_type,
+            &table.engine,
+        )
+            .hash(&mut hasher);
+    }
+    rows.columns.hash(&mut hasher);
+    rows.views.hash(&mut hasher);
+    rows.functions.hash(&mut hasher);
+    rows.parameters.hash(&mut hasher);
+    rows.loadable.hash(&mut hasher);
+    rows.triggers.hash(&mut hasher);
+    rows.cascades.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Every relation outside the system's schemas, before views are followed.
+fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
+    let is_system = |schema: &str| {
+        SYSTEM_SCHEMAS
+            .iter()
+            .any(|system| schema.eq_ignore_ascii_case(system))
+    };
+    let mut tables: HashMap<TableName, Relation> = rows
+        .tables
+        .iter()
+        .filter(|table| !is_system(&table.table_schema))
+        .map(|table| {
+            let name = table_name(&table.table_schema, &table.table_name, folds);
+            let relation = Relation {
+                name: Some(name.clone()),
+                rows: table.table_rows,
+                reading: elsewhere(table, &name).into_iter().collect(),
+                ..Relation::default()
+            };
+            (name, relation)
+        })
+        .collect();
+    for column in &rows.columns {
+        let name = table_name(&column.table_schema, &column.table_name, folds);
+        if let Some(table) = tables.get_mut(&name) {
+            table.columns.push(column.column_name.clone());
+        }
+    }
+    for trigger in &rows.triggers {
+        let name = table_name(&trigger.event_object_schema, &trigger.event_object_table, folds);
+        let Some(table) = tables.get_mut(&name) else {
+            continue;
+        };
+        let concern = Concern {
+            class: Class::Write,
+            reason: format!(
+                "fires the trigger `{}`, which is code of its own",
+                trigger.trigger_name
+            ),
+        };
+        match trigger.event_manipulation.as_str() {
+            "INSERT" => table.inserting.push(concern),
+            "UPDATE" => table.updating.push(concern),
+            "DELETE" => table.deleting.push(concern),
+            _ => {
+                let every = [&mut table.inserting, &mut table.updating, &mut table.deleting];
+                every
+                    .into_iter()
+                    .for_each(|concerns| concerns.push(concern.clone()));
+            }
+        }
+    }
+    for key in &rows.cascades {
+        let name = table_name(&key.referenced_schema, &key.referenced_table_name, folds);
+        let Some(table) = tables.get_mut(&name) else {
+            continue;
+        };
+        let reaches = |what: &str| Concern {
+            class: Class::Write,
+            reason: format!(
+                "{what} reach `{}.{}` by a foreign key",
+                key.constraint_schema, key.table_name
+            ),
+        };
+        if writes(&key.delete_rule) {
+            table.deleting.push(reaches("deletes"));
+        }
+        if writes(&key.update_rule) {
+            table.updating.push(reaches("updates"));
+        }
+    }
+    tables
+}
+
+/// What a row's own expressions call: generated columns when it is read, these and defaults when it is written.
+/// Built-in functions alone may stand in them on every server but MariaDB, where loadable ones may, too.
+fn expressions(builder: &Builder, column: &rows::Column) -> Vec<Concern> {
+    let texts = [&column.generation_expression, &column.column_default];
+    let called = texts.into_iter().flatten().filter(|text| text.contains('('));
+    let concerns = called.flat_map(|text| {
+        let judged = judge_mysql(format!("SELECT {text}").as_bytes(), &builder.state, builder);
+        let risky = judged
+            .actions
+            .into_iter()
+            .filter(|action| action.class > Class::Read);
+        risky.flat_map(|action| {
+            let class = action.class;
+            action
+                .reasons
+                .into_iter()
+                .map(move |reason| Concern { class, reason })
+        })
+    });
+    concerns
+        .map(|Concern { class, reason }| Concern {
+            class,
+            reason: format!("uses the column `{}`, which {reason}", column.column_name),
+        })
+        .collect()
+}
+
+/// Whether a foreign key's rule writes to its table; the others only refuse.
+fn writes(rule: &str) -> bool {
+    !matches!(rule, "RESTRICT" | "NO ACTION")
+}
+
+/// Whether a read of a table asks another place for its rows, or cannot be known not to.
+fn elsewhere(table: &rows::Table, name: &TableName) -> Option<Concern> {
+    let kind = table.table_type.as_deref().unwrap_or_default();
+    if kind.contains("VIEW") {
+        return None;
+    }
+    match table.engine.as_deref() {
+        Some(engine) if LOCAL_ENGINES.contains(&engine.to_ascii_lowercase().as_str()) => None,
+        Some(engine) => Some(Concern {
+            class: Class::Admin,
+            reason: format!("uses `{name}`, whose engine {engine} may reach other places"),
+        }),
+        None => Some(Concern {
+            class: Class::Unknown,
+            reason: format!("uses `{name}`, which the server cannot open"),
+        }),
+    }
+}
+
+fn stored_functions(
+    rows: &Rows,
+    listed: &ListedFunctions,
+    shown: &mut Vec<UserFunction>,
+) -> HashMap<FunctionName, Arc<Routine>> {
+    let mut parameters: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
+    for parameter in &rows.parameters {
+        let of = (
+            parameter.specific_schema.as_str(),
+            parameter.specific_name.as_str(),
+        );
+        parameters.entry(of).or_default().push(&parameter.dtd_identifier);
+    }
+    let mut stored = HashMap::new();
+    for function in &rows.functions {
+        let of = (function.routine_schema.as_str(), function.routine_name.as_str());
+        let parameters = parameters.remove(&of).unwrap_or_default();
+        let signature = format!("{}.{}({})", of.0, of.1, parameters.join(","));
+        let hash = hash(&[
+            Some("countersign stored function 1"),
+            Some(&signature),
+            function.dtd_identifier.as_deref(),
+            function.routine_definition.as_deref(),
+            Some(&function.sql_mode),
+            Some(&function.security_type),
+            Some(&function.definer),
+            Some(&function.is_deterministic),
+            Some(&function.sql_data_access),
+            function.character_set_client.as_deref(),
+            function.collation_connection.as_deref(),
+            function.database_collation.as_deref(),
+        ]);
+        // An empty definition is a hidden one: nobody can have listed what it says.
+        let listing = match function.routine_definition.as_deref() {
+            Some("") | None => Listing::Absent,
+            Some(_) => listed.of(&signature, &hash),
+        };
+        shown.push(UserFunction {
+            function: signature.clone(),
+            kind: "stored function",
+            owner: function.definer.clone(),
+            hash,
+            harmless: listing == Listing::Same,
+        });
+        let arguments = (parameters.len(), Some(parameters.len()));
+        stored.insert(function_name(of.0, of.1), routine(signature, arguments, listing));
+    }
+    stored
+}
+
+fn loadable_functions(
+    rows: &Rows,
+    listed: &ListedFunctions,
+    shown: &mut Vec<UserFunction>,
+) -> HashMap<String, Arc<Routine>> {
+    let mut loadable = HashMap::new();
+    for function in &rows.loadable {
+        let hash = hash(&[
+            Some("countersign loadable function 1"),
+            Some(&function.name),
+            Some(&function.library),
+            Some(&function.kind),
+        ]);
+        let listing = listed.of(&function.name, &hash);
+        shown.push(UserFunction {
+            function: function.name.clone(),
+            kind: "loadable function",
+            owner: function.library.clone(),
+            hash,
+            harmless: listing == Listing::Same,
+        });
+        loadable.insert(
+            function.name.to_lowercase(),
+            routine(function.name.clone(), (0, None), listing),
+        );
+    }
+    loadable
+}
+
+fn routine(
+    signature: String,
+    (arguments_min, arguments_max): (usize, Option<usize>),
+    listing: Listing,
+) -> Arc<Routine> {
+    let why = match listing {
+        Listing::Same => None,
+        Listing::Absent => Some("which is not listed as harmless"),
+        Listing::Changed => Some("which was listed with another definition"),
+    };
+    Arc::new(Routine {
+        concern: why.map(|why| Concern {
+            class: Class::Procedural,
+            reason: format!("calls `{signature}`, {why}"),
+        }),
+        signature,
+        arguments_min,
+        arguments_max,
+        takes_built_in_types: true,
+        takes_rows: false,
+    })
+}
+
+/// Table names keep their case unless the server folds them; names of schemas go with them.
+fn table_name(schema: &str, name: &str, folds: bool) -> TableName {
+    let fold = |text: &str| {
+        if folds {
+            text.to_lowercase()
+        } else {
+            text.to_owned()
+        }
+    };
+    TableName {
+        schema: Some(fold(schema)),
+        name: fold(name),
+    }
+}
+
+/// Functions are found in any case; the server also finds them under other accents, which then are not known here.
+fn function_name(schema: &str, name: &str) -> FunctionName {
+    FunctionName {
+        schema: Some(schema.to_lowercase()),
+        name: name.to_lowercase(),
+    }
+}
+
+/// Shape: `sha256:` and SHA-256 in hex over the fields, each as its length in 8 bytes (big endian) and its bytes; an
+/// absent field has the length 2^64 - 1 and no bytes.
+fn hash(fields: &[Option<&str>]) -> String {
+    let mut hasher = Sha256::new();
+    for field in fields {
+        let length = field.map_or(u64::MAX, |field| field.len() as u64);
+        hasher.update(length.to_be_bytes());
+        hasher.update(field.unwrap_or_default());
+    }
+    let digits: String = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{digits}")
+}
