@@ -17,11 +17,6 @@ pub trait KnownNames {
     fn catalog(&self) -> Option<&dyn Catalog> {
         None
     }
-
-    /// Whether the message declares a parameter with a type that is not built in (in PostgreSQL an OID of 16384 or more).
-    fn has_foreign_parameters(&self) -> bool {
-        false
-    }
 }
 
 impl KnownNames for HashMap<String, Arc<Action>> {

@@ -8,7 +8,6 @@
 //! operator public.=(app.money, app.money) harmless
 //! type app.mood harmless
 //! hazard CLASS REASON
-//! parameters foreign
 //! ```
 //! An argument of a type or row of this catalog is foreign; `anyelement` and `record` take rows too; a last `VARIADIC` one
 //! takes any number, `DEFAULT` ones may be left out.
@@ -26,7 +25,6 @@ pub struct HandMade {
     operators: Vec<(FunctionName, Arc<Routine>)>,
     types: BTreeMap<TableName, Arc<ForeignType>>,
     hazard: Option<Concern>,
-    pub has_foreign_parameters: bool,
 }
 
 /// Prepared names, and a catalog if the case has one.
@@ -42,12 +40,6 @@ impl KnownNames for Names {
 
     fn catalog(&self) -> Option<&dyn Catalog> {
         self.catalog.as_ref().map(|catalog| catalog as &dyn Catalog)
-    }
-
-    fn has_foreign_parameters(&self) -> bool {
-        self.catalog
-            .as_ref()
-            .is_some_and(|catalog| catalog.has_foreign_parameters)
     }
 }
 
@@ -94,7 +86,6 @@ impl HandMade {
                 self.types.insert(table(name), Arc::new(made));
             }
             "hazard" => self.hazard = concern(rest),
-            "parameters" => self.has_foreign_parameters = true,
             _ => panic!("unknown line of a catalog: `{kind} {rest}`"),
         }
     }

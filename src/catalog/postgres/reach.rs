@@ -506,7 +506,11 @@ impl Snapshot {
         };
         let name = &function.name;
         let known = if function.schema == PG_CATALOG {
-            lists::function(name)
+            match lists::function(name) {
+                // This server has it, so the name is nobody else's.
+                Known::Absent => lists::newer_function(name),
+                known => known,
+            }
         } else if lists::is_information_function(name) {
             Known::Harmless
         } else {

@@ -5,6 +5,7 @@
 //! here may be a call of somebody's function there. `kinds.rs` names every node, so that a new one does not compile; a
 //! new field of a known one fails `fields.rs`.
 
+mod answers;
 mod called;
 mod define;
 mod expression;
@@ -23,16 +24,18 @@ mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pg_raw_parse::ParseResult;
 use pg_raw_parse::nodes::RawStmt;
 
+use self::answers::Answers;
 use self::setting::Followed;
 use self::walk::Walk;
 use crate::sql::action::{Action, Breadth, Class, Effect};
 use crate::sql::lex::postgres::Token;
-use crate::sql::names::{Catalog, Concern, KnownNames};
+use crate::sql::names::{Catalog, Concern, ForeignType, KnownNames, NotKnown, Routine};
 use crate::sql::statement::{PathTrust, Role};
 
 /// What a message is read under.
@@ -60,6 +63,8 @@ pub fn classify(tree: &ParseResult, context: Context<'_>) -> Classified {
         context,
         catalog,
         hazard: catalog.and_then(Catalog::hazard),
+        operators: Answers::new(),
+        types: Answers::new(),
         path: context.path,
         path_change: None,
         prepared: HashMap::new(),
@@ -109,6 +114,9 @@ struct Message<'t> {
     context: Context<'t>,
     catalog: Option<&'t dyn Catalog>,
     hazard: Option<Concern>,
+    /// What the catalog has said in this message: a text may repeat a name as often as it likes.
+    operators: Answers<Rc<[Arc<Routine>]>>,
+    types: Answers<Result<Option<Arc<ForeignType>>, NotKnown>>,
     path: PathTrust,
     /// Why the path is not what it was when the message came.
     path_change: Option<&'static str>,

@@ -137,10 +137,10 @@ impl Walk<'_, '_> {
         };
         let mut routines = catalog.functions(function);
         routines.retain(|routine| given.is_none_or(|given| takes(routine, given)));
-        self.candidates(&routines, built_in, untyped);
+        self.candidates(routines.iter(), built_in, untyped);
         // A call with one argument can be a cast to the type of that name, even where a function has the name too.
         let casts = given.is_none_or(|given| given == 1)
-            && match catalog.foreign_type(function.schema.as_deref(), &function.name) {
+            && match self.foreign_type(function.schema.as_deref(), &function.name) {
                 Ok(Some(foreign)) => {
                     self.converts(&foreign);
                     true
@@ -150,7 +150,12 @@ impl Walk<'_, '_> {
         casts || !routines.is_empty()
     }
 
-    fn candidates(&mut self, routines: &[Arc<Routine>], built_in: bool, untyped: &dyn Fn() -> bool) {
+    fn candidates<'r>(
+        &mut self,
+        routines: impl Iterator<Item = &'r Arc<Routine>>,
+        built_in: bool,
+        untyped: &dyn Fn() -> bool,
+    ) {
         for routine in routines {
             if !built_in || routine.takes_built_in_types || untyped() {
                 self.may_mean(routine);
@@ -276,7 +281,7 @@ impl Walk<'_, '_> {
                 self.may_mean(&routine);
             }
         }
-        if let Ok(Some(foreign)) = catalog.foreign_type(None, name) {
+        if let Ok(Some(foreign)) = self.foreign_type(None, name) {
             self.converts(&foreign);
         }
     }
@@ -303,10 +308,11 @@ impl Walk<'_, '_> {
         let built_in = matches!(schema, None | Some("pg_catalog")) && lists::is_operator(name);
         let mut meant = false;
         if let Some(catalog) = self.catalog() {
-            let mut routines = catalog.operators(schema, name);
-            routines.retain(|routine| takes(routine, operands));
-            self.candidates(&routines, built_in, &|| untyped);
-            meant = !routines.is_empty();
+            let ask = || catalog.operators(schema, name).into();
+            let routines = self.message.operators.of(schema, name, ask);
+            let routines = || routines.iter().filter(|routine| takes(routine, operands));
+            self.candidates(routines(), built_in, &|| untyped);
+            meant = routines().next().is_some();
         }
         if !built_in && !meant {
             let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
@@ -342,8 +348,8 @@ impl Walk<'_, '_> {
             Some("information_schema") => lists::is_information_domain(word),
             Some(_) => false,
         };
-        if let Some(catalog) = self.catalog() {
-            match catalog.foreign_type(schema, word) {
+        if self.catalog().is_some() {
+            match self.foreign_type(schema, word) {
                 Ok(Some(foreign)) => return self.converts(&foreign),
                 Ok(None) => {}
                 Err(NotKnown(why)) => {
@@ -360,6 +366,19 @@ impl Walk<'_, '_> {
                 format!("uses the type `{word}`, which is not built in"),
             );
         }
+    }
+
+    /// What the catalog says of a type's name; built in where there is no catalog.
+    fn foreign_type(
+        &mut self,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Arc<ForeignType>>, NotKnown> {
+        let Some(catalog) = self.catalog() else {
+            return Ok(None);
+        };
+        let ask = || catalog.foreign_type(schema, name);
+        self.message.types.of(schema, name, ask)
     }
 
     fn converts(&mut self, foreign: &ForeignType) {

@@ -82,7 +82,7 @@ impl Walk<'_, '_> {
         let known = self.known(relation);
         self.target(Some(relation));
         if let Some(known) = &known {
-            self.reads(known);
+            self.reads(relation, known);
         }
         self.named(name, alias, known.map_or(Columns::OfSomeRow, Columns::Of));
         if is_sensitive(relation.schemaname(), name) {
@@ -108,10 +108,14 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// What the catalog says of a relation; without a catalog, nothing.
+    /// What the catalog says of a relation; without a catalog, nothing. Asked once a statement.
     fn known(&mut self, relation: &nodes::RangeVar) -> Option<Arc<Relation>> {
+        let catalog = self.catalog()?;
         let name = table_name(relation)?;
-        match self.catalog()?.relation(&name) {
+        if let Some((known, _)) = self.relations.get(&name) {
+            return Some(Arc::clone(known));
+        }
+        match catalog.relation(&name) {
             Ok(known) => Some(known),
             Err(NotKnown(why)) => {
                 self.unlisted(
@@ -123,22 +127,34 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn reads(&mut self, relation: &Relation) {
+    fn reads(&mut self, named: &nodes::RangeVar, relation: &Arc<Relation>) {
+        let Some(name) = table_name(named) else { return };
+        let rows = match self.relations.get(&name) {
+            Some((_, rows)) => *rows,
+            None => {
+                let rows = self.reads_first(relation);
+                self.relations.insert(name, (Arc::clone(relation), rows));
+                rows
+            }
+        };
+        self.hands_on(rows);
+    }
+
+    /// What happens besides, told once a statement; and how many rows there are.
+    fn reads_first(&mut self, relation: &Relation) -> Option<u64> {
         self.foreign |= relation.has_foreign_types;
         for concern in &relation.reading {
             self.concerned(concern);
         }
         let of_the_system =
             |schema: Option<&str>| matches!(schema, Some("pg_catalog" | "information_schema"));
-        let own = relation
-            .name
-            .as_ref()
-            .is_some_and(|name| of_the_system(name.schema.as_deref()));
+        let own = relation.name.as_ref();
+        let is_own = own.is_some_and(|name| of_the_system(name.schema.as_deref()));
         let mut rows = relation.rows;
         for behind in &relation.behind {
             let holds_credentials = SENSITIVE.contains(&behind.name.as_str())
                 || SENSITIVE_COLUMNS.iter().any(|(name, _)| behind.name == *name);
-            if !own && of_the_system(behind.schema.as_deref()) && holds_credentials {
+            if !is_own && of_the_system(behind.schema.as_deref()) && holds_credentials {
                 self.raise(
                     Class::Admin,
                     format!("reads a view of `{behind}`, which holds credentials or other people's data"),
@@ -149,7 +165,7 @@ impl Walk<'_, '_> {
             rows = rows.max(table.and_then(|table| table.rows));
         }
         self.behind.extend(relation.behind.iter().cloned());
-        self.hands_on(rows);
+        rows
     }
 
     /// So many rows come out of the statement, but for what stands around the relation.

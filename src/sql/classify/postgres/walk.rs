@@ -1,7 +1,7 @@
 //! The walk over one statement: what it has found so far, and how that becomes an `Action`.
 //! Never lowers a class that something inside has raised. Read `kinds.rs` next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::kinds::{Kind, kind};
 use super::relation::{Source, credentials};
 use super::setting::Followed;
 use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
-use crate::sql::names::{Catalog, Concern, Routine};
+use crate::sql::names::{Catalog, Concern, Relation, Routine};
 use crate::sql::statement::PathTrust;
 
 /// The walk over one statement.
@@ -25,6 +25,8 @@ pub(super) struct Walk<'t, 'm> {
     pub columns: BTreeSet<String>,
     pub functions: BTreeSet<FunctionName>,
     pub behind: BTreeSet<TableName>,
+    /// What the catalog has said of relations, and the rows that each one hands on.
+    pub relations: BTreeMap<TableName, (Arc<Relation>, Option<u64>)>,
     pub rows_whole: Option<u64>,
     pub reasons: Vec<String>,
     pub effects: Vec<Effect>,
@@ -70,7 +72,6 @@ pub(super) const DEPTH_MAX: usize = 10_000;
 
 impl<'t, 'm> Walk<'t, 'm> {
     pub fn new(message: &'m mut Message<'t>, span: Range<usize>) -> Self {
-        let foreign = message.catalog.is_some() && message.context.names.has_foreign_parameters();
         Self {
             message,
             span,
@@ -80,6 +81,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             columns: BTreeSet::new(),
             functions: BTreeSet::new(),
             behind: BTreeSet::new(),
+            relations: BTreeMap::new(),
             rows_whole: None,
             reasons: Vec::new(),
             effects: Vec::new(),
@@ -90,7 +92,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             unbounded: false,
             session: false,
             unlisted: false,
-            foreign,
+            foreign: false,
             later: Vec::new(),
             defining: false,
             inserting: false,
