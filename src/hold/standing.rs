@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 use crate::hold::{Digest, DigestBuilder, Parameter, RequestId, Transaction};
 use crate::identity::principal::{Peer, PersonName, PrincipalName, SessionId};
 use crate::policy::Verdict;
-use crate::sql::action::{Action, Breadth, Class, Judgement};
+use crate::sql::action::{Action, Breadth, Class, FunctionName, Judgement};
+use crate::sql::classify::lists::{self, Known};
 
 /// What people call a standing grant: as a request, behind `G-`. Shown as `G-7K3F9Q`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,13 +152,22 @@ fn literals_matter(action: &Action) -> Option<String> {
         Some("the client's data follows it and is not shown".to_owned())
     } else if !action.effects.is_empty() {
         Some("it changes what later statements mean".to_owned())
-    } else if action.functions.iter().any(|called| called.name == "nextval") {
-        Some("a literal in it names a sequence".to_owned())
+    } else if let Some(called) = action.functions.iter().find(|called| !takes_values(called)) {
+        Some(format!(
+            "it calls `{called}`: a literal may name what that works on"
+        ))
     } else if !action.secrets.is_empty() {
         Some("a literal in it is a secret".to_owned())
     } else {
         None
     }
+}
+
+/// Built in, and harmless whatever its arguments are: `setval` and `lo_unlink` take names of what they change, and what
+/// a function of one's own makes of a literal nobody knows.
+fn takes_values(called: &FunctionName) -> bool {
+    let built_in = matches!(called.schema.as_deref(), None | Some("pg_catalog"));
+    built_in && lists::function(&called.name) == Known::Harmless
 }
 
 fn digest(parts: ShapeParts<'_>) -> Digest {

@@ -392,6 +392,11 @@ fn there_is_none_for_classes_and_texts_that_are_decided_each_time() {
         "SET work_mem = '1MB'",
         "NOTIFY a, 'b'",
         "INSERT INTO orders VALUES (nextval('s'))",
+        "SELECT setval('s', 1)",
+        "SELECT lo_unlink(1)",
+        "SELECT lo_put(1, 0, 'x')",
+        "SELECT pg_catalog.lo_from_bytea(1, 'x')",
+        "DELETE FROM orders WHERE id = lo_unlink(1)",
         "EXECUTE p('x')",
         "PREPARE p AS DELETE FROM orders",
         "BEGIN; DELETE FROM orders WHERE a = 1; COMMIT",
@@ -423,6 +428,7 @@ fn there_is_none_for_classes_and_texts_that_are_decided_each_time() {
         "DELETE FROM orders WHERE a = 1; DELETE FROM items WHERE b = 'x'",
         "SELECT * FROM orders LIMIT 5",
         "INSERT INTO orders VALUES (1, 'x')",
+        "UPDATE orders SET a = lower('X'), at = pg_catalog.now() WHERE b = 'y'",
     ] {
         let mut world = World::new();
         let ask = sending(&mut world, "bot-a", text);
