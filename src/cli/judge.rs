@@ -1,5 +1,5 @@
-//! Offline: says what the proxy would decide of statements, by the proxy's own code and built-in knowledge.
-//! Never opens a connection. Read `offline.rs` next.
+//! Says what the proxy would decide of statements, by the proxy's own code and built-in knowledge, or by a server's catalog.
+//! Never runs a statement. Read `offline.rs` next.
 
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,6 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::live::{Live, LiveArgs};
 use super::offline::{self, Said};
 use crate::clock::Timestamp;
 use crate::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -32,6 +33,8 @@ pub struct JudgeArgs {
     /// Judge as in this database, where rules ask for one
     #[arg(long, value_name = "NAME", default_value = "postgres")]
     database: String,
+    #[command(flatten)]
+    live: LiveArgs,
     /// A statement to judge, in place of lines from standard input
     #[arg(
         value_name = "SQL",
@@ -52,7 +55,11 @@ pub fn run(args: JudgeArgs) -> ExitCode {
         eprintln!("next: write 1 to 63 of a-z 0-9 _ - .");
         return ExitCode::from(2);
     };
-    match offline::on_a_reader_stack(move || lines(&args, &rules, &peer)) {
+    let live = match args.live.read() {
+        Ok(live) => live,
+        Err(error) => return error.report(),
+    };
+    match offline::on_a_reader_stack(move || lines(&args, &rules, &peer, live.as_ref())) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             eprintln!("error: {error}");
@@ -115,7 +122,7 @@ struct Failure<'a> {
     error: &'a str,
 }
 
-fn lines(args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -> std::io::Result<ExitCode> {
+fn lines(args: &JudgeArgs, rules: &RuleSet, peer: &Peer, live: Option<&Live>) -> std::io::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut failed = false;
     let mut one = |line: &str, out: &mut dyn Write| -> std::io::Result<()> {
@@ -125,7 +132,7 @@ fn lines(args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -> std::io::Result<Exit
             .unwrap_or(Value::Null);
         let result = serde_json::from_str::<Question>(line)
             .map_err(|error| format!("not a line of input: {error}"))
-            .and_then(|question| answer(&question, args, rules, peer));
+            .and_then(|question| answer(&question, args, rules, peer, live));
         match result {
             Ok(answer) => writeln!(out, "{answer}"),
             Err(error) => {
@@ -170,14 +177,20 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
-fn answer(question: &Question, args: &JudgeArgs, rules: &RuleSet, peer: &Peer) -> Result<String, String> {
+fn answer(
+    question: &Question,
+    args: &JudgeArgs,
+    rules: &RuleSet,
+    peer: &Peer,
+    live: Option<&Live>,
+) -> Result<String, String> {
     let bytes = match (&question.sql_hex, &question.sql) {
         (Some(hex), _) => unhex(hex).ok_or("`sql_hex` is not hexadecimal")?,
         (None, Some(sql)) => sql.clone().into_bytes(),
         (None, None) => return Err("`sql` is missing".to_owned()),
     };
     let dialect = question.dialect.as_deref().unwrap_or(&args.dialect);
-    let judged = offline::judge(dialect, &question.session, &bytes)?;
+    let judged = offline::judge(dialect, &question.session, &bytes, live)?;
     let Said { outcome, verdict } = judged.put_to(rules, peer, Timestamp::now());
     let judgement = &judged.judgement;
     let names = |pick: fn(&Action) -> Vec<String>| {

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod exit;
 mod grants;
 pub mod judge;
+mod live;
 mod log;
 mod offline;
 mod output;

@@ -1,10 +1,11 @@
-//! Judging without a connection: the proxy's own code, and what statements before have set by their words alone.
-//! Never opens a connection. Read `../sql/parse.rs` and `../sql/mysql/mod.rs` next.
+//! Judging without a session: the proxy's own code, and what statements before have set by their words alone.
+//! Never runs a statement. Read `../sql/parse.rs` and `../sql/mysql/mod.rs` next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::exit::CliError;
+use super::live::{Live, Sight};
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
 use crate::policy::{Outcome, RuleSet, Verdict, evaluate};
@@ -12,6 +13,7 @@ use crate::sql::action::{Action, Effect, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
 use crate::sql::mysql::judge_mysql_and_follow;
 use crate::sql::mysql_state::MysqlState;
+use crate::sql::names::NamesThen;
 use crate::sql::parse::{PARSER_STACK_BYTES, judge_and_follow};
 use crate::sql::statement::{LexingState, PathTrust};
 
@@ -29,9 +31,9 @@ pub struct Said {
 }
 
 /// Judges a text as its dialect reads it; an error if there is no such dialect.
-pub fn judge(dialect: &str, before: &[String], text: &[u8]) -> Result<Judged, String> {
+pub fn judge(dialect: &str, before: &[String], text: &[u8], live: Option<&Live>) -> Result<Judged, String> {
     let reading = match dialect {
-        "postgres" => Reading::Postgres(LexingState::default_postgres()),
+        "postgres" => Reading::Postgres(LexingState::default_postgres(), live.cloned().map(Sight::new)),
         "mysql" => Reading::Mysql(MysqlState::default_mysql()),
         "mariadb" => Reading::Mysql(MysqlState::default_mariadb()),
         other => {
@@ -86,23 +88,29 @@ impl Judged {
 }
 
 /// Settings under which a connection's texts mean what they mean.
-#[derive(Clone, Copy)]
 enum Reading {
-    Postgres(LexingState),
+    Postgres(LexingState, Option<Sight>),
     Mysql(MysqlState),
 }
 
 impl Reading {
     /// Judges a text, and follows what it says of the settings for later ones.
-    fn run(&mut self, text: &[u8], names: &HashMap<String, Arc<Action>>) -> Judgement {
+    fn run(&mut self, text: &[u8], prepared: &HashMap<String, Arc<Action>>) -> Judgement {
         match self {
-            Self::Postgres(lexing) => {
-                let (judgement, followed) = judge_and_follow(text, *lexing, names);
+            Self::Postgres(lexing, sight) => {
+                let names = NamesThen {
+                    prepared: prepared.clone(),
+                    catalog: sight.as_ref().map(Sight::catalog),
+                };
+                let (judgement, followed) = judge_and_follow(text, *lexing, &names);
+                if let Some(sight) = sight {
+                    sight.follow(&judgement, followed.search_path.as_ref());
+                }
                 follow(lexing, followed);
                 judgement
             }
             Self::Mysql(state) => {
-                let (judgement, followed) = judge_mysql_and_follow(text, state, names);
+                let (judgement, followed) = judge_mysql_and_follow(text, state, prepared);
                 *state = state.after(followed);
                 judgement
             }
@@ -131,7 +139,7 @@ pub struct Session {
 impl Session {
     /// A connection to PostgreSQL on which nothing has been set.
     pub fn postgres() -> Self {
-        Self::new(Reading::Postgres(LexingState::default_postgres()))
+        Self::new(Reading::Postgres(LexingState::default_postgres(), None))
     }
 
     fn new(reading: Reading) -> Self {

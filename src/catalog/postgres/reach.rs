@@ -19,19 +19,37 @@ use crate::sql::names::{self, Concern};
 /// More concerns of one relation help nobody.
 const CONCERNS_MAX: usize = 20;
 
+/// A function whose arguments have defaults that call a function whose arguments have defaults, and so on: deeper than
+/// this is not followed, and so is a concern. Definitions can be made to go round in circles.
+const DEPTH_MAX: usize = 4;
+
 /// Concerns in the order in which they were found, each once.
 #[derive(Default)]
-struct Concerns(Vec<Concern>);
+struct Concerns {
+    found: Vec<Concern>,
+    depth: usize,
+}
 
 impl Concerns {
+    fn at(depth: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            depth,
+        }
+    }
+
+    fn strictest(self) -> Option<Concern> {
+        self.found.into_iter().max_by_key(|concern| concern.class)
+    }
+
     fn add(&mut self, class: Class, reason: String) {
         let concern = Concern { class, reason };
-        if self.0.contains(&concern) {
+        if self.found.contains(&concern) {
             return;
         }
-        if self.0.len() < CONCERNS_MAX {
-            self.0.push(concern);
-        } else if let Some(least) = self.0.iter_mut().min_by_key(|kept| kept.class)
+        if self.found.len() < CONCERNS_MAX {
+            self.found.push(concern);
+        } else if let Some(least) = self.found.iter_mut().min_by_key(|kept| kept.class)
             && least.class < concern.class
         {
             // The strictest class is never lost, however many there are.
@@ -148,7 +166,7 @@ impl Snapshot {
                 .for_each(|child| next(*child, false));
             self.read_directly(relation, &mut concerns, &mut |oid| next(oid, true));
         }
-        (concerns.0, behind)
+        (concerns.found, behind)
     }
 
     fn read_directly(&self, relation: &Relation, concerns: &mut Concerns, next: &mut impl FnMut(Oid)) {
@@ -173,7 +191,7 @@ impl Snapshot {
                 .iter()
                 .map(|column| column.type_oid)
                 .chain([row.row_type]),
-            &format!("`{name}` has columns whose type"),
+            &format!("`{name}` has a column of a type:"),
             concerns,
         );
         for stored in self.stored.get(&row.oid).into_iter().flatten() {
@@ -250,7 +268,7 @@ impl Snapshot {
                 self.written_directly(relation, write, &mut concerns, &mut next);
             }
         }
-        concerns.0
+        concerns.found
     }
 
     fn written_directly(
@@ -289,7 +307,7 @@ impl Snapshot {
         if write != Write::Delete {
             self.add_types(
                 relation.columns.iter().map(|column| column.type_oid),
-                &format!("`{name}` has columns whose type"),
+                &format!("`{name}` has a column of a type:"),
                 concerns,
             );
         }
@@ -362,9 +380,7 @@ impl Snapshot {
     }
 
     fn add_uses(&self, uses: &Uses, what: &str, concerns: &mut Concerns) {
-        for oid in &uses.functions {
-            self.add_call(*oid, what, concerns);
-        }
+        self.add_calls(uses, what, concerns);
         self.add_rest(uses, what, concerns);
     }
 
@@ -380,17 +396,28 @@ impl Snapshot {
         self.add_rest(uses, what, concerns);
     }
 
+    fn add_calls(&self, uses: &Uses, what: &str, concerns: &mut Concerns) {
+        for oid in &uses.functions {
+            self.add_call(*oid, what, concerns);
+        }
+    }
+
     fn add_rest(&self, uses: &Uses, what: &str, concerns: &mut Concerns) {
+        self.add_types(
+            uses.types.iter().copied(),
+            &format!("{what} uses a type:"),
+            concerns,
+        );
+        self.add_syntax(uses, what, concerns);
+    }
+
+    /// Operators, and what the shape of it tells.
+    fn add_syntax(&self, uses: &Uses, what: &str, concerns: &mut Concerns) {
         for oid in uses.operators.iter().filter(|oid| !is_built_in(**oid)) {
-            if let Some(concern) = self.operator_concern(*oid) {
+            if let Some(concern) = self.operator_concern_at(*oid, concerns.depth) {
                 concerns.add(concern.class, format!("{what} {}", concern.reason));
             }
         }
-        self.add_types(
-            uses.types.iter().copied(),
-            &format!("{what} uses a type that"),
-            concerns,
-        );
         if uses.not_understood {
             concerns.add(
                 Class::Unknown,
@@ -406,19 +433,23 @@ impl Snapshot {
     }
 
     fn add_call(&self, function: Oid, what: &str, concerns: &mut Concerns) {
-        if let Some(concern) = self.function_concern(function) {
+        if let Some(concern) = self.function_concern_at(function, concerns.depth) {
             concerns.add(concern.class, format!("{what} {}", concern.reason));
         }
     }
 
     fn add_types(&self, types: impl Iterator<Item = Oid>, what: &str, concerns: &mut Concerns) {
-        for concern in self.type_concerns(types) {
+        for concern in self.type_concerns_at(types, concerns.depth) {
             concerns.add(concern.class, format!("{what} {}", concern.reason));
         }
     }
 
     /// Why a call is not harmless; `None`: it is.
     pub(super) fn function_concern(&self, oid: Oid) -> Option<Concern> {
+        self.function_concern_at(oid, 0)
+    }
+
+    fn function_concern_at(&self, oid: Oid, depth: usize) -> Option<Concern> {
         if is_built_in(oid) {
             return self.built_in_concern(oid);
         }
@@ -435,7 +466,7 @@ impl Snapshot {
         if function.aggregate.is_none() && !self.is_known(function) {
             return procedural(format!("calls `{signature}`, which is not listed as harmless"));
         }
-        self.parts_concern(function)
+        self.parts_concern(function, depth + 1)
     }
 
     /// Listed by an operator, or by ourselves.
@@ -466,13 +497,16 @@ impl Snapshot {
     }
 
     /// What a function that is itself known calls besides: the parts of an aggregate, the defaults of its arguments.
-    fn parts_concern(&self, function: &Function) -> Option<Concern> {
+    fn parts_concern(&self, function: &Function, depth: usize) -> Option<Concern> {
         let signature = &function.row.signature;
+        if depth > DEPTH_MAX {
+            return procedural(format!("calls `{signature}` by way of too many others"));
+        }
         let aggregate = function.aggregate.as_ref();
         let parts = aggregate
             .map(|aggregate| aggregate.parts.as_slice())
             .unwrap_or_default();
-        let mut concerns = Concerns::default();
+        let mut concerns = Concerns::at(depth);
         for part in parts.iter().filter(|part| **part != 0 && !is_built_in(**part)) {
             let part = self.functions.get(part);
             if !part.is_some_and(|part| self.is_known(part)) {
@@ -497,7 +531,7 @@ impl Snapshot {
         if let Some(defaults) = &function.defaults {
             self.add_uses(defaults, &format!("a default of `{signature}`"), &mut concerns);
         }
-        concerns.0.into_iter().max_by_key(|concern| concern.class)
+        concerns.strictest()
     }
 
     fn built_in_concern(&self, oid: Oid) -> Option<Concern> {
@@ -531,6 +565,10 @@ impl Snapshot {
 
     /// Why an operator that is not built in is not harmless. The planner may turn it round or negate it.
     pub(super) fn operator_concern(&self, oid: Oid) -> Option<Concern> {
+        self.operator_concern_at(oid, 0)
+    }
+
+    fn operator_concern_at(&self, oid: Oid, depth: usize) -> Option<Concern> {
         let Some(operator) = self.operators.get(&oid) else {
             return procedural("uses an operator that the catalog does not show".to_owned());
         };
@@ -541,7 +579,7 @@ impl Snapshot {
             .chain(related.map(|other| other.function));
         let concern = functions
             .filter(|function| *function != 0)
-            .find_map(|function| self.function_concern(function))?;
+            .find_map(|function| self.function_concern_at(function, depth))?;
         Some(Concern {
             reason: format!(
                 "uses the operator `{}`, which {}",
@@ -554,12 +592,16 @@ impl Snapshot {
     /// What values of these types bring with them: checks of domains, casts, and what operator classes call. Composite
     /// types, arrays and ranges by what they hold.
     pub(super) fn type_concerns(&self, types: impl Iterator<Item = Oid>) -> Vec<Concern> {
-        let mut concerns = Concerns::default();
+        self.type_concerns_at(types, 0)
+    }
+
+    fn type_concerns_at(&self, types: impl Iterator<Item = Oid>, depth: usize) -> Vec<Concern> {
+        let mut concerns = Concerns::at(depth);
         let mut open: Vec<Oid> = types.filter(|oid| !is_built_in(*oid)).collect();
         let mut seen: HashSet<Oid> = open.iter().copied().collect();
         while let Some(oid) = open.pop() {
             let Some(own) = self.types.get(&oid) else {
-                concerns.add(Class::Unknown, "is not shown by the catalog".to_owned());
+                concerns.add(Class::Unknown, "one that the catalog does not show".to_owned());
                 continue;
             };
             let columns = self
@@ -571,21 +613,22 @@ impl Snapshot {
             let parts = parts
                 .chain([own.element, own.base])
                 .chain(own.range.first().copied());
+            let checks = self.stored.get(&oid).into_iter().flatten();
+            let named = checks.flat_map(|check| check.uses.types.iter().copied());
+            let parts = parts.chain(named);
             open.extend(parts.filter(|part| !is_built_in(*part) && seen.insert(*part)));
             self.add_type(own, &mut concerns);
         }
-        concerns.0
+        concerns.found
     }
 
     fn add_type(&self, own: &rows::Type, concerns: &mut Concerns) {
         let name = self.type_name(own);
         for stored in self.stored.get(&own.oid).into_iter().flatten() {
             if matches!(stored.purpose, Purpose::DomainCheck | Purpose::DomainDefault) {
-                self.add_uses(
-                    &stored.uses,
-                    &format!("(`{name}`) checks its values and"),
-                    concerns,
-                );
+                let what = format!("`{name}` checks its values and");
+                self.add_calls(&stored.uses, &what, concerns);
+                self.add_syntax(&stored.uses, &what, concerns);
             }
         }
         // The canonical and the difference function of a range.
@@ -595,20 +638,20 @@ impl Snapshot {
             .skip(1)
             .filter(|oid| **oid != 0 && !is_built_in(**oid))
         {
-            self.add_call(*function, &format!("(`{name}`)"), concerns);
+            self.add_call(*function, &format!("`{name}`"), concerns);
         }
         let casts = self.casts_of.get(&own.oid).into_iter().flatten();
         for cast in casts
             .filter_map(|at| self.casts.get(*at))
             .filter(|cast| cast.function != 0)
         {
-            self.add_call(cast.function, &format!("(`{name}`) has a cast that"), concerns);
+            self.add_call(cast.function, &format!("`{name}` has a cast that"), concerns);
         }
         for function in self.class_functions.get(&own.oid).into_iter().flatten() {
             if !self.is_c(*function) {
                 self.add_call(
                     *function,
-                    &format!("(`{name}`) has an operator class that"),
+                    &format!("`{name}` has an operator class that"),
                     concerns,
                 );
             }

@@ -54,7 +54,7 @@ impl Snapshot {
         let concerns = self.type_concerns(types).into_iter();
         let concern = concerns.max_by_key(|concern| concern.class)?;
         Some(Concern {
-            reason: format!("uses `{signature}`, one of whose types {}", concern.reason),
+            reason: format!("uses `{signature}`, over a type: {}", concern.reason),
             ..concern
         })
     }

@@ -7,7 +7,7 @@ pub mod postgres;
 mod sheet;
 pub mod shop;
 mod stage;
-mod upstream;
+pub mod upstream;
 pub mod watchdog;
 
 use std::path::PathBuf;

@@ -103,13 +103,13 @@ fn tls_of(sslmode: Option<&str>) -> String {
 }
 
 /// For an error message: whatever stands before the last `@` may be a secret.
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     url.rsplit_once('@')
         .map_or_else(|| url.to_owned(), |(_, place)| format!("…@{place}"))
 }
 
 /// Percent escapes resolved; nothing if they are broken or no UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, behind)) = rest.split_first() {

@@ -167,7 +167,7 @@ fn report(cases: &[Case], file: String, rules: &RuleSet) -> Result<Report, RuleE
 }
 
 fn said(case: &Case, rules: &RuleSet, file: &str) -> Result<Said, RuleError> {
-    let judged = offline::judge(&case.dialect, &case.session, case.sql.as_bytes());
+    let judged = offline::judge(&case.dialect, &case.session, case.sql.as_bytes(), None);
     let mut judged = judged.map_err(|message| RuleError {
         file: file.to_owned(),
         line: case.line,

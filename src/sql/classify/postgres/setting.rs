@@ -29,12 +29,24 @@ pub struct Change {
 }
 
 /// What a message leaves behind for the meaning of later texts, by what it says; the server may say otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
     pub path: Option<PathTrust>,
+    pub search_path: Option<NewPath>,
     pub standard_conforming_strings: Option<bool>,
     pub encoding: Option<Encoding>,
     pub role: Option<Role>,
+}
+
+/// What a message sets search_path to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPath {
+    /// As SHOW will print it.
+    Text(String),
+    /// Whatever the session began with.
+    Default,
+    /// Computed, or only perhaps set, or only for a while.
+    Unknown,
 }
 
 /// Judges `SET name = value`; `name` in any case, as the server compares it.
@@ -173,9 +185,19 @@ fn search_path(value: &Value) -> Change {
         Value::Default | Value::Computed => PathTrust::Shadowing,
     };
     let safe = path == PathTrust::Safe || *value == Value::Default;
+    let search_path = match value {
+        Value::Literal(schemas) => {
+            let quoted = |schema: &String| format!("\"{}\"", schema.replace('"', "\"\""));
+            NewPath::Text(schemas.iter().map(quoted).collect::<Vec<_>>().join(", "))
+        }
+        Value::Raw(text) => NewPath::Text(text.clone()),
+        Value::Default => NewPath::Default,
+        Value::Computed => NewPath::Unknown,
+    };
     Change {
         followed: Followed {
             path: Some(path),
+            search_path: Some(search_path),
             ..Followed::default()
         },
         ..meaning(

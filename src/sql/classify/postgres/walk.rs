@@ -10,7 +10,7 @@ use pg_raw_parse::Node;
 use super::Message;
 use super::kinds::{Kind, kind};
 use super::relation::{Source, credentials};
-use super::setting::Followed;
+use super::setting::{Followed, NewPath};
 use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
 use crate::sql::names::{Catalog, Concern, Relation, Routine};
 use crate::sql::statement::PathTrust;
@@ -189,6 +189,8 @@ impl<'t, 'm> Walk<'t, 'm> {
 
     /// What the catalog says that it does besides.
     pub fn concerned(&mut self, concern: &Concern) {
+        // What is written besides, no condition of the statement's bounds.
+        self.unbounded |= concern.class == Class::Write;
         self.unlisted(concern.class, concern.reason.as_str());
     }
 
@@ -231,6 +233,10 @@ impl<'t, 'm> Walk<'t, 'm> {
             followed.path.map(|_| PathTrust::Safe)
         };
         known.path = path.or(known.path);
+        if let Some(search_path) = followed.search_path {
+            // SET LOCAL ends with its transaction, and set_config may stand where it is never run.
+            known.search_path = Some(if local { NewPath::Unknown } else { search_path });
+        }
         known.role = followed.role.or(known.role);
         known.encoding = followed.encoding.or(known.encoding);
         known.standard_conforming_strings = followed
