@@ -154,3 +154,27 @@ fn peer(attempt: &Value, start: &Value) -> Option<Peer> {
         database_user: field(attempt, "database_user").unwrap_or_default().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_that_is_silent_longest_is_forgotten_first() {
+        let mut sessions = Sessions::default();
+        for number in 0..SESSIONS_MAX {
+            sessions.begin(&number.to_string(), None);
+        }
+        let spoke = sessions.speaks("0").is_some();
+        sessions.begin("one more", None);
+        assert!(spoke && sessions.knows("0") && sessions.knows("one more"));
+        assert!(!sessions.knows("1"), "it has been silent since it began");
+        sessions.end("0");
+        sessions.begin("2", None);
+        assert!(!sessions.knows("0") && sessions.knows("2") && sessions.knows("3"));
+        assert_eq!(
+            (sessions.open.len(), sessions.by_turn.len()),
+            (SESSIONS_MAX - 1, SESSIONS_MAX - 1)
+        );
+    }
+}

@@ -210,7 +210,8 @@ fn mistakes_have_their_place_and_a_next_step() {
             !error.next_step.is_empty() && !error.why.contains('\n'),
             "{text}: {error:?}"
         );
-        if !why.is_empty() && !(error.why.contains(why) && error.at == at) {
+        let is_right = error.why.contains(why) && error.at == at;
+        if !why.is_empty() && !is_right {
             wrong.push(format!("{text}: {} {}", error.at, error.why));
         }
     }
