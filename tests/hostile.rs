@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 /// One text may take this long in a debug build on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-fn judge(texts: &[String]) -> Vec<Value> {
+fn judge(dialect: &str, texts: &[String]) -> Vec<Value> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["judge", "--jsonl"])
+        .args(["judge", "--jsonl", "--dialect", dialect])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -36,14 +36,17 @@ fn judge(texts: &[String]) -> Vec<Value> {
         .collect()
 }
 
-/// Texts of a shape that grows: what opens, what repeats, what stands in the middle, what closes each repeat.
-fn shapes() -> Vec<(
+/// A name, what opens, what repeats, what stands in the middle, what closes each repeat.
+type Shape = (
     &'static str,
     &'static str,
     &'static str,
     &'static str,
     &'static str,
-)> {
+);
+
+/// Texts of a shape that grows.
+fn shapes() -> Vec<Shape> {
     vec![
         ("parentheses", "SELECT ", "(", "1", ")"),
         ("calls", "SELECT ", "abs(", "1", ")"),
@@ -125,7 +128,77 @@ fn shapes() -> Vec<(
     ]
 }
 
-fn grown(shape: (&str, &str, &str, &str, &str), repeats: usize) -> String {
+/// What only MySQL and MariaDB have, or what their reader alone recurses over.
+fn shapes_of_mysql() -> Vec<Shape> {
+    vec![
+        ("ifs", "SELECT ", "IF(1,", "1", ",1)"),
+        ("ifs of updates", "UPDATE t SET a = ", "IF(a = 1, 1, ", "1", ")"),
+        ("cases of ends", "SELECT ", "CASE WHEN end THEN ", "1", " END"),
+        ("binaries", "SELECT ", "BINARY ", "1", ""),
+        ("bangs", "SELECT ", "! ", "1", ""),
+        ("assignments", "SELECT ", "@a := ", "1", ""),
+        ("intervals", "SELECT a", " + INTERVAL 1 DAY", "", ""),
+        ("interval functions", "SELECT ", "INTERVAL(1,", "1", ")"),
+        ("open interval functions", "SELECT ", "INTERVAL(", "", ""),
+        ("modules", "SELECT 1", " MOD 1", "", ""),
+        ("tables", "SELECT * FROM (t", ",t", ")", ""),
+        ("tables in parentheses", "SELECT * FROM ", "(a,", "b", ")"),
+        (
+            "tables of joins",
+            "SELECT * FROM t LEFT JOIN ",
+            "(a,",
+            "b",
+            ") ON 1",
+        ),
+        ("braces", "SELECT * FROM ", "{OJ ", "t", "}"),
+        ("straight joins", "SELECT * FROM t", " STRAIGHT_JOIN t", "", ""),
+        ("strings side by side", "SELECT ", "'a' ", "", ""),
+        ("introducers", "SELECT ", "_utf8 ", "'a'", ""),
+        ("executable comments", "SELECT 1 ", "/*!", "", "*/"),
+        ("empty comments", "SELECT 1 ", "/**/", "", ""),
+        ("hashes", "SELECT 1 ", "#\n", "", ""),
+        ("backquotes", "SELECT ", "`", "", ""),
+        ("at signs", "SELECT ", "@", "", ""),
+        ("variables", "SELECT @@a", ".a", "", ""),
+        (
+            "systems of time",
+            "SELECT * FROM t ",
+            "FOR SYSTEM_TIME ALL ",
+            "",
+            "",
+        ),
+        (
+            "values",
+            "INSERT INTO t VALUES (1)",
+            ",(1)",
+            " ON DUPLICATE KEY UPDATE a = 1",
+            "",
+        ),
+        ("sets", "SET @a = 1", ", @a = 1", "", ""),
+        ("set statements", "", "SET STATEMENT a = 1 FOR ", "SELECT 1", ""),
+        ("analyzes", "", "ANALYZE ", "SELECT 1", ""),
+        ("prepares", "PREPARE s FROM '", "PREPARE s FROM ''", "", ""),
+        ("arrows", "SELECT a", "->'$.a'", "", ""),
+        ("tests", "SELECT a", " NOT IN (1) ", "", ""),
+        ("memberships", "SELECT a", " IN (SELECT a", "", ")"),
+        ("matches", "SELECT ", "MATCH (a) AGAINST (", "'a'", ")"),
+        ("casts", "SELECT ", "CAST(", "1", " AS CHAR)"),
+        ("conversions", "SELECT ", "CONVERT(", "'a'", " USING utf8)"),
+        ("trims", "SELECT ", "TRIM(BOTH 'a' FROM ", "'a'", ")"),
+        (
+            "aggregates",
+            "SELECT ",
+            "GROUP_CONCAT(DISTINCT ",
+            "a",
+            " ORDER BY 1 SEPARATOR ',')",
+        ),
+        ("time functions", "SELECT ", "IF(current_time(", "x", ""),
+        ("negated names", "SELECT a", ".not-b", "", ""),
+        ("cases in chains", "SELECT ", "case-", "c", ""),
+    ]
+}
+
+fn grown(shape: Shape, repeats: usize) -> String {
     let (_, open, repeat, middle, close) = shape;
     format!(
         "{open}{}{middle}{}",
@@ -136,12 +209,23 @@ fn grown(shape: (&str, &str, &str, &str, &str), repeats: usize) -> String {
 
 #[test]
 fn hostile_text_never_aborts_the_process_and_never_takes_long() {
+    judge_all("postgres", &shapes());
+}
+
+#[test]
+fn hostile_mysql_text_never_aborts_the_process_and_never_takes_long() {
+    let shapes: Vec<Shape> = shapes().into_iter().chain(shapes_of_mysql()).collect();
+    judge_all("mariadb", &shapes);
+}
+
+fn judge_all(dialect: &str, shapes: &[Shape]) {
     let mut texts: Vec<String> = Vec::new();
-    for shape in shapes() {
+    for shape in shapes {
         let unit = shape.2.len() + shape.4.len();
         let largest = countersign::sql::PARSE_BYTES_MAX / unit;
         for repeats in [
             10,
+            50,
             100,
             199,
             400,
@@ -152,12 +236,12 @@ fn hostile_text_never_aborts_the_process_and_never_takes_long() {
             largest - 20,
             largest + 20,
         ] {
-            texts.push(grown(shape, repeats));
+            texts.push(grown(*shape, repeats));
         }
     }
     for batch in texts.chunks(40) {
         let started = Instant::now();
-        let answers = judge(batch);
+        let answers = judge(dialect, batch);
         assert_eq!(answers.len(), batch.len());
         let starts: Vec<&str> = batch.iter().map(|text| text.get(..12).unwrap_or(text)).collect();
         assert!(
@@ -170,11 +254,17 @@ fn hostile_text_never_aborts_the_process_and_never_takes_long() {
 
 #[test]
 fn a_limit_reached_is_unknown_and_held() {
+    for dialect in ["postgres", "mysql", "mariadb"] {
+        check_limits(dialect);
+    }
+}
+
+fn check_limits(dialect: &str) {
     for shape in [
         ("parentheses", "SELECT ", "(", "1", ")"),
         ("additions", "SELECT 1", "+1", "", ""),
     ] {
-        let answers = judge(&[grown(shape, 100), grown(shape, 5_000)]);
+        let answers = judge(dialect, &[grown(shape, 90), grown(shape, 5_000)]);
         assert_eq!(
             (&answers[0]["class"], &answers[0]["verdict"]),
             (&json!("read"), &json!("allow")),
@@ -189,7 +279,7 @@ fn a_limit_reached_is_unknown_and_held() {
         );
     }
     let longest = format!("SELECT '{}'", "x".repeat(countersign::sql::PARSE_BYTES_MAX - 9));
-    let answers = judge(&[longest.clone(), longest + " "]);
+    let answers = judge(dialect, &[longest.clone(), longest + " "]);
     assert_eq!(answers[0]["class"], "read");
     assert_eq!(answers[1]["class"], "unknown");
 }

@@ -80,15 +80,21 @@ impl Dialect for ServerDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        let Token::Word(word) = &parser.peek_token_ref().token else {
-            return None;
-        };
-        let is_misread = word.keyword != Keyword::NoKeyword
-            && is_reserved(&word.value)
-            && !BEGIN_EXPRESSIONS
-                .iter()
-                .any(|known| word.value.eq_ignore_ascii_case(known));
-        is_misread.then(|| Err(ParserError::ParserError("Expected: an expression".to_owned())))
+        match &parser.peek_token_ref().token {
+            // What a literal is needs no trial; sqlparser would try every type's name first.
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::HexStringLiteral(_) => {
+                Some(parser.parse_value().map(Expr::Value))
+            }
+            Token::Word(word) => {
+                let is_misread = word.keyword != Keyword::NoKeyword
+                    && is_reserved(&word.value)
+                    && !BEGIN_EXPRESSIONS
+                        .iter()
+                        .any(|known| word.value.eq_ignore_ascii_case(known));
+                is_misread.then(|| Err(ParserError::ParserError("Expected: an expression".to_owned())))
+            }
+            _ => None,
+        }
     }
 
     fn parse_infix(

@@ -15,6 +15,8 @@ struct Count {
     joins: usize,
     statements: usize,
     in_statement: bool,
+    /// The token before says that a word behind it is a name, even END.
+    name_next: bool,
 }
 
 pub fn limits(text: &str, tokens: &[Token]) -> Result<(), Refused> {
@@ -57,7 +59,11 @@ impl Count {
                     ..Self::default()
                 };
             }
-            Kind::Word => self.word(token.text(text)),
+            Kind::Word => {
+                self.word(token.text(text));
+                self.name_next = begins_expression(token.text(text));
+                return;
+            }
             Kind::Name
             | Kind::Text
             | Kind::Introducer
@@ -70,14 +76,24 @@ impl Count {
             | Kind::Operator
             | Kind::Mark => {}
         }
+        self.name_next = matches!(token.kind, Kind::Operator | Kind::Comma | Kind::Open);
     }
 
     fn word(&mut self, word: &str) {
         let is = |known: &&str| word.eq_ignore_ascii_case(known);
         self.cases += usize::from(is(&"case"));
-        self.cases = self.cases.saturating_sub(usize::from(is(&"end")));
+        let ends = is(&"end") && !self.name_next;
+        self.cases = self.cases.saturating_sub(usize::from(ends));
         self.joins += usize::from(["join", "straight_join"].iter().any(|known| is(known)));
         let combines = ["union", "intersect", "except", "minus"];
         self.set_operations += usize::from(combines.iter().any(|known| is(known)));
     }
+}
+
+/// Words that an expression must follow, so that END behind them is a column and ends no CASE.
+fn begins_expression(word: &str) -> bool {
+    const KNOWN: [&str; 10] = [
+        "and", "case", "div", "else", "mod", "not", "or", "then", "when", "xor",
+    ];
+    KNOWN.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
