@@ -1,6 +1,6 @@
 //! Behaviour as data: every file under `tests/cases/` is checked by the function of its kind.
 //!
-//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `rules`.
+//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `classify_mysql`, `rules`.
 
 #[path = "support/catalog.rs"]
 mod catalog;
@@ -13,9 +13,10 @@ use countersign::clock::Timestamp;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::policy::{RuleSet, Verdict, evaluate};
 use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement, TableName};
-use countersign::sql::judge_postgres;
+use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
 use countersign::sql::parse::PARSER_STACK_BYTES;
 use countersign::sql::statement::{Encoding, LexingState, PathTrust, Role};
+use countersign::sql::{judge_mysql, judge_postgres};
 
 use catalog::{HandMade, Names};
 
@@ -144,18 +145,63 @@ fn check_classify(case: &Case) {
             .prepared
             .insert(name.to_owned(), Arc::new(judged.actions[0].clone()));
     }
-    let bytes = match case.one("bytes") {
+    let bytes = bytes_of(case);
+    let judgement = judge_postgres(&bytes, lexing, &names);
+    check_judgement(case, &bytes, &judgement);
+    assert_eq!(
+        judgement,
+        judge_postgres(&bytes, lexing, &names),
+        "{}: judged twice, told twice",
+        case.place
+    );
+}
+
+/// As for `classify`, but for what the text is read under: `server mariadb|mysql VERSION`, as 101119, else neither is
+/// known; `modes` as sql_mode has them; `charset` as character_set_client has it.
+fn check_classify_mysql(case: &Case) {
+    let mut state = MysqlState::default_mysql();
+    if let Some(server) = case.one("server") {
+        let (kind, version) = server.split_once(' ').expect("KIND VERSION");
+        state.kind = match kind {
+            "mariadb" => ServerKind::Mariadb,
+            "mysql" => ServerKind::Mysql,
+            other => panic!("{}: no server `{other}`", case.place),
+        };
+        state.version = Some(version.parse().expect("a version"));
+    }
+    state.modes = SqlModes::of(case.one("modes").unwrap_or_default());
+    state.charset = Charset::of(case.one("charset").unwrap_or("utf8mb4"));
+    let mut names: HashMap<String, Arc<Action>> = HashMap::new();
+    for prepared in case.all("prepared") {
+        let (name, sql) = prepared.split_once(" = ").expect("NAME = SQL");
+        let judged = judge_mysql(sql.as_bytes(), &state, &());
+        names.insert(name.to_owned(), Arc::new(judged.actions[0].clone()));
+    }
+    let bytes = bytes_of(case);
+    let judgement = judge_mysql(&bytes, &state, &names);
+    check_judgement(case, &bytes, &judgement);
+    if let Some(same) = case.one("same") {
+        let same = judge_mysql(same.as_bytes(), &state, &names);
+        assert_eq!(judgement.fingerprint, same.fingerprint, "{}", case.place);
+    }
+}
+
+fn bytes_of(case: &Case) -> Vec<u8> {
+    match case.one("bytes") {
         Some(escaped) => unescape(escaped),
         None => case.all("sql").collect::<Vec<_>>().join("\n").into_bytes(),
-    };
-    let judgement = judge_postgres(&bytes, lexing, &names);
+    }
+}
+
+/// What is said of a text against the lines of its case.
+fn check_judgement(case: &Case, bytes: &[u8], judgement: &Judgement) {
     let place = &case.place;
     let actions: Vec<String> = judgement.actions.iter().map(shown).collect();
     assert_eq!(
         actions,
         case.all("action").collect::<Vec<_>>(),
         "{place}: {:?}",
-        reasons(&judgement)
+        reasons(judgement)
     );
     let all = |pick: fn(&Action) -> Vec<String>| judgement.actions.iter().flat_map(pick).collect::<Vec<_>>();
     if let Some(verb) = case.one("verb") {
@@ -185,7 +231,7 @@ fn check_classify(case: &Case) {
         assert_eq!(found.join(" "), behind, "{place}");
     }
     for why in case.all("why") {
-        let reasons = reasons(&judgement);
+        let reasons = reasons(judgement);
         assert!(
             reasons.iter().any(|reason| reason.contains(why)),
             "{place}: `{why}` not in {reasons:?}"
@@ -225,11 +271,6 @@ fn check_classify(case: &Case) {
     if case.one("commits").is_some() {
         assert!(judgement.actions.iter().any(|action| action.commits), "{place}");
     }
-    assert_eq!(
-        judgement,
-        judge_postgres(&bytes, lexing, &names),
-        "{place}: judged twice, told twice"
-    );
 }
 
 fn shown(action: &Action) -> String {
@@ -286,6 +327,11 @@ fn on_a_large_stack(work: impl FnOnce() + Send + 'static) {
 #[test]
 fn statements_are_what_their_cases_say() {
     on_a_large_stack(|| check_all("classify", 150, check_classify));
+}
+
+#[test]
+fn mysql_statements_are_what_their_cases_say() {
+    on_a_large_stack(|| check_all("classify_mysql", 60, check_classify_mysql));
 }
 
 /// Every wrong case is told, not only the first.
