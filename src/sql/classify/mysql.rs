@@ -33,7 +33,7 @@ use crate::sql::action::{Action, Breadth, CancelTarget, Class, Effect, FunctionN
 use crate::sql::lex::mysql::Token;
 use crate::sql::mysql::read;
 use crate::sql::mysql_state::{MysqlFollowed, MysqlState};
-use crate::sql::names::KnownNames;
+use crate::sql::names::{KnownNames, NotKnown, Relation};
 
 /// What a message is read under.
 #[derive(Clone, Copy)]
@@ -62,6 +62,7 @@ pub fn classify(statements: &[&[Token]], context: Context<'_>) -> Classified {
         prepared: HashMap::new(),
         depends_on_names: false,
         followed: MysqlFollowed::default(),
+        used: false,
     };
     let mut actions: Vec<Action> = statements
         .iter()
@@ -90,6 +91,8 @@ struct Message<'t> {
     prepared: HashMap<String, Option<Arc<Action>>>,
     depends_on_names: bool,
     followed: MysqlFollowed,
+    /// USE came by: names without a schema are those of another one, which the catalog was not asked for.
+    used: bool,
 }
 
 impl Message<'_> {
@@ -131,6 +134,17 @@ impl Message<'_> {
     fn reads_otherwise(&self) -> bool {
         let state = self.context.state;
         state.after(self.followed) != *state
+    }
+
+    /// What the catalog says of a relation; `None`: there is no catalog.
+    fn relation(&self, table: &TableName) -> Option<Result<Arc<Relation>, NotKnown>> {
+        let catalog = self.context.names.catalog()?;
+        if self.used && table.schema.is_none() {
+            return Some(Err(NotKnown(
+                "it stands behind USE in the same message".to_owned(),
+            )));
+        }
+        Some(catalog.relation(table))
     }
 
     /// Names are compared without case, as the servers do.

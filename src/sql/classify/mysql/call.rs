@@ -149,7 +149,8 @@ impl Walk<'_, '_> {
 
     /// A stored or loadable function: harmless only where an operator has listed it.
     fn stored_function(&mut self, name: &FunctionName, arguments: usize, known: Known) {
-        if let Some(catalog) = self.message.context.names.catalog() {
+        let used = self.message.used && name.schema.is_none();
+        if let Some(catalog) = self.message.context.names.catalog().filter(|_| !used) {
             let meant: Vec<_> = catalog
                 .functions(name)
                 .into_iter()

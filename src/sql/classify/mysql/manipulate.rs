@@ -291,8 +291,8 @@ impl Walk<'_, '_> {
                 Class::Admin
             };
             self.raise(class, format!("writes to `{table}`, which is the server's own"));
-        } else if let Some(catalog) = self.message.context.names.catalog() {
-            match catalog.relation(&table) {
+        } else if let Some(known) = self.message.relation(&table) {
+            match known {
                 Ok(relation) => {
                     self.behind.extend(relation.behind.iter().cloned());
                     // A view is written through, and what it reads is read.

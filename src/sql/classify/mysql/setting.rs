@@ -82,12 +82,8 @@ impl Walk<'_, '_> {
         let followed = self.message.followed;
         while !settings.is_empty() {
             let item = settings.item();
-            let before = self.class;
             if self.set_item(item).is_none() {
                 self.raise(Class::Unknown, "sets something that cannot be read");
-            }
-            if self.class == Class::Session {
-                self.class = before;
             }
         }
         // Other modes or another character set would hold for the statement behind FOR alone.

@@ -276,24 +276,23 @@ impl Walk<'_, '_> {
                 if ahead.name().is_none() && ahead.take_kind(Kind::Text).is_none() {
                     return self.raise(Class::Unknown, "has a format that cannot be read");
                 }
-            } else if !(self.explains_more(ahead) && ahead.take_any(&["extended", "partitions"])) {
+            } else if matches!(ahead.first_word().as_str(), "extended" | "partitions")
+                && is_explained(ahead.over(ahead.rest().get(1..).unwrap_or_default()))
+            {
+                ahead.next();
+            } else {
                 break;
             }
         }
-        match ahead.first_word().as_str() {
-            "select" | "with" | "insert" | "replace" | "update" | "delete" | "table" | "values" => {
-                self.explained(ahead, runs);
-            }
-            "for" => self.raise(Class::Admin, "shows what another session runs"),
-            _ if ahead.peek().is_some_and(|token| token.kind == Kind::Open) => self.explained(ahead, runs),
-            _ if runs => self.raise(Class::Unknown, "analyzes something that is not understood"),
-            _ => self.describe(ahead),
+        if is_explained(ahead) {
+            self.explained(ahead, runs);
+        } else if ahead.first_word() == "for" {
+            self.raise(Class::Admin, "shows what another session runs");
+        } else if runs {
+            self.raise(Class::Unknown, "analyzes something that is not understood");
+        } else {
+            self.describe(ahead);
         }
-    }
-
-    /// Whether a statement goes on behind EXTENDED or PARTITIONS, which are names of tables otherwise.
-    fn explains_more(&self, words: Words<'_>) -> bool {
-        words.rest().len() > 1
     }
 
     /// `EXPLAIN format`, a table of that name.
@@ -355,4 +354,13 @@ impl Walk<'_, '_> {
             Some(_) | None => self.by_first_words(words, "is not a TABLE statement that is known"),
         }
     }
+}
+
+/// Whether a statement begins here that can be explained.
+fn is_explained(words: Words<'_>) -> bool {
+    let statements = [
+        "select", "with", "insert", "replace", "update", "delete", "table", "values",
+    ];
+    statements.contains(&words.first_word().as_str())
+        || words.peek().is_some_and(|token| token.kind == Kind::Open)
 }

@@ -258,8 +258,8 @@ impl Walk<'_, '_> {
     pub(super) fn read(&mut self, table: TableName) {
         self.class = self.class.max(Class::Read);
         let system = self.system_read(&table);
-        if !system && let Some(catalog) = self.message.context.names.catalog() {
-            match catalog.relation(&table) {
+        if !system && let Some(known) = self.message.relation(&table) {
+            match known {
                 Ok(relation) => {
                     for concern in &relation.reading {
                         self.raise(concern.class, concern.reason.clone());

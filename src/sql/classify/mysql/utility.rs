@@ -166,6 +166,7 @@ impl Walk<'_, '_> {
         let schema = ahead.name()?;
         ahead.is_empty().then_some(())?;
         self.is(Class::Session, "use");
+        self.message.used = true;
         self.effects.push(Effect::ChangesMeaning);
         if is_system_schema(&schema) {
             self.raise(
