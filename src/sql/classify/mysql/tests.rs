@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::sql::lex::mysql::scan;
+use crate::sql::names::{Catalog, Concern, ForeignType, Routine};
 
 fn judge(text: &str, state: &MysqlState) -> Classified {
+    judge_with(text, state, &())
+}
+
+fn judge_with(text: &str, state: &MysqlState, names: &dyn KnownNames) -> Classified {
     let scan = scan(text, 0, state);
     if let Some(refused) = scan.refused {
         return Classified {
@@ -16,9 +21,9 @@ fn judge(text: &str, state: &MysqlState) -> Classified {
     let context = Context {
         text,
         state,
-        names: &(),
+        names,
         inner: &|sql| Judgement {
-            actions: judge(sql, state).actions,
+            actions: judge_with(sql, state, names).actions,
             depends_on_names: false,
             fingerprint: [0; 32],
         },
@@ -565,6 +570,116 @@ fn what_nobody_can_parse_is_held_as_what_it_begins_with() {
     check(
         "procedural",
         &["UPDATE t FORCE INDEX FOR JOIN (i) PARTITION x SET a = touch()"],
+    );
+}
+
+/// A catalog with a view `v` over `behind` that runs code, a table `t` with a trigger, and two stored functions.
+struct Known;
+
+impl KnownNames for Known {
+    fn prepared(&self, _: &str) -> Option<Arc<Action>> {
+        None
+    }
+
+    fn catalog(&self) -> Option<&dyn Catalog> {
+        Some(self)
+    }
+}
+
+impl Catalog for Known {
+    fn relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown> {
+        let concern = |reason: &str| Concern {
+            class: Class::Procedural,
+            reason: reason.to_owned(),
+        };
+        let relation = match name.name.as_str() {
+            "v" => Relation {
+                reading: vec![concern("a view that calls `touch`")],
+                behind: BTreeSet::from([TableName {
+                    schema: None,
+                    name: "behind".to_owned(),
+                }]),
+                ..Relation::default()
+            },
+            "t" => Relation {
+                deleting: vec![concern("a trigger")],
+                rows: Some(7),
+                ..Relation::default()
+            },
+            _ => return Err(NotKnown("stale".to_owned())),
+        };
+        Ok(Arc::new(relation))
+    }
+
+    fn functions(&self, name: &FunctionName) -> Vec<Arc<Routine>> {
+        let routine = |concern| Routine {
+            signature: name.to_string(),
+            arguments_min: 1,
+            arguments_max: Some(1),
+            takes_built_in_types: true,
+            takes_rows: false,
+            concern,
+        };
+        let concern = Concern {
+            class: Class::Procedural,
+            reason: "writes".to_owned(),
+        };
+        match name.name.as_str() {
+            "net" => vec![Arc::new(routine(None))],
+            "touch" => vec![Arc::new(routine(Some(concern)))],
+            _ => Vec::new(),
+        }
+    }
+
+    fn operators(&self, _: Option<&str>, _: &str) -> Vec<Arc<Routine>> {
+        Vec::new()
+    }
+
+    fn foreign_type(&self, _: Option<&str>, _: &str) -> Result<Option<Arc<ForeignType>>, NotKnown> {
+        Ok(None)
+    }
+
+    fn hazard(&self) -> Option<Concern> {
+        None
+    }
+}
+
+#[test]
+fn what_a_catalog_knows_decides() {
+    let state = MysqlState::default_mariadb();
+    let classes = |text: &str| {
+        let actions = judge_with(text, &state, &Known).actions;
+        actions.iter().map(|action| action.class).collect::<Vec<_>>()
+    };
+    assert_eq!(classes("SELECT a FROM t"), [Class::Read]);
+    assert_eq!(classes("SELECT a FROM v"), [Class::Procedural]);
+    assert_eq!(classes("SELECT a FROM unseen"), [Class::Unknown]);
+    assert_eq!(classes("SELECT a FROM information_schema.tables"), [Class::Read]);
+    assert_eq!(classes("DELETE FROM t WHERE a = 1"), [Class::Procedural]);
+    assert_eq!(classes("UPDATE t SET a = 1 WHERE a = 1"), [Class::Write]);
+    assert_eq!(classes("SELECT net(1)"), [Class::Read]);
+    assert_eq!(classes("SELECT net(1, 2)"), [Class::Procedural]);
+    assert_eq!(classes("SELECT touch(1)"), [Class::Procedural]);
+    assert_eq!(
+        classes("USE other; SELECT a FROM t"),
+        [Class::Session, Class::Unknown]
+    );
+    assert_eq!(
+        classes("USE other; SELECT net(1)"),
+        [Class::Session, Class::Procedural]
+    );
+    assert_eq!(
+        classes("USE other; SELECT a FROM app.t"),
+        [Class::Session, Class::Read]
+    );
+    let rows = |text: &str| judge_with(text, &state, &Known).actions[0].rows;
+    assert_eq!(rows("SELECT a FROM t"), Some(7));
+    assert_eq!(rows("SELECT a FROM t WHERE a = 1"), None);
+    assert_eq!(rows("SELECT a FROM t LIMIT 3"), None);
+    let behind = &judge_with("SELECT a FROM v", &state, &Known).actions[0].behind;
+    assert_eq!(
+        behind.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["behind"]
     );
 }
 
