@@ -584,3 +584,47 @@ async fn a_catalog_that_cannot_be_read_is_an_error_with_a_next_step() {
     elsewhere.port = 1;
     assert!(read(elsewhere, DATABASE).await.contains("cannot be reached"));
 }
+
+#[tokio::test]
+async fn an_operator_class_counts_where_it_is_used() {
+    let stage = Stage::start().await;
+    stage
+        .run(
+            "CREATE FUNCTION public.own_hash(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT $2';
+             CREATE OPERATOR CLASS public.own_ops FOR TYPE int USING hash
+               AS OPERATOR 1 =, FUNCTION 2 public.own_hash(int, bigint);
+             CREATE TABLE app.parted(a int) PARTITION BY HASH (a public.own_ops);
+             CREATE TABLE app.part PARTITION OF app.parted FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        )
+        .await;
+    let catalog = stage.view().await;
+    let table = |name: &str| TableName {
+        schema: Some("app".to_owned()),
+        name: name.to_owned(),
+    };
+    assert_eq!(catalog.hazard(), None, "nothing else can mean this class");
+    let parted = catalog.relation(&table("parted")).expect("it is there");
+    for concerns in [&parted.reading, &parted.inserting, &parted.updating] {
+        assert!(
+            concerns.iter().any(|concern| concern.reason.contains("own_hash")),
+            "{concerns:?}"
+        );
+    }
+    let plain = catalog.relation(&table("customers")).expect("it is there");
+    assert_eq!(plain.reading, []);
+
+    // A type that had no default class: from now on ORDER BY of a box calls it.
+    stage
+        .run(
+            "CREATE FUNCTION public.own_cmp(box, box) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 0';
+             CREATE OPERATOR CLASS public.own_box_ops DEFAULT FOR TYPE box USING btree
+               AS OPERATOR 3 =, FUNCTION 1 public.own_cmp(box, box)",
+        )
+        .await;
+    let hazard = stage
+        .view()
+        .await
+        .hazard()
+        .expect("every comparison may be one of boxes");
+    assert!(hazard.reason.contains("own_cmp"), "{hazard:?}");
+}

@@ -194,6 +194,7 @@ impl Snapshot {
             &format!("`{name}` has a column of a type:"),
             concerns,
         );
+        self.add_table_classes(row.oid, &name, concerns);
         for stored in self.stored.get(&row.oid).into_iter().flatten() {
             match stored.purpose {
                 // A materialized view was computed before; a read of it is that of a table.
@@ -223,6 +224,18 @@ impl Snapshot {
                 | Purpose::DomainCheck
                 | Purpose::DomainDefault => {}
             }
+        }
+    }
+
+    /// Indexes and partition keys compare by functions that their operator classes name.
+    fn add_table_classes(&self, relation: Oid, name: &TableName, concerns: &mut Concerns) {
+        let called = self.table_class_functions.get(&relation).into_iter().flatten();
+        for function in called.filter(|function| !self.is_c(**function)) {
+            self.add_call(
+                *function,
+                &format!("`{name}` has an index or partition key that"),
+                concerns,
+            );
         }
     }
 
@@ -311,6 +324,7 @@ impl Snapshot {
                 concerns,
             );
         }
+        self.add_table_classes(row.oid, &name, concerns);
         for stored in self.stored.get(&row.oid).into_iter().flatten() {
             self.written_with(stored, row, write, concerns, next);
         }

@@ -472,16 +472,51 @@ impl Line for ClassFunction {
     const WHAT: &'static str = "operator classes";
 
     fn question(_: i32) -> String {
-        "SELECT p.amproclefttype, p.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc p \
-          WHERE p.amproc::pg_catalog.oid >= 16384 \
-          UNION SELECT a.amoplefttype, o.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop a \
-           JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr WHERE o.oprcode::pg_catalog.oid >= 16384 ORDER BY 1, 2"
+        "SELECT f.of_type, f.function FROM ( \
+             SELECT p.amprocfamily, p.amproclefttype, p.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc p \
+             UNION SELECT a.amopfamily, a.amoplefttype, o.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop a \
+              JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr) f(family, of_type, function) \
+          WHERE f.function >= 16384 AND (f.of_type >= 16384 OR EXISTS (SELECT FROM pg_catalog.pg_opclass c \
+             WHERE c.opcfamily = f.family AND c.opcintype = f.of_type AND c.opcdefault)) \
+          GROUP BY 1, 2 ORDER BY 1, 2"
             .to_owned()
     }
 
     fn read(row: &Row) -> Result<Self, Error> {
         Ok(Self {
             type_oid: row.try_get(0)?,
+            function: row.try_get(1)?,
+        })
+    }
+}
+
+/// A function that an index or a partition key of a table compares by, because its operator class says so. For built-in
+/// types these are the classes that nothing uses unless it names them.
+#[derive(Hash)]
+pub struct TableClassFunction {
+    pub relation: Oid,
+    pub function: Oid,
+}
+
+impl Line for TableClassFunction {
+    const WHAT: &'static str = "operator classes of tables";
+
+    fn question(_: i32) -> String {
+        "SELECT u.relation, f.function FROM ( \
+             SELECT i.indrelid, k.class FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indclass) AS k(class) \
+             UNION SELECT t.partrelid, k.class FROM pg_catalog.pg_partitioned_table t, \
+              pg_catalog.unnest(t.partclass) AS k(class)) u(relation, class) \
+           JOIN pg_catalog.pg_opclass c ON c.oid = u.class \
+           JOIN (SELECT p.amprocfamily, p.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc p \
+             UNION SELECT a.amopfamily, o.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop a \
+              JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr) f(family, function) ON f.family = c.opcfamily \
+          WHERE f.function >= 16384 GROUP BY 1, 2 ORDER BY 1, 2"
+            .to_owned()
+    }
+
+    fn read(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            relation: row.try_get(0)?,
             function: row.try_get(1)?,
         })
     }

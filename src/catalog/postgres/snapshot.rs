@@ -42,7 +42,10 @@ pub struct Snapshot {
     pub(super) casts: Vec<rows::Cast>,
     /// From a type that is not built in to the casts from it and to it.
     pub(super) casts_of: HashMap<Oid, Vec<usize>>,
+    /// By type: what its operator classes call; of a built-in type, its default ones.
     pub(super) class_functions: HashMap<Oid, Vec<Oid>>,
+    /// By relation.
+    pub(super) table_class_functions: HashMap<Oid, Vec<Oid>>,
     pub(super) triggers: HashMap<Oid, Vec<Trigger>>,
     /// By the table that is pointed at.
     pub(super) foreign_keys: HashMap<Oid, Vec<rows::ForeignKey>>,
@@ -160,6 +163,11 @@ impl Snapshot {
                 rows.class_functions
                     .iter()
                     .map(|row| (row.type_oid, row.function)),
+            ),
+            table_class_functions: grouped(
+                rows.table_class_functions
+                    .iter()
+                    .map(|row| (row.relation, row.function)),
             ),
             triggers: triggers(rows.triggers, &uses),
             foreign_keys: grouped(rows.foreign_keys.into_iter().map(|row| (row.to, row))),
