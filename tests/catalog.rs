@@ -425,7 +425,7 @@ async fn whatever_changes_an_answer_is_noticed_and_nothing_else() {
     for change in [
         "CREATE OR REPLACE VIEW app.probed AS SELECT app.touch(a)::varchar(10) AS a FROM app.probe",
         "DROP VIEW app.probed",
-        "ALTER TABLE app.probe ALTER a TYPE varchar(20)",
+        "ALTER TABLE app.probe ALTER a TYPE text",
         "ALTER TABLE app.probe ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY p ON app.probe USING (true)",
         "ALTER POLICY p ON app.probe USING (app.touch() = 1)",
@@ -627,4 +627,19 @@ async fn an_operator_class_counts_where_it_is_used() {
         .hazard()
         .expect("every comparison may be one of boxes");
     assert!(hazard.reason.contains("own_cmp"), "{hazard:?}");
+}
+
+#[tokio::test]
+async fn a_path_that_puts_a_view_with_code_before_a_table_is_told() {
+    let catalog = Stage::start().await.view().await;
+    let told = catalog
+        .shadowing("\"evil\", \"app\"")
+        .expect("evil.countries calls a function");
+    assert!(
+        told.reason.contains("evil.countries") && told.reason.contains("app.countries"),
+        "{told:?}"
+    );
+    for harmless in ["app", "app, evil", "public, app", "app, nowhere", "\"", ""] {
+        assert_eq!(catalog.shadowing(harmless), None, "{harmless}");
+    }
 }

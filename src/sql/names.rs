@@ -65,6 +65,12 @@ pub trait Catalog: Send + Sync {
     /// The type that a name means, if it is not built in; `Ok(None)` if it is; `NotKnown` too where there is no such type.
     fn foreign_type(&self, schema: Option<&str>, name: &str) -> Result<Option<Arc<ForeignType>>, NotKnown>;
 
+    /// Why a person should see a change of search_path to this one, as SHOW prints it: it puts a relation that does more
+    /// than a table before another of its name.
+    fn shadowing(&self, _search_path: &str) -> Option<Concern> {
+        None
+    }
+
     /// What makes the meaning of every statement uncertain: a cast between built-in types by somebody's code, or that the
     /// functions, operators and types cannot be listed now.
     fn hazard(&self) -> Option<Concern>;

@@ -229,6 +229,34 @@ impl Catalog for View {
         Ok(Some(Arc::new(ForeignType { name, concern })))
     }
 
+    fn shadowing(&self, search_path: &str) -> Option<Concern> {
+        // `"$user"` is a schema of the session's own role; what lies in it was not put there by somebody else.
+        let path: Vec<Oid> = path::names(search_path)?
+            .iter()
+            .filter_map(|name| self.snapshot.schemas.get(name).copied())
+            .collect();
+        let place = |home: Oid| path.iter().position(|schema| *schema == home);
+        self.snapshot.relations.values().find_map(|relation| {
+            let home = place(relation.row.schema)?;
+            let namesakes = self.snapshot.relations_named.get(&relation.row.name)?;
+            let hidden = namesakes
+                .iter()
+                .filter_map(|oid| self.snapshot.relations.get(oid))
+                .find(|other| place(other.row.schema).is_some_and(|behind| home < behind))?;
+            let answer = self.snapshot.relation_answer(relation);
+            let concern = answer.reading.first()?;
+            Some(Concern {
+                class: Class::Admin,
+                reason: format!(
+                    "puts `{}` before `{}`, which has its name: {}",
+                    self.snapshot.table_name(&relation.row),
+                    self.snapshot.table_name(&hidden.row),
+                    concern.reason
+                ),
+            })
+        })
+    }
+
     fn hazard(&self) -> Option<Concern> {
         if self.has_uncommitted_ddl {
             return Some(Concern {

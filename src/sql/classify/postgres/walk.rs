@@ -226,6 +226,13 @@ impl<'t, 'm> Walk<'t, 'm> {
         if let Some(path) = followed.path {
             self.set_path(path, local);
         }
+        let shadowing = match &followed.search_path {
+            Some(NewPath::Text(text)) => self.catalog().and_then(|catalog| catalog.shadowing(text)),
+            Some(NewPath::Default | NewPath::Unknown) | None => None,
+        };
+        if let Some(Concern { class, reason }) = shadowing {
+            self.raise(class, reason);
+        }
         let known = &mut self.message.followed;
         let path = if explicit {
             followed.path
