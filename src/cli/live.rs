@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::demo::upstream::{decoded, without_password};
 use super::exit::CliError;
+use super::live_mysql::{self, LiveMysql};
 use crate::catalog::postgres::{CatalogError, Reader, SessionState, Settings, Snapshot, View};
 use crate::catalog::trusted::Trusted;
 use crate::proxy::{UpstreamTls, catalog_tls};
@@ -28,8 +29,10 @@ const NEXT_STEP: &str = "write --upstream postgresql://USER@HOST:PORT/DATABASE";
 
 #[derive(Debug, Args)]
 pub struct LiveArgs {
-    /// Look names up in this database: postgresql://USER@HOST:PORT/DATABASE[?sslmode=verify-full&sslrootcert=FILE].
-    /// The password comes from COUNTERSIGN_CATALOG_PASSWORD, PGPASSWORD or the passfile (PGPASSFILE, ~/.pgpass)
+    /// Look names up in this database: postgresql://USER@HOST:PORT/DATABASE[?sslmode=verify-full&sslrootcert=FILE] or
+    /// mysql://USER@HOST:PORT/SCHEMA.
+    /// The password comes from COUNTERSIGN_CATALOG_PASSWORD, PGPASSWORD or the passfile (PGPASSFILE, ~/.pgpass),
+    /// or MYSQL_PWD
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
     /// search_path of the sessions, as SHOW prints it
@@ -45,9 +48,16 @@ pub struct LiveArgs {
     pub trusted: Option<PathBuf>,
 }
 
+/// The catalog of whichever server was named.
+#[derive(Clone)]
+pub enum Live {
+    Postgres(LivePostgres),
+    Mysql(LiveMysql),
+}
+
 /// A catalog, and the search_path that sessions begin with.
 #[derive(Clone)]
-pub struct Live {
+pub struct LivePostgres {
     pub snapshot: Arc<Snapshot>,
     pub search_path: String,
     /// What `"$user"` stands for.
@@ -60,13 +70,16 @@ impl LiveArgs {
         let Some(url) = &self.upstream else {
             return Ok(None);
         };
-        let (settings, database) = parse(url)?;
         let trusted = self.trusted.as_deref().map(Trusted::load).transpose();
         let trusted = trusted.map_err(|error| {
             let next_step = error.next_step();
             CliError::error(error, next_step)
         })?;
         let listed = trusted.unwrap_or_default().functions;
+        if live_mysql::is_meant(url) {
+            return LiveMysql::read(url, &listed).map(Live::Mysql).map(Some);
+        }
+        let (settings, database) = parse(url)?;
         let role = settings.user.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -74,17 +87,17 @@ impl LiveArgs {
             .map_err(|error| CliError::error(error, "free some file descriptors"))?;
         let mut reader = Reader::new(Arc::new(settings), &database);
         let snapshot = runtime.block_on(reader.read(&listed)).map_err(unread)?;
-        Ok(Some(Live {
+        Ok(Some(Live::Postgres(LivePostgres {
             snapshot,
             search_path: self.search_path.clone(),
             role,
-        }))
+        })))
     }
 }
 
 /// The catalog as one session sees it, by the words of its statements alone.
 pub struct Sight {
-    live: Live,
+    live: LivePostgres,
     /// As SHOW would print it.
     search_path: String,
     /// Something that no catalog shows may have been made.
@@ -95,7 +108,7 @@ pub struct Sight {
 const UNKNOWN_PATH: &str = "\"";
 
 impl Sight {
-    pub fn new(live: Live) -> Self {
+    pub fn new(live: LivePostgres) -> Self {
         Self {
             search_path: live.search_path.clone(),
             live,

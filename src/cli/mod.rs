@@ -12,6 +12,7 @@ pub mod exit;
 mod grants;
 pub mod judge;
 mod live;
+mod live_mysql;
 mod log;
 mod offline;
 mod output;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::exit::CliError;
 use super::live::{Live, Sight};
+use super::live_mysql::MysqlSight;
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
 use crate::policy::{Outcome, RuleSet, Verdict, evaluate};
@@ -32,11 +33,20 @@ pub struct Said {
 
 /// Judges a text as its dialect reads it; an error if there is no such dialect.
 pub fn judge(dialect: &str, before: &[String], text: &[u8], live: Option<&Live>) -> Result<Judged, String> {
-    let reading = match dialect {
-        "postgres" => Reading::Postgres(LexingState::default_postgres(), live.cloned().map(Sight::new)),
-        "mysql" => Reading::Mysql(MysqlState::default_mysql()),
-        "mariadb" => Reading::Mysql(MysqlState::default_mariadb()),
-        other => {
+    let reading = match (dialect, live) {
+        ("postgres", None) => Reading::Postgres(LexingState::default_postgres(), None),
+        ("postgres", Some(Live::Postgres(live))) => {
+            Reading::Postgres(LexingState::default_postgres(), Some(Sight::new(live.clone())))
+        }
+        ("mysql", None) => Reading::Mysql(MysqlState::default_mysql(), None),
+        ("mariadb", None) => Reading::Mysql(MysqlState::default_mariadb(), None),
+        ("mysql" | "mariadb", Some(Live::Mysql(live))) => {
+            Reading::Mysql(live.state(), Some(MysqlSight::new(live.clone())))
+        }
+        ("postgres" | "mysql" | "mariadb", Some(_)) => {
+            return Err(format!("the dialect `{dialect}` is not that of the upstream"));
+        }
+        (other, _) => {
             return Err(format!(
                 "unknown dialect `{other}`: write postgres, mysql or mariadb"
             ));
@@ -90,7 +100,7 @@ impl Judged {
 /// Settings under which a connection's texts mean what they mean.
 enum Reading {
     Postgres(LexingState, Option<Sight>),
-    Mysql(MysqlState),
+    Mysql(MysqlState, Option<MysqlSight>),
 }
 
 impl Reading {
@@ -109,9 +119,16 @@ impl Reading {
                 follow(lexing, followed);
                 judgement
             }
-            Self::Mysql(state) => {
-                let (judgement, followed) = judge_mysql_and_follow(text, state, prepared);
-                *state = state.after(followed);
+            Self::Mysql(state, sight) => {
+                let names = NamesThen {
+                    prepared: prepared.clone(),
+                    catalog: sight.as_ref().map(MysqlSight::catalog),
+                };
+                let (judgement, followed) = judge_mysql_and_follow(text, state, &names);
+                if let Some(sight) = sight {
+                    sight.follow(&judgement, &followed);
+                }
+                *state = state.after(&followed);
                 judgement
             }
         }

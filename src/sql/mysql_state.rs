@@ -51,8 +51,10 @@ pub enum Charset {
 }
 
 /// What a message says of the settings that later texts are read under; `None`: nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MysqlFollowed {
+    /// The schema that names without one are looked up in from now on.
+    pub schema: Option<String>,
     pub modes: Option<SqlModes>,
     pub charset: Option<Charset>,
 }
@@ -169,7 +171,7 @@ impl MysqlState {
         !self.modes.unreadable && self.charset != Charset::Other
     }
 
-    pub fn after(self, followed: MysqlFollowed) -> Self {
+    pub fn after(self, followed: &MysqlFollowed) -> Self {
         Self {
             modes: followed.modes.unwrap_or(self.modes),
             charset: followed.charset.unwrap_or(self.charset),

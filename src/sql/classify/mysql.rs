@@ -133,7 +133,7 @@ impl Message<'_> {
 
     fn reads_otherwise(&self) -> bool {
         let state = self.context.state;
-        state.after(self.followed) != *state
+        state.after(&self.followed) != *state
     }
 
     /// What the catalog says of a relation; `None`: there is no catalog.

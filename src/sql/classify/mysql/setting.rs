@@ -79,7 +79,7 @@ impl Walk<'_, '_> {
         };
         self.is(Class::Read, "set statement");
         let effects = self.effects.len();
-        let followed = self.message.followed;
+        let followed = self.message.followed.clone();
         while !settings.is_empty() {
             let item = settings.item();
             if self.set_item(item).is_none() {

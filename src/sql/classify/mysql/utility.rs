@@ -174,6 +174,7 @@ impl Walk<'_, '_> {
                 format!("makes names without a schema mean those of `{schema}`, which is the server's own"),
             );
         }
+        self.message.followed.schema = Some(schema);
         Some(())
     }
 
