@@ -10,7 +10,7 @@ use quick_cache::unsync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::clock::Timestamp;
-use crate::hold::masked;
+use crate::hold::{Digest, DigestBuilder, masked};
 use crate::identity::principal::Peer;
 use crate::policy::{RuleSet, Verdict, evaluate};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
@@ -123,6 +123,28 @@ impl Judged {
     pub fn has_foreign_types(&self) -> bool {
         let reasons = self.judgement.actions.iter().flat_map(|action| &action.reasons);
         reasons.into_iter().any(|reason| reason == FOREIGN_TYPE)
+    }
+
+    /// Everything that names decide in it. Sizes of tables drift by themselves.
+    pub fn meaning(&self) -> Digest {
+        let mut digest = DigestBuilder::new("countersign judgement 1");
+        for action in &self.judgement.actions {
+            let Action {
+                class,
+                breadth,
+                verb,
+                tables,
+                columns,
+                functions,
+                behind,
+                reasons,
+                ..
+            } = action;
+            let told =
+                format!("{class} {breadth:?} {tables:?} {columns:?} {functions:?} {behind:?} {reasons:?}");
+            digest = digest.field(verb, told.as_bytes());
+        }
+        digest.finish()
     }
 
     /// The text with passwords masked.

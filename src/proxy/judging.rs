@@ -243,6 +243,44 @@ impl Session {
         }
     }
 
+    /// A statement that is put before people, or released, as it would be judged by the catalog now. `None`: without a
+    /// catalog; or what it does depends on more than its text, and is bound to that.
+    pub(super) async fn judged_now(&mut self, judged: &Judged) -> Result<Option<Rc<Judged>>, End> {
+        let is_of_text_alone = !judged.judgement.depends_on_names && !judged.has_foreign_types();
+        if !self.sight.has_catalog() || !is_of_text_alone {
+            return Ok(None);
+        }
+        loop {
+            let next = match self.awaits_catalog() {
+                Some(next) => next,
+                None => {
+                    let LexingState { path, role, .. } = self.facts.lexing();
+                    let lexing = LexingState {
+                        path,
+                        role,
+                        ..judged.lexing
+                    };
+                    match self.judge_under(&judged.text, lexing) {
+                        Ok(now) => return Ok(Some(now)),
+                        Err(Stopped::Next(next)) => next,
+                        Err(Stopped::Refuse(_)) => return Ok(None),
+                    }
+                }
+            };
+            match next {
+                Next::Catalog { wanted } => self.await_catalog(wanted).await?,
+                Next::Parse { text, lexing } => self.judge_apart(text, lexing).await?,
+                Next::Wait
+                | Next::Again
+                | Next::Retry
+                | Next::Settle
+                | Next::Ask
+                | Next::Hold(_)
+                | Next::Refuse(..) => return Ok(None),
+            }
+        }
+    }
+
     /// Whether a portal's statement may be judged otherwise than when it was bound.
     pub(super) fn has_moved_on(&mut self, judged: &Judged) -> bool {
         let LexingState { path, role, .. } = self.facts.lexing();

@@ -352,6 +352,10 @@ impl Session {
             };
             shows_notices &= SHOWS_NOTICES.contains(&level.as_str());
             names.clone_into(&mut identity);
+            // What could be meant besides, by a new function of a name or an operator, shows in the judgement alone.
+            if let Some(judged) = self.judged_now(&unit.judged).await? {
+                identity.push_str(&format!("\nj {}", judged.meaning()));
+            }
         }
         let mut facts = self.shown_facts();
         if unit.judged.judgement.depends_on_names {
