@@ -13,6 +13,10 @@ use crate::sql::names::{Catalog, Concern, ForeignType, NotKnown, Relation, Routi
 /// qualified, because search_path is part of what is in question.
 pub const QUESTION: &str = include_str!("own_names.sql");
 
+/// More are not told one by one: then nothing is known. The question has the limits, each one more than these.
+const RELATIONS_MAX: usize = 500;
+const TYPES_MAX: usize = 1_500;
+
 /// What the server says of a session's temporary objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Temporary {
@@ -26,9 +30,10 @@ struct Temporary {
 struct TemporaryRelation {
     name: String,
     columns: Option<Vec<String>>,
-    /// A table or sequence of built-in types, without triggers, rules, policies or children.
+    /// A table or sequence of built-in types, without triggers, rules, policies, children, checks and expressions in
+    /// indexes: planning a read of it already works out the constants in the last two.
     is_plain: bool,
-    /// It has defaults, checks or indexes on expressions.
+    /// It has defaults.
     computes: bool,
 }
 
@@ -37,8 +42,8 @@ struct TemporaryRelation {
 pub struct OwnNames {
     relations: BTreeMap<String, Result<Arc<Relation>, NotKnown>>,
     types: BTreeSet<String>,
-    /// A temporary table is a child of another: reads and writes of that one are not what the catalog says.
-    pub inherits: bool,
+    /// They are too many, or one is a child of another table: then that one is not what the catalog says.
+    pub are_unclear: bool,
 }
 
 impl OwnNames {
@@ -52,13 +57,15 @@ impl OwnNames {
             types,
             inherits,
         } = serde_json::from_str(answer).ok()?;
-        let relations = relations.unwrap_or_default().into_iter();
+        let (relations, types) = (relations.unwrap_or_default(), types.unwrap_or_default());
+        let are_too_many = relations.len() > RELATIONS_MAX || types.len() > TYPES_MAX;
         Some(Self {
             relations: relations
+                .into_iter()
                 .map(|relation| (relation.name.clone(), meaning_of(relation)))
                 .collect(),
-            types: types.unwrap_or_default(),
-            inherits,
+            types,
+            are_unclear: inherits || are_too_many,
         })
     }
 

@@ -19,12 +19,13 @@ use crate::sql::action::{Action, Breadth, Class, Effect, Judgement};
 use crate::sql::names::Catalog;
 use crate::sql::statement::LexingState;
 
-/// How long a statement waits for the catalog to be read again; then its names are not known.
-const CATALOG_WITHIN: Duration = Duration::from_secs(5);
+/// How long a statement waits for the catalog to be read; then its names are not known. A little more than one look may
+/// take, and so the first one after the start.
+const CATALOG_WITHIN: Duration = Duration::from_secs(12);
 
 const UNREAD: &str = "the catalog cannot be read now";
 const UNCOMMITTED: &str = "the open transaction may have changed the catalog";
-const INHERITS: &str = "a temporary table of this session is a child of another table";
+const UNCLEAR: &str = "this session has over 500 temporary objects, or one that is a child of another table";
 
 /// A session's way to the catalog of its database.
 pub struct Sight {
@@ -89,7 +90,7 @@ impl Sight {
         };
         match keeper.standing() {
             Standing::Read { .. } if is_uncommitted => Basis::Nothing(UNCOMMITTED),
-            Standing::Read { .. } if facts.own.inherits => Basis::Nothing(INHERITS),
+            Standing::Read { .. } if facts.own.are_unclear => Basis::Nothing(UNCLEAR),
             Standing::Read { generation } => Basis::Read { generation },
             Standing::Behind { .. } | Standing::Stale => Basis::Nothing(UNREAD),
         }
@@ -244,21 +245,14 @@ pub fn doubt_what_follows(judgement: &mut Judgement) {
             why = Some("it stands behind a change of the catalog in the same message");
         } else if changes_names(action) {
             why = why.or(Some(
-                "it stands behind a change of search_path or role in the same message",
+                "it stands behind a change of what names mean in the same message",
             ));
         }
     }
 }
 
+/// Temporary objects that go, and roles: what search_path does is followed by the walk itself.
 fn changes_names(action: &Action) -> bool {
-    action.verb == "discard"
-        || action.effects.iter().any(|effect| match effect {
-            Effect::ChangesMeaning | Effect::DiscardsAll | Effect::RollsBackToSavepoint => true,
-            Effect::BeginsTransaction
-            | Effect::EndsTransaction { .. }
-            | Effect::RunsCursor
-            | Effect::Prepares { .. }
-            | Effect::Deallocates { .. }
-            | Effect::ProxySetting { .. } => false,
-        })
+    let changes_role = action.class == Class::Grant && action.effects.contains(&Effect::ChangesMeaning);
+    changes_role || matches!(action.verb.as_str(), "discard" | "discard all")
 }
