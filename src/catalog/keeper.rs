@@ -184,10 +184,10 @@ impl Keeper {
     /// Looks again and again, for as long as the runtime lives. `listed`: the functions that an operator vouches for.
     pub(super) async fn keep(
         self: Arc<Self>,
-        settings: Arc<Settings>,
+        settings: Arc<ArcSwap<Settings>>,
         listed: Arc<ArcSwap<ListedFunctions>>,
     ) {
-        let new_reader = || Reader::new(Arc::clone(&settings), &self.database);
+        let new_reader = || Reader::new(settings.load_full(), &self.database);
         let mut reader = new_reader();
         let mut failures = 0;
         let mut unused_since = None;
@@ -211,6 +211,8 @@ impl Keeper {
                     }
                     failures += 1;
                     self.failed(&error);
+                    // The settings may be others by now.
+                    reader = new_reader();
                 }
             }
             self.attempted.send_replace(wanted);

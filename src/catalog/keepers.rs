@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use crate::catalog::keeper::{Keeper, Pace, Report};
-use crate::catalog::postgres::{ListedFunctions, Settings, UserFunction};
+use crate::catalog::postgres::{ListedFunctions, Settings, Tls, UserFunction};
 
 /// Every catalog of one upstream.
 pub struct Keepers {
-    settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     pace: Pace,
     listed: Arc<ArcSwap<ListedFunctions>>,
     keepers: Mutex<BTreeMap<String, Arc<Keeper>>>,
@@ -23,7 +23,7 @@ impl Keepers {
     /// Reads on the current runtime.
     pub fn new(settings: Settings, pace: Pace, listed: ListedFunctions) -> Self {
         Self {
-            settings: Arc::new(settings),
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             pace,
             listed: Arc::new(ArcSwap::from_pointee(listed)),
             keepers: Mutex::default(),
@@ -49,6 +49,14 @@ impl Keepers {
     fn all(&self) -> Vec<Arc<Keeper>> {
         let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.values().cloned().collect()
+    }
+
+    /// TLS for connections from now on; those that are open stay.
+    pub fn renew_tls(&self, tls: Option<Tls>) {
+        self.settings.rcu(|settings| Settings {
+            tls: tls.clone(),
+            ..Settings::clone(settings)
+        });
     }
 
     /// Functions that an operator trusts, from now on.

@@ -21,7 +21,7 @@ use crate::catalog::keepers::Keepers;
 use crate::catalog::postgres::ListedFunctions;
 use crate::catalog::trusted::Trusted;
 use crate::config::reader::Override;
-use crate::config::{Config, RulesFile};
+use crate::config::{Config, RulesFile, UpstreamTls};
 use crate::desk::{Desk, DeskError};
 use crate::journal::{Journal, JournalError};
 use crate::policy::RuleSet;
@@ -65,6 +65,7 @@ pub struct Running {
     rules_file: RulesFile,
     catalogs: Option<Arc<Keepers>>,
     trusted_file: Option<PathBuf>,
+    upstream_tls: UpstreamTls,
     api: Api,
     proxy: ProxyHandle,
 }
@@ -197,6 +198,7 @@ async fn join(
         rules_file: config.rules,
         catalogs,
         trusted_file: config.catalog.and_then(|catalog| catalog.trusted_file),
+        upstream_tls: config.upstream.tls,
         api,
         proxy,
     })
@@ -307,6 +309,15 @@ impl Running {
                 told(read, "the database server is verified against the old authority"),
             )
         });
+        if let (Some(catalogs), Some((_, Ok(())))) = (&self.catalogs, &upstream) {
+            match proxy::catalog_tls(&self.upstream_tls) {
+                Ok(tls) => catalogs.renew_tls(tls),
+                Err(error) => error!(
+                    next_step = error.next_step(),
+                    "the catalog keeps the old authority: {error}"
+                ),
+            }
+        }
         let read: Vec<_> = [api, listen, upstream].into_iter().flatten().collect();
         let all_are_good = read.iter().all(|(_, read)| read.is_ok());
         for (section, read) in read {
