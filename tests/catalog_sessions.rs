@@ -44,13 +44,17 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open(more: &str) -> Self {
+    async fn open() -> Self {
+        Self::open_stale_after(60).await
+    }
+
+    async fn open_stale_after(seconds: u32) -> Self {
         let postgres = Postgres::start();
         let admin = postgres.connect_as_superuser().await;
         admin.batch_execute(TRAPS).await.expect("the traps are set");
         let upstream = format!(
             "[catalog]\nuser = \"catalog_reader\"\npassword_file = \"catalog-password\"\nrefresh_seconds = 1\n\
-             stale_after_seconds = 3\ntrusted_file = \"trusted.toml\"\n{more}"
+             stale_after_seconds = {seconds}\ntrusted_file = \"trusted.toml\"\n"
         );
         let house = House::open_with(&postgres, "", &upstream, |folder| {
             std::fs::write(folder.join("catalog-password"), "reads").expect("written");
@@ -182,7 +186,7 @@ fn bound(text: &str) -> Frames {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_over_somebodys_function_is_no_plain_read() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     session.passes("SELECT a FROM evil.plain");
     session.passes("SELECT a FROM evil.window");
@@ -195,7 +199,7 @@ async fn a_view_over_somebodys_function_is_no_plain_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_the_proxy_saw_changing_counts_at_once_for_everybody() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let (mut one, mut other) = (stage.session(), stage.session());
     let read = "SELECT a FROM evil.window";
     other.frames_pass(Frames::new().parse("before", read).sync());
@@ -215,7 +219,7 @@ async fn a_definition_that_the_proxy_saw_changing_counts_at_once_for_everybody()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_changes_past_the_proxy_counts_within_the_time_that_is_stated() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     let read = "SELECT a FROM evil.plain WHERE a = 7";
     session.passes(read);
@@ -230,13 +234,13 @@ async fn a_definition_that_changes_past_the_proxy_counts_within_the_time_that_is
     stage
         .past_the_proxy("DROP POLICY trap ON evil.plain; ALTER TABLE evil.plain DISABLE ROW LEVEL SECURITY")
         .await;
-    session.soon(read, false, REFRESH * 4).await;
+    session.soon(read, false, REFRESH * 30).await;
     stage.nothing_was_sprung().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_on_demand_makes_a_change_past_the_proxy_count_at_once() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     let read = "SELECT a FROM evil.window";
     session.passes(read);
@@ -252,7 +256,7 @@ async fn a_refresh_on_demand_makes_a_change_past_the_proxy_count_at_once() {
 /// pg-proto-extended-027: the same prepared statement, another body.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_function_is_trusted_as_it_was_listed_and_no_other() {
-    let mut stage = Stage::open("").await;
+    let mut stage = Stage::open().await;
     let call = "SELECT evil.net(7)";
     let mut session = stage.session();
     session.stopped(call);
@@ -292,7 +296,7 @@ async fn a_trusted_function_is_trusted_as_it_was_listed_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_statements_outlive_changes_that_do_not_concern_them() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     session.passes("PREPARE p AS SELECT a FROM evil.plain");
     session.frames_pass(Frames::new().parse("q", "SELECT a FROM evil.window").sync());
@@ -306,7 +310,7 @@ async fn prepared_statements_outlive_changes_that_do_not_concern_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_temporary_object_is_known_to_its_session_alone() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let (mut one, mut other) = (stage.session(), stage.session());
     let read = "SELECT count(*) FROM reviews";
     one.passes(read);
@@ -343,7 +347,7 @@ async fn a_temporary_object_is_known_to_its_session_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_temporary_object_made_by_code_is_seen_too() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     let read = "SELECT count(*) FROM reviews";
     session.passes(read);
@@ -351,6 +355,9 @@ async fn a_temporary_object_made_by_code_is_seen_too() {
     session.stopped(read);
     session.passes("DISCARD ALL");
     session.passes(read);
+    stage
+        .past_the_proxy("ALTER TABLE evil.plain OWNER TO shop_owner")
+        .await;
     session.approved("CREATE TEMP TABLE child (trap int DEFAULT evil.spring()) INHERITS (evil.plain)");
     session.stopped("SELECT a FROM evil.plain");
     stage.nothing_was_sprung().await;
@@ -358,7 +365,7 @@ async fn a_temporary_object_made_by_code_is_seen_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_that_has_changed_the_catalog_knows_nothing_of_it() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     let read = "SELECT a FROM evil.window";
     session.passes(read);
@@ -375,7 +382,7 @@ async fn an_open_transaction_that_has_changed_the_catalog_knows_nothing_of_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_looked_up_along_the_search_path_of_now() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     stage
         .past_the_proxy(
             "CREATE VIEW evil.reviews AS SELECT evil.spring() AS a; GRANT SELECT ON evil.reviews TO PUBLIC",
@@ -393,6 +400,8 @@ async fn a_name_is_looked_up_along_the_search_path_of_now() {
     );
     session.passes("PREPARE p AS SELECT count(*) FROM reviews");
     session.stopped("SET search_path = evil, public; SELECT count(*) FROM reviews");
+    session.passes("SET search_path = evil, public; SELECT a FROM evil.plain");
+    session.passes("RESET search_path");
     session.passes("SET search_path = evil, public");
     session.stopped(read);
     session.stopped("EXECUTE p");
@@ -411,7 +420,7 @@ async fn a_name_is_looked_up_along_the_search_path_of_now() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_in_the_search_path_is_whom_statements_run_as() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     stage
         .past_the_proxy(
             "CREATE ROLE somebody; GRANT somebody TO shop_owner; CREATE SCHEMA somebody AUTHORIZATION somebody;
@@ -433,7 +442,7 @@ async fn the_user_in_the_search_path_is_whom_statements_run_as() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalog_that_cannot_be_read_holds_what_it_would_have_let_pass_until_it_can() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open_stale_after(4).await;
     let mut session = stage.session();
     let read = "SELECT a FROM evil.plain";
     session.passes(read);
@@ -443,7 +452,7 @@ async fn a_catalog_that_cannot_be_read_holds_what_it_would_have_let_pass_until_i
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'catalog_reader'",
         )
         .await;
-    session.soon(read, true, REFRESH * 8).await;
+    session.soon(read, true, REFRESH * 30).await;
     session.passes("BEGIN");
     session.passes("COMMIT");
     let list = stage.catalogs("status");
@@ -455,13 +464,13 @@ async fn a_catalog_that_cannot_be_read_holds_what_it_would_have_let_pass_until_i
         "{list}"
     );
     stage.past_the_proxy("ALTER ROLE catalog_reader LOGIN").await;
-    session.soon(read, false, REFRESH * 8).await;
+    session.soon(read, false, REFRESH * 30).await;
     stage.nothing_was_sprung().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_judgement_for_one_database_is_none_for_another() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     stage.past_the_proxy("CREATE DATABASE second").await;
     let second = connect(&stage.postgres.server().superuser_url("second")).await;
     second
@@ -493,7 +502,7 @@ async fn a_judgement_for_one_database_is_none_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_does_not_cover_what_a_name_has_come_to_mean_meanwhile() {
-    let stage = Stage::open("").await;
+    let stage = Stage::open().await;
     let mut session = stage.session();
     stage
         .past_the_proxy(
@@ -523,6 +532,34 @@ async fn an_approval_does_not_cover_what_a_name_has_come_to_mean_meanwhile() {
     assert_eq!(
         value(&tokio::task::block_in_place(|| session.wire.query("SELECT 7"))),
         "7"
+    );
+    stage.nothing_was_sprung().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_does_not_cover_an_operator_that_was_made_meanwhile() {
+    let stage = Stage::open().await;
+    let mut session = stage.session();
+    let text = "DELETE FROM evil.plain WHERE a > 100 AND 'a'::varchar = 'b'::varchar";
+    session.wire.send(Frames::new().query(text));
+    let held = stage.api().held("DELETE FROM evil.plain").await;
+    stage
+        .past_the_proxy(
+            "CREATE FUNCTION public.same(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT evil.spring() > 0';
+             CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.same)",
+        )
+        .await;
+    stage.until_seen().await;
+    stage.api().approve(&held).await;
+    let answers = tokio::task::block_in_place(|| session.wire.until_ready());
+    let refused = answers
+        .iter()
+        .find(|message| message.tag == b'E')
+        .expect("an error");
+    assert!(
+        refused.fields().message.contains("means another object"),
+        "{:?}",
+        refused.fields()
     );
     stage.nothing_was_sprung().await;
 }

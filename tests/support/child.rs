@@ -238,6 +238,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("messages of process {}:\n{}", self.id(), self.messages());
+        }
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }

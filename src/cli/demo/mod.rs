@@ -36,6 +36,9 @@ pub struct DemoArgs {
         hide_default_value = true
     )]
     listen: std::net::SocketAddr,
+    /// Read the server's catalog, as the same user: what views, triggers and functions do is seen
+    #[arg(long)]
+    catalog: bool,
     /// Stand in front of this server instead of a scratch one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     upstream_postgres: Option<String>,

@@ -194,6 +194,10 @@ fn settings_text(
         Some(file) => format!("ca_file = {}", quoted_path(Path::new(file))?),
         None => String::new(),
     };
+    let catalog = match args.catalog {
+        true => format!("[catalog]\nuser = {}", quoted(&upstream.user)),
+        false => String::new(),
+    };
     Ok(format!(
         "data_dir = {data_dir}
 [listen]
@@ -210,6 +214,7 @@ databases = [{database}]
 [[upstream.users]]
 name = {user}
 password_file = {password_file}
+{catalog}
 [rules]
 file = {rules}
 [log]
