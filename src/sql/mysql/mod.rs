@@ -13,7 +13,7 @@ mod secret;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::sql::PARSE_BYTES_MAX;
-use crate::sql::action::Judgement;
+use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::classify::mysql::{Classified, Context, classify};
 use crate::sql::classify::postgres::unknown_action;
 use crate::sql::lex::mysql::{Scan, Token, scan};
@@ -74,6 +74,9 @@ fn judge(
         depends_on_names,
         followed,
     } = classify(&statements, context);
+    if scan.has_executable_comment {
+        actions.iter_mut().for_each(hold_if_hidden);
+    }
     mark_secrets(&mut actions, &secret::secrets(text, &scan.tokens));
     let judgement = Judgement {
         actions,
@@ -81,6 +84,17 @@ fn judge(
         fingerprint: secret::fingerprint(text, &scan.tokens),
     };
     (judgement, followed)
+}
+
+/// The scanner knows what this server runs of a comment; a person who reads a log or a card may not. Dumps and their like
+/// put settings into such comments, and nobody has a need to put data there.
+fn hold_if_hidden(action: &mut Action) {
+    if matches!(action.class, Class::Read | Class::Write) {
+        action.class = Class::Unknown;
+        action.breadth = Breadth::Unbounded;
+        let why = "has an executable comment, in which a reader may overlook what runs";
+        action.reasons.push(why.to_owned());
+    }
 }
 
 /// Strict: what is not exactly readable is never repaired.

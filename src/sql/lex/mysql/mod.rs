@@ -104,15 +104,22 @@ pub struct Scan {
     pub tokens: Vec<Token>,
     /// Why the text is refused; the tokens up to there are kept, because secrets must be masked all the same.
     pub refused: Option<Refused>,
+    /// It has a comment that some servers run.
+    pub has_executable_comment: bool,
 }
 
 /// Cuts `text` from the byte `from` on. Total: every text gives a `Scan`. Linear in time and memory.
 pub fn scan(text: &str, from: usize, state: &MysqlState) -> Scan {
     let mut scanner = Scanner::new(text, from, state);
     let refused = scanner.run().err();
+    let has_executable_comment = scanner.has_executable_comment;
     let tokens = scanner.tokens;
     let refused = refused.or_else(|| limits(text, &tokens).err());
-    Scan { tokens, refused }
+    Scan {
+        tokens,
+        refused,
+        has_executable_comment,
+    }
 }
 
 impl Scan {

@@ -13,6 +13,7 @@ pub struct Scanner<'t> {
     state: &'t MysqlState,
     /// Inside `/*! … */` whose text the server runs.
     running_comment: bool,
+    pub has_executable_comment: bool,
     /// The servers read what follows a dot at once as a name.
     name_next: bool,
     /// Where the last word without quotes ended: a dot at once behind it begins no number.
@@ -29,6 +30,7 @@ impl<'t> Scanner<'t> {
             tokens: Vec::with_capacity(text.len().saturating_sub(from) / 4 + 8),
             state,
             running_comment: false,
+            has_executable_comment: false,
             name_next: false,
             word_end: usize::MAX,
             comment_starts: 0,
@@ -132,6 +134,7 @@ impl<'t> Scanner<'t> {
 
     /// `/*!`, `/*!NNNNN`, `/*M!`: what is inside is run, or skipped, by the server's kind and version.
     fn executable(&mut self, marker: usize) -> Result<(), Refused> {
+        self.has_executable_comment = true;
         let (ServerKind::Mysql | ServerKind::Mariadb, Some(server)) = (self.state.kind, self.state.version)
         else {
             return Err(Refused::ExecutableComment);
