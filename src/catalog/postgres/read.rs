@@ -250,10 +250,14 @@ impl Reading<'_> {
         {
             self.count(&row)?;
             let line = T::read(&row).map_err(|error| self.failed(T::WHAT, &error))?;
-            line.hash(&mut self.hasher);
+            if T::TELLS_APART {
+                line.hash(&mut self.hasher);
+            }
             lines.push(line);
         }
-        lines.len().hash(&mut self.hasher);
+        if T::TELLS_APART {
+            lines.len().hash(&mut self.hasher);
+        }
         Ok(lines)
     }
 

@@ -17,6 +17,9 @@ pub trait Line: Hash + Sized {
     /// The question, for a server of this `server_version_num`.
     fn question(version: i32) -> String;
     fn read(row: &Row) -> Result<Self, Error>;
+
+    /// Whether two catalogs differ by it.
+    const TELLS_APART: bool = true;
 }
 
 /// Namespaces that outlive a session and hold names that people use.
@@ -135,8 +138,11 @@ impl Line for Child {
     const WHAT: &'static str = "inheritance";
 
     fn question(_: i32) -> String {
-        "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i ORDER BY i.inhrelid, i.inhparent"
-            .to_owned()
+        // A temporary child is read by its own session alone.
+        format!(
+            "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid IN {RELATIONS} \
+              ORDER BY i.inhrelid, i.inhparent"
+        )
     }
 
     fn read(row: &Row) -> Result<Self, Error> {
@@ -215,6 +221,8 @@ pub struct Function {
     /// `pg_proc.prokind`.
     pub kind: u8,
     pub defaults: i16,
+    /// Some of its arguments have names, by which a call can pick it.
+    pub has_names: bool,
     pub variadic: Oid,
     pub arguments: Vec<Oid>,
     pub result: Oid,
@@ -256,7 +264,7 @@ impl Line for Function {
                     p.proargdefaults::text, \
                     (SELECT e.extname::text FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e \
                          ON e.oid = d.refobjid WHERE d.classid = 1255 AND d.objid = p.oid AND d.refclassid = 3079 \
-                        AND d.deptype = 'e' LIMIT 1) \
+                        AND d.deptype = 'e' LIMIT 1), p.proargnames IS NOT NULL \
                FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
               WHERE p.oid >= 16384 AND p.pronamespace {LASTING} ORDER BY p.oid"
         )
@@ -288,6 +296,7 @@ impl Line for Function {
             result_text: row.try_get(21)?,
             defaults_tree: row.try_get(22)?,
             extension: row.try_get(23)?,
+            has_names: row.try_get(24)?,
         })
     }
 }
@@ -539,9 +548,10 @@ impl Line for Trigger {
     const WHAT: &'static str = "triggers";
 
     fn question(_: i32) -> String {
-        "SELECT t.oid, t.tgrelid, t.tgname::text, t.tgfoid, t.tgtype, t.tgqual::text FROM pg_catalog.pg_trigger t \
-          WHERE t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgfoid >= 16384) ORDER BY t.oid"
-            .to_owned()
+        format!(
+            "SELECT t.oid, t.tgrelid, t.tgname::text, t.tgfoid, t.tgtype, t.tgqual::text FROM pg_catalog.pg_trigger t \
+          WHERE t.tgenabled <> 'D' AND (NOT t.tgisinternal OR t.tgfoid >= 16384) AND t.tgrelid IN {RELATIONS} ORDER BY t.oid"
+        )
     }
 
     fn read(row: &Row) -> Result<Self, Error> {
@@ -572,9 +582,10 @@ impl Line for ForeignKey {
     const WHAT: &'static str = "foreign keys";
 
     fn question(_: i32) -> String {
-        "SELECT c.conname::text, c.conrelid, c.confrelid, c.confdeltype::text, c.confupdtype::text \
-           FROM pg_catalog.pg_constraint c WHERE c.contype = 'f' ORDER BY c.oid"
-            .to_owned()
+        format!(
+            "SELECT c.conname::text, c.conrelid, c.confrelid, c.confdeltype::text, c.confupdtype::text \
+           FROM pg_catalog.pg_constraint c WHERE c.contype = 'f' AND c.conrelid IN {RELATIONS} ORDER BY c.oid"
+        )
     }
 
     fn read(row: &Row) -> Result<Self, Error> {
@@ -656,7 +667,9 @@ impl Line for Stored {
               WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL \
              UNION ALL SELECT 'partition key', 1259, p.partrelid, p.partrelid, '', p.partexprs::text, NULL \
                FROM pg_catalog.pg_partitioned_table p WHERE p.partexprs IS NOT NULL \
-             {statistics}) s WHERE s.object >= 16384 ORDER BY s.class, s.object"
+             {statistics}) s WHERE s.object >= 16384 \
+               AND (s.owner IN {RELATIONS} OR s.purpose IN ('domain check', 'domain default')) \
+             ORDER BY s.class, s.object"
         )
     }
 
@@ -701,6 +714,8 @@ pub struct Dependency {
 
 impl Line for Dependency {
     const WHAT: &'static str = "dependencies";
+    /// Those of temporary objects are among them, and what they say of others is in the trees as well.
+    const TELLS_APART: bool = false;
 
     fn question(_: i32) -> String {
         // Catalogs: pg_type 1247, pg_proc 1255, pg_class 1259, pg_attrdef 2604, pg_constraint 2606, pg_operator 2617,

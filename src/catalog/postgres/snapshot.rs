@@ -238,9 +238,9 @@ impl Snapshot {
     }
 
     /// Whether a built-in function of this name takes exactly these types, so that it is meant wherever pg_catalog is
-    /// searched first.
+    /// searched first. A call that names an argument (`lower(a => …)`) passes by functions without such a name.
     pub(super) fn is_hidden_function(&self, function: &rows::Function) -> bool {
-        let plain = function.defaults == 0 && function.variadic == 0;
+        let plain = function.defaults == 0 && function.variadic == 0 && !function.has_names;
         let same = |arguments: &Vec<Oid>| *arguments == function.arguments;
         let built_in = self.built_in_signatures.get(&function.name);
         plain && built_in.is_some_and(|signatures| signatures.iter().any(same))
