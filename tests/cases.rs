@@ -1,6 +1,7 @@
 //! Behaviour as data: every file under `tests/cases/` is checked by the function of its kind.
 //!
-//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `classify_mysql`, `rules`.
+//! A case is a title and indented lines, and ends at an empty line. Kinds: `classify`, `classify_mysql`, `locks`,
+//! `rules`.
 
 #[path = "support/catalog.rs"]
 mod catalog;
@@ -13,6 +14,7 @@ use countersign::clock::Timestamp;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::policy::{RuleSet, Verdict, evaluate};
 use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement, TableName};
+use countersign::sql::lock::{self, TableLock};
 use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
 use countersign::sql::parse::PARSER_STACK_BYTES;
 use countersign::sql::statement::{Encoding, LexingState, PathTrust, Role};
@@ -332,6 +334,42 @@ fn statements_are_what_their_cases_say() {
 #[test]
 fn mysql_statements_are_what_their_cases_say() {
     on_a_large_stack(|| check_all("classify_mysql", 60, check_classify_mysql));
+}
+
+/// Keys: `sql`; `lock TABLE MODE` for every table, in order; `says` is a piece of what one of them blocks, `more` a piece
+/// of why there may be more. `also` and `alone` are for the comparison with a real server, in `impact.rs`.
+fn check_locks(case: &Case) {
+    let place = &case.place;
+    let sql = case.one("sql").expect(place);
+    let judgement = judge_postgres(sql.as_bytes(), LexingState::default_postgres(), &());
+    let locks = lock::locks(sql.as_bytes(), &judgement);
+    let found: Vec<String> = locks
+        .tables
+        .iter()
+        .map(|lock| format!("{} {}", lock.table, lock.mode))
+        .collect();
+    let mut wanted: Vec<&str> = case.all("lock").collect();
+    let mut sorted: Vec<&str> = found.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(sorted, wanted, "{place}");
+    let blocks: Vec<String> = locks.tables.iter().map(TableLock::blocks).collect();
+    for piece in case.all("says") {
+        assert!(
+            blocks.iter().any(|said| said.contains(piece)),
+            "{place}: `{piece}` not in {blocks:?}"
+        );
+    }
+    match (case.one("more"), locks.not_known) {
+        (None, None) => {}
+        (Some(piece), Some(why)) => assert!(why.contains(piece), "{place}: {why}"),
+        (wanted, found) => panic!("{place}: more is {found:?}, not {wanted:?}"),
+    }
+}
+
+#[test]
+fn locks_are_what_their_cases_say() {
+    on_a_large_stack(|| check_all("locks", 100, check_locks));
 }
 
 /// Every wrong case is told, not only the first.

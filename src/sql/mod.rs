@@ -5,6 +5,7 @@
 pub mod action;
 pub mod classify;
 pub mod lex;
+pub mod lock;
 pub mod mysql;
 pub mod mysql_state;
 pub mod names;
