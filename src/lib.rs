@@ -10,10 +10,10 @@
 //! identity  -> clock
 //! catalog   -> sql, clock
 //! policy    -> sql, identity, clock
-//! hold      -> policy, sql, identity, clock
+//! hold      -> policy, catalog, sql, identity, clock
 //! audit     -> hold, policy, sql, identity, clock
 //! journal   -> audit, hold, identity, clock
-//! store     -> audit, hold, policy, sql, identity, clock
+//! store     -> audit, hold, policy, catalog, sql, identity, clock
 //! desk      -> store, journal, audit, hold, policy, catalog, sql, identity, clock
 //! proxy     -> desk, journal, audit, hold, policy, catalog, sql, identity, wire, telemetry, clock
 //! api       -> desk, journal, audit, hold, policy, catalog, sql, identity, telemetry, clock

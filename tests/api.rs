@@ -480,7 +480,14 @@ async fn a_card_shows_the_exact_statement_and_all_that_is_known_of_it() {
     assert_eq!(card["transaction"]["state"], json!("idle"));
     assert_eq!(
         card["impact"],
-        json!({ "tables": ["public.orders"], "estimated_rows": null })
+        json!({
+            "status": "estimating",
+            "estimated_rows": null,
+            "tables": [{ "name": "public.orders", "rows": null, "bytes": null, "index_bytes": null }],
+            "cascade": false,
+            "locks": [],
+            "locks_not_known": "being looked up",
+        })
     );
     assert_eq!(text(&card, "digest").len(), 64);
     assert!(card["version"].is_u64() && Timestamp::parse(text(&card, "expires_at")).is_some());

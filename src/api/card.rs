@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::requests::StandingScope;
+use crate::catalog::impact::Impact;
 use crate::hold::{
     HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, Shape, State, StateKind, Transaction,
 };
@@ -64,6 +65,7 @@ pub struct Card {
     pub claimed: BTreeMap<String, String>,
     /// What the server says of the session: search_path, role …
     pub facts: BTreeMap<String, String>,
+    /// What it would do to the tables around it; filled in while it waits, which an event with the same version tells.
     pub impact: Impact,
     /// The client's data follows an approval, and is not in the digest.
     pub copies_in: bool,
@@ -157,13 +159,6 @@ pub struct TransactionState {
     pub opened_at: Option<String>,
 }
 
-/// What it would touch. `estimated_rows` is null where there is no estimate, which is not zero.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Impact {
-    pub tables: Vec<String>,
-    pub estimated_rows: Option<u64>,
-}
-
 /// What one person said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
@@ -203,12 +198,6 @@ impl Card {
     pub fn of(held: &HeldRequest) -> Self {
         let (text, text_base64) = exact_text(&held.text);
         let statements: Vec<Statement> = held.statements.iter().map(Statement::of).collect();
-        let mut tables: Vec<String> = statements
-            .iter()
-            .flat_map(|statement| statement.tables.iter().cloned())
-            .collect();
-        tables.sort();
-        tables.dedup();
         Self {
             id: held.id.to_string(),
             state: held.state.kind().to_string(),
@@ -236,10 +225,7 @@ impl Card {
             transaction: TransactionState::of(held.transaction),
             claimed: held.claimed.clone(),
             facts: held.facts.clone(),
-            impact: Impact {
-                tables,
-                estimated_rows: None,
-            },
+            impact: held.impact.clone(),
             copies_in: held.copies_in,
             fingerprint: held
                 .fingerprint

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::Rooms;
 use super::login::Caller;
 use super::problem::{Problem, ProblemDocument};
-use crate::desk::{DeskEvent, GrantEvent};
+use crate::desk::{self, DeskEvent, GrantEvent};
 use crate::hold::StateKind;
 use crate::identity::directory::Scope;
 use crate::telemetry::Metrics;
@@ -38,6 +38,9 @@ pub struct News {
     pub state: String,
     pub version: u64,
     pub at: String,
+    /// Its impact has come; nothing else of it has changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impact: bool,
 }
 
 /// A standing grant was made, used or ended. On the stream as event `grant`.
@@ -146,12 +149,15 @@ pub async fn gather(told: Arc<Told>, mut desk: broadcast::Receiver<DeskEvent>, m
     loop {
         match desk.recv().await {
             Ok(event) => {
-                waits.count(&event, &metrics);
+                if event.what == desk::Told::Moved {
+                    waits.count(&event, &metrics);
+                }
                 told.tell(Item::Request(News {
                     request: event.request.to_string(),
                     state: event.state.to_string(),
                     version: event.version,
                     at: event.at.to_string(),
+                    impact: event.what == desk::Told::Impact,
                 }));
             }
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events of the desk were missed"),

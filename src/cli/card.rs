@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 
+use super::impact::impact_lines;
 use super::render::{visible, visible_bytes, visible_line};
 use crate::api::card::{Card, ParameterValue, Said};
 use crate::clock::Timestamp;
@@ -35,17 +36,9 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
         .iter()
         .skip(1)
         .for_each(|parameter| line("", parameter));
-    let rows = card
-        .impact
-        .estimated_rows
-        .map_or("no estimate".to_owned(), |rows| format!("about {rows} rows"));
-    line(
-        "impact",
-        &format!(
-            "{}; {rows}; locks not known without a catalog",
-            or_none(&card.impact.tables)
-        ),
-    );
+    for (label, text) in impact_lines(&card.impact) {
+        line(label, &text);
+    }
     line("who", &who(card));
     for (name, value) in &card.claimed {
         line(

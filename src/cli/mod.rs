@@ -10,6 +10,7 @@ mod client;
 pub mod demo;
 pub mod exit;
 mod grants;
+mod impact;
 pub mod judge;
 mod live;
 mod live_mysql;

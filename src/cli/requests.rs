@@ -203,6 +203,8 @@ async fn fetch(client: &Client, id: RequestId) -> Result<Card, CliError> {
 struct Told {
     request: Option<String>,
     state: Option<String>,
+    #[serde(default)]
+    impact: bool,
 }
 
 pub async fn watch(output: Output) -> Result<Exit, CliError> {
@@ -239,6 +241,8 @@ async fn tell(client: &Client, data: &str, output: Output) -> Result<(), CliErro
         return Ok(());
     };
     match RequestId::parse(&request) {
+        // The card has it, for whoever looks at it.
+        Some(_) if told.impact => {}
         Some(id) if state == StateKind::Pending.as_str() => {
             output.text(&list_line(&fetch(client, id).await?, Timestamp::now()));
         }

@@ -1,11 +1,13 @@
 //! A statement is put before people: taken up again, let through by an approval or a standing grant, or held anew.
 //! Never decides. Read `standing.rs`, then `decide.rs`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng as _;
 use tracing::info;
 
+use crate::catalog::impact::Impact;
 use crate::desk::core::{Core, NotMoved, Owed, With};
 use crate::desk::expiry::when_over;
 use crate::desk::notes::{attempt_note, event_note};
@@ -111,6 +113,7 @@ impl Core {
             copies_in: ask.copies_in,
             claimed: ask.claimed.clone(),
             facts: ask.facts.clone(),
+            impact: Impact::estimating(tables_of(ask)),
             names: ask.names.clone(),
             rules: ask.rules,
             rule: ask.verdict.rule.to_string(),
@@ -252,6 +255,11 @@ impl Core {
             Asked::Granted(permit, _) => self.take_back_permit(permit, now),
         }
     }
+}
+
+fn tables_of(ask: &Ask) -> BTreeSet<String> {
+    let tables = ask.judgement.actions.iter().flat_map(|action| &action.tables);
+    tables.map(ToString::to_string).collect()
 }
 
 fn presented(ask: &Ask) -> Presented<'_> {

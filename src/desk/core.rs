@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use tracing::warn;
 
 use crate::audit::{Body, RulesChange};
+use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::desk::expiry::{Deadlines, after_restart};
 use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by};
@@ -20,7 +21,7 @@ use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
 use crate::desk::{
     CredentialEnded, DeskError, DeskEvent, Detach, GrantEvent, Moment, RequestFilter, RequestPage,
-    RunOutcome, Settings, Wake,
+    RunOutcome, Settings, Told, Wake,
 };
 use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, Owner, RequestId, StandingGrantId, State, step};
 use crate::identity::directory::Agent;
@@ -165,6 +166,17 @@ impl Core {
         self.store.request(request)?.ok_or(DeskError::NotFound)
     }
 
+    /// What has been found out of a request that waits. Its version stays: a decision is bound to the same as before.
+    pub fn set_impact(&mut self, request: RequestId, impact: &Impact, now: Moment) -> Result<(), DeskError> {
+        let held = self.show(request)?;
+        self.store.save_impact(request, impact)?;
+        if held.state.is_undecided() {
+            self.announce_that(&held, Told::Impact);
+        }
+        self.tell(now);
+        Ok(())
+    }
+
     pub fn list(&mut self, filter: &RequestFilter) -> Result<RequestPage, DeskError> {
         let before = filter
             .cursor
@@ -281,6 +293,7 @@ impl Core {
         for mut held in self.store.open_requests()? {
             let expected = Expected::of(&held);
             held.owner = self.owner.clone();
+            held.impact.give_up("the proxy was stopped before it was there");
             let event = after_restart(&held.state, self.grant_until(&held, now));
             let moved = match event {
                 Some(event) => self.move_from(&held, &expected, event, With::default(), now),
@@ -398,8 +411,13 @@ impl Core {
     }
 
     pub(super) fn announce(&mut self, held: &HeldRequest) {
+        self.announce_that(held, Told::Moved);
+    }
+
+    fn announce_that(&mut self, held: &HeldRequest, what: Told) {
         self.announcements.push(DeskEvent {
             request: held.id,
+            what,
             state: held.state.kind(),
             version: held.version,
             at: held.changed_at,

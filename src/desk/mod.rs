@@ -355,13 +355,22 @@ pub struct RequestPage {
     pub next_cursor: Option<String>,
 }
 
-/// A request has moved.
+/// A request has moved, or more is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeskEvent {
     pub request: RequestId,
+    pub what: Told,
     pub state: StateKind,
     pub version: u64,
     pub at: Timestamp,
+}
+
+/// What an event tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Moved,
+    /// Its impact has come. It has not moved, and a decision is bound to the same as before.
+    Impact,
 }
 
 /// A standing grant, and the request whose decision made it: what it covers is what was approved there.

@@ -29,6 +29,9 @@ const ID_DRAWS_MAX: usize = 16;
 /// Grants on one list; an owner of more than this many looks at those that are open.
 const LIST_MAX: usize = 500;
 
+/// Why nothing is looked up for a statement that nobody waits to decide.
+const NOT_HELD: &str = "it ran by a standing grant, and was not held";
+
 /// What became of one try at one grant.
 enum Tried {
     Ran(Permit, RequestId),
@@ -83,7 +86,8 @@ impl Core {
         now: Moment,
     ) -> Result<Tried, AskError> {
         let claim = ClaimId(self.random.next_u64());
-        let sent = self.new_request(ask, agent.stakes(), now);
+        let mut sent = self.new_request(ask, agent.stakes(), now);
+        sent.impact.give_up(NOT_HELD);
         let Some((used, mut running, mut covered)) = cover(grant, sent, claim) else {
             return Ok(Tried::Not);
         };
@@ -104,6 +108,7 @@ impl Core {
             }
             let mut sent = self.new_request(ask, agent.stakes(), now);
             sent.id = RequestId::from_random(self.random.next_u32());
+            sent.impact.give_up(NOT_HELD);
             let Some((_, again, proof)) = cover(grant, sent, claim) else {
                 return Ok(Tried::Not);
             };

@@ -10,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::audit::RulesChange;
+use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
@@ -177,6 +178,13 @@ impl Desk {
     pub async fn withdraw(&self, request: RequestId, why: &str) -> Result<State, DeskError> {
         let why = why.to_owned();
         self.call(move |core, now| core.withdraw(request, &why, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    /// What has been found out of a request while it waits.
+    pub async fn set_impact(&self, request: RequestId, impact: Impact) -> Result<(), DeskError> {
+        self.call(move |core, now| core.set_impact(request, &impact, now))
             .await
             .unwrap_or(Err(DeskError::Stopping))
     }

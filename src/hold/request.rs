@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{CoveredBy, Digest, Shape, StandingGrantId, State, Terms};
 use crate::identity::directory::Stakes;
@@ -212,6 +213,8 @@ pub struct HeldRequest {
     pub claimed: BTreeMap<String, String>,
     /// What the server says of the session: search_path, role …
     pub facts: BTreeMap<String, String>,
+    /// What it would do to the tables around it; filled in while it waits.
+    pub impact: Impact,
     /// Identity of the names it resolved to.
     pub names: String,
     /// Generation of the rules that held it.

@@ -20,7 +20,7 @@ const NAMES_MAX: usize = 500;
 /// Finds the relations and functions that names mean now, with what would change if they were replaced: OIDs, and the
 /// row versions of their definitions. Every operator and function is qualified, because search_path is the very thing
 /// in question. `$1`, `$2`: schemas (empty: none) and names of relations; `$3`, `$4`: the same of functions.
-const IDENTITY: &str = include_str!("identity.sql");
+pub const IDENTITY: &str = include_str!("identity.sql");
 
 /// What the server told of a session, besides what it reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,23 +146,7 @@ impl Question {
         }
         if let Some(names) = &self.held {
             ask(talk, nothing, out, "SHOW client_min_messages", Vec::new());
-            let values = vec![
-                array(
-                    names
-                        .tables
-                        .iter()
-                        .map(|table| table.schema.as_deref().unwrap_or_default()),
-                ),
-                array(names.tables.iter().map(|table| table.name.as_str())),
-                array(
-                    names
-                        .functions
-                        .iter()
-                        .map(|function| function.schema.as_deref().unwrap_or_default()),
-                ),
-                array(names.functions.iter().map(|function| function.name.as_str())),
-            ];
-            ask(talk, nothing, out, IDENTITY, values);
+            ask(talk, nothing, out, IDENTITY, identity_values(names));
         }
         if in_pipeline {
             put(out, client::FLUSH, |_| {});
@@ -172,6 +156,25 @@ impl Question {
             talk.sent(Origin::Proxy, Sent::Sync);
         }
     }
+}
+
+/// The parameters of `IDENTITY`.
+pub fn identity_values(names: &Names) -> Vec<String> {
+    let (tables, functions) = (&names.tables, &names.functions);
+    vec![
+        array(
+            tables
+                .iter()
+                .map(|table| table.schema.as_deref().unwrap_or_default()),
+        ),
+        array(tables.iter().map(|table| table.name.as_str())),
+        array(
+            functions
+                .iter()
+                .map(|function| function.schema.as_deref().unwrap_or_default()),
+        ),
+        array(functions.iter().map(|function| function.name.as_str())),
+    ]
 }
 
 fn ask<S: Clone>(
@@ -230,7 +233,7 @@ fn ask<S: Clone>(
 }
 
 /// A text[] literal. Source: PostgreSQL docs, arrays.html#ARRAYS-IO
-fn array<'a>(elements: impl Iterator<Item = &'a str>) -> String {
+pub fn array<'a>(elements: impl Iterator<Item = &'a str>) -> String {
     let quoted: Vec<_> = elements
         .map(|element| format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\"")))
         .collect();

@@ -21,6 +21,7 @@ use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
+use crate::proxy::impact;
 use crate::proxy::login::login;
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::{Control, Registry};
@@ -128,6 +129,7 @@ pub async fn start(
     let tls = Listener::open(&settings.tls)?;
     let dialler = Dialler::new(settings.upstream.clone())?;
     let thread_count = settings.threads.max(1);
+    let (jobs, waiting) = impact::queue();
     let shared = Arc::new(Shared {
         settings,
         desk,
@@ -138,13 +140,16 @@ pub async fn start(
         listener: tls,
         dialler,
         catalogs,
+        impact: jobs,
         parsers: ParserThreads::start(PARSER_THREADS),
         connections: AtomicUsize::new(0),
         metrics,
     });
     let (stop, stopped) = watch::channel(false);
+    let lane = u16::try_from(thread_count + 1).unwrap_or(u16::MAX);
+    let impact = impact::start(Arc::clone(&shared), lane, waiting, stopped.clone())?;
     let mut workers = Vec::new();
-    let mut threads = Vec::new();
+    let mut threads = vec![impact];
     for number in 0..thread_count {
         let (accepted, arrivals) = mpsc::unbounded_channel();
         let sessions = Arc::new(AtomicUsize::new(0));

@@ -8,6 +8,7 @@
 mod arrive;
 mod end_point;
 mod facts;
+mod impact;
 mod judgements;
 mod judging;
 mod listen;

@@ -13,6 +13,7 @@ use crate::desk::{Ask, AskError, Asked, Detach, NotStarted, Parked, Transaction,
 use crate::hold::{Digest, DigestBuilder, RequestId};
 use crate::identity::principal::Profile;
 use crate::proxy::facts::{Names, Question};
+use crate::proxy::impact::Job;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::proxy::session::{End, Happened, Session};
@@ -83,7 +84,10 @@ impl Session {
 
     async fn park(&mut self, unit: Unit, run: RunId, bound: Bound, mut parked: Parked) -> Result<(), End> {
         let request = parked.request;
-        self.thread.shared.metrics.held.inc();
+        let shared = &self.thread.shared;
+        shared.metrics.held.inc();
+        let job = self.look_at(&unit, &bound, request);
+        shared.impact.leave(job, &shared.desk).await;
         if bound.shows_notices && self.pipe.may_tell() {
             let rule = unit
                 .verdict
@@ -99,6 +103,24 @@ impl Session {
         match ended? {
             Ended::Refused(refusal) => self.refuse(&refusal, &unit).await,
             Ended::Approved { by } => self.release(unit, run, &bound, request, &by).await,
+        }
+    }
+
+    /// What its reviewer should know besides, found out while it waits.
+    fn look_at(&self, unit: &Unit, bound: &Bound, request: RequestId) -> Job {
+        Job {
+            request,
+            peer: Arc::clone(&self.peer),
+            text: Arc::clone(&unit.judged.text),
+            judgement: Arc::clone(&unit.judged.judgement),
+            lexing: unit.judged.lexing,
+            catalog: self.sight.catalog(&self.facts),
+            parameters: unit.parameters.clone(),
+            bound: unit.bound.clone(),
+            search_path: self.facts.search_path.clone(),
+            role: self.facts.role.clone(),
+            is_another_user: self.facts.session_authorization != self.facts.at_log_in.1,
+            names: bound.names.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::desk::Desk;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
+use crate::proxy::impact::Jobs;
 use crate::proxy::judgements::Judgements;
 use crate::proxy::registry::Registry;
 use crate::proxy::throttle::Throttle;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub dialler: Dialler,
     /// `None`: no catalog is configured.
     pub catalogs: Option<Arc<Keepers>>,
+    /// Where statements that wait are looked at for their reviewers.
+    pub impact: Jobs,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,
     pub metrics: Metrics,

@@ -112,6 +112,11 @@ impl Dialler {
         &self.settings.name
     }
 
+    /// Whether the settings have a password for a user of the database.
+    pub fn knows(&self, user: &str) -> bool {
+        self.settings.users.iter().any(|known| known.name == user)
+    }
+
     /// Connects, logs in and asks for what the server does not report by itself.
     /// Protocol 3.0 whatever the client speaks: 3.2 adds nothing but longer cancel keys, which older servers and poolers
     /// refuse. Whatever key the server gives is the one by which it is asked to cancel.

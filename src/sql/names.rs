@@ -105,6 +105,8 @@ pub struct Relation {
     pub updating: Vec<Concern>,
     /// What a DELETE does besides.
     pub deleting: Vec<Concern>,
+    /// What planning a write runs besides what a read of it does: rules and defaults, but not triggers or cascades.
+    pub planning: Vec<Concern>,
     /// By the server's statistics; `None`: not known.
     pub rows: Option<u64>,
     /// Tables that a read of it reads, if it is a view.

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
     ClaimId, CoveredBy, Digest, HeldRequest, HeldStatement, Parameter, Ran, RequestId, Shape,
@@ -176,6 +177,9 @@ pub(super) struct Card {
     copies_in: bool,
     claimed: BTreeMap<String, String>,
     facts: BTreeMap<String, String>,
+    /// Requests of earlier versions have none.
+    #[serde(default = "unasked")]
+    impact: Impact,
     names: String,
     rules: String,
     rule: String,
@@ -271,6 +275,7 @@ impl Card {
             copies_in: held.copies_in,
             claimed: held.claimed.clone(),
             facts: held.facts.clone(),
+            impact: held.impact.clone(),
             names: held.names.clone(),
             rules: Digest::from_bytes(held.rules).to_string(),
             rule: held.rule.clone(),
@@ -290,6 +295,10 @@ impl Card {
                 acts_for: held.stakes.acts_for.as_ref().map(ToString::to_string),
             },
         }
+    }
+
+    pub(super) fn set_impact(&mut self, impact: &Impact) {
+        self.impact = impact.clone();
     }
 
     pub(super) fn into_request(self, columns: Columns) -> Result<HeldRequest, StoreError> {
@@ -332,6 +341,7 @@ impl Card {
             copies_in: self.copies_in,
             claimed: self.claimed,
             facts: self.facts,
+            impact: self.impact,
             names: self.names,
             rules: *Digest::parse(&self.rules)
                 .ok_or_else(|| StoreError::damaged("a rules generation"))?
@@ -408,6 +418,12 @@ pub(super) fn standing_id(text: &str) -> Result<StandingGrantId, StoreError> {
 
 pub(super) fn request_id(text: &str) -> Result<RequestId, StoreError> {
     RequestId::parse(text).ok_or_else(|| StoreError::damaged(format!("request id `{text}`")))
+}
+
+fn unasked() -> Impact {
+    let mut impact = Impact::estimating(None);
+    impact.give_up("it was held by an earlier version");
+    impact
 }
 
 impl StatementRow {

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
     Approval, ClaimId, Digest, HeldRequest, Owner, RequestId, StandingGrant, StandingGrantId, StateKind,
@@ -162,6 +163,22 @@ impl Store {
             Ok(Saved::Kept)
         });
         self.settle(kept, held)
+    }
+
+    /// Keeps what has been found out of a request. Nothing else of it changes, so its version stays.
+    pub fn save_impact(&mut self, id: RequestId, impact: &Impact) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let text = "SELECT card FROM requests WHERE id = ?1";
+            let card: String = transaction.query_row(text, [id.as_str()], |row| row.get(0))?;
+            let mut card: Card = serde_json::from_str(&card).map_err(StoreError::damaged)?;
+            card.set_impact(impact);
+            let card = serde_json::to_string(&card).map_err(StoreError::damaged)?;
+            transaction.execute(
+                "UPDATE requests SET card = ?1 WHERE id = ?2",
+                params![card, id.as_str()],
+            )?;
+            Ok(())
+        })
     }
 
     /// Settles an unclear commit by reading what is kept now: the claim id for a run, the version for the rest.

@@ -106,6 +106,7 @@ impl Snapshot {
                 inserting: self.writing(relation.row.oid, Write::Insert),
                 updating: self.writing(relation.row.oid, Write::Update),
                 deleting: self.writing(relation.row.oid, Write::Delete),
+                planning: self.planning(relation.row.oid),
                 rows: self.rows(relation.row.oid),
                 behind,
             })
@@ -280,6 +281,51 @@ impl Snapshot {
             if !is_built_in(oid) {
                 self.written_directly(relation, write, &mut concerns, &mut next);
             }
+        }
+        concerns.found
+    }
+
+    /// What the planner puts into a write before anything is run: rules, and defaults, whose constant calls it folds.
+    fn planning(&self, start: Oid) -> Vec<Concern> {
+        let mut concerns = Concerns::default();
+        let mut seen = HashSet::from([start]);
+        let mut open = vec![start];
+        while let Some(oid) = open.pop() {
+            let Some(relation) = self.relations.get(&oid) else {
+                concerns.add(
+                    Class::Unknown,
+                    "writes to a relation that the catalog does not show".to_owned(),
+                );
+                continue;
+            };
+            let name = self.table_name(&relation.row);
+            let mut behind: Vec<Oid> = self.children.get(&oid).cloned().unwrap_or_default();
+            for stored in self.stored.get(&oid).into_iter().flatten() {
+                match stored.purpose {
+                    Purpose::View => behind.extend(stored.uses.relations.iter().copied()),
+                    Purpose::InsertRule | Purpose::UpdateRule | Purpose::DeleteRule => concerns.add(
+                        Class::Procedural,
+                        format!(
+                            "the rule `{}` of `{name}` makes something else of a write",
+                            stored.name
+                        ),
+                    ),
+                    Purpose::Default | Purpose::Generated => {
+                        let column = format!("the column `{}` of `{name}`", stored.name);
+                        self.add_uses_but_sequences(&stored.uses, &column, &mut concerns);
+                    }
+                    // A read has these, too, or the planner never sees them.
+                    Purpose::Policy
+                    | Purpose::VirtualColumn
+                    | Purpose::Check
+                    | Purpose::Index
+                    | Purpose::PartitionKey
+                    | Purpose::Statistics
+                    | Purpose::DomainCheck
+                    | Purpose::DomainDefault => {}
+                }
+            }
+            open.extend(behind.into_iter().filter(|oid| seen.insert(*oid)));
         }
         concerns.found
     }
