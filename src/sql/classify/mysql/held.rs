@@ -49,10 +49,13 @@ impl Walk<'_, '_> {
                 self.names_of(words);
                 self.storage(words);
             }
-            Class::Export => self.raise(
-                class,
-                "keeps its result in a file or a user variable instead of returning it",
-            ),
+            Class::Export => {
+                self.names_of(words);
+                self.raise(
+                    class,
+                    "keeps its result in a file or a user variable instead of returning it",
+                );
+            }
             Class::Transaction
             | Class::Session
             | Class::Read
