@@ -111,9 +111,7 @@ impl Case {
 
     /// Why this treatment is wrong under the default rules, if it is.
     fn objection(&self, treatment: &Treatment, sight: Sight) -> Option<&'static str> {
-        // By itself it does nothing: what it shadows is held where it is used.
-        let only_sets_path = text(&self.0["sql"]).starts_with("SET search_path");
-        let is_unseen = sight == Sight::Text || only_sets_path;
+        let is_unseen = sight == Sight::Text;
         let needs_more = (self.needs("catalog") && is_unseen) || self.needs("metering");
         match (self.expects(), treatment) {
             ("pass", Treatment::Passed) | ("deny", Treatment::Refused(_)) => None,
