@@ -84,9 +84,9 @@ impl Count {
         self.cases += usize::from(is(&"case"));
         let ends = is(&"end") && !self.name_next;
         self.cases = self.cases.saturating_sub(usize::from(ends));
-        self.joins += usize::from(["join", "straight_join"].iter().any(|known| is(known)));
+        self.joins += usize::from(["join", "straight_join"].iter().any(is));
         let combines = ["union", "intersect", "except", "minus"];
-        self.set_operations += usize::from(combines.iter().any(|known| is(known)));
+        self.set_operations += usize::from(combines.iter().any(is));
     }
 }
 
