@@ -299,8 +299,11 @@ const BEFORE: Timestamp = Timestamp::from_micros(1_795_300_000_000_000);
 /// 2026-11-22T21:00:00Z, which is 22:00 in Berlin.
 const NIGHT: Timestamp = Timestamp::from_micros(1_795_381_200_000_000);
 
-/// A log with one session for every peer, each of these attempts in it: class and verdict on record, then the text.
-fn log(folder: &Path, sessions: &[(u64, Option<&Peer>, &[(Class, &str, &[u8])])]) {
+/// Class and verdict on record of one attempt, then its text.
+type Attempted<'a> = (Class, &'a str, &'a [u8]);
+
+/// A log with one session for every peer, each of these attempts in it.
+fn log(folder: &Path, sessions: &[(u64, Option<&Peer>, &[Attempted<'_>])]) {
     let journal = Journal::open(Settings::in_dir(folder.join(JOURNAL_FOLDER))).expect("an empty folder");
     let mut lane = journal.lane(0);
     let mut append = |time, session, body| {

@@ -53,10 +53,10 @@ if wrong or unlisted:
 CLASS = {"write": "Class::Write", "session": "Class::Session", "admin": "Class::Admin"}
 print(f"//! Written by tools/lists/mysql.sh, checked on MariaDB {version.split('-')[0]}; never edited by hand.\n"
       "//! Sorted by bytes, for binary search. Read `mysql.rs` next.\n\n"
-      "use std::ops::RangeInclusive;\n\nuse crate::sql::action::Class;\n")
+      "use crate::sql::action::Class;\n")
 print("/// Names that are the server's own before a parenthesis: since which MySQL, since which MariaDB, and with how many\n"
       "/// arguments there.\n"
-      "pub const FUNCTIONS: &[(&str, Option<u32>, Option<u32>, RangeInclusive<usize>)] = &[")
+      "pub const FUNCTIONS: &[super::Function] = &[")
 for name, mysql, mariadb, least, most in sorted(functions):
     show = lambda since: "None" if since is None else f"Some({since})"
     last = "usize::MAX" if most is None else most

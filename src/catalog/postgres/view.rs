@@ -62,10 +62,10 @@ impl View {
     }
 
     /// Objects of one name that the name could mean, the likeliest first.
-    fn candidates<'v>(
+    fn candidates(
         &self,
         schema: Option<&str>,
-        named: Option<&'v Vec<Oid>>,
+        named: Option<&Vec<Oid>>,
         schema_of: impl Fn(Oid) -> Option<Oid>,
     ) -> Result<Vec<Oid>, NotKnown> {
         let named = named.map(Vec::as_slice).unwrap_or_default();

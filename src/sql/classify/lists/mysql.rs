@@ -8,6 +8,14 @@ mod generated;
 use crate::sql::action::Class;
 use crate::sql::mysql_state::{MysqlState, ServerKind};
 
+/// Name, since which MySQL and since which MariaDB it is built in, and with how many arguments it may be called.
+type Function = (
+    &'static str,
+    Option<u32>,
+    Option<u32>,
+    std::ops::RangeInclusive<usize>,
+);
+
 /// What the lists say of a function that is called without a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {

@@ -1,13 +1,11 @@
 //! Written by tools/lists/mysql.sh, checked on MariaDB 10.11.19; never edited by hand.
 //! Sorted by bytes, for binary search. Read `mysql.rs` next.
 
-use std::ops::RangeInclusive;
-
 use crate::sql::action::Class;
 
 /// Names that are the server's own before a parenthesis: since which MySQL, since which MariaDB, and with how many
 /// arguments there.
-pub const FUNCTIONS: &[(&str, Option<u32>, Option<u32>, RangeInclusive<usize>)] = &[
+pub const FUNCTIONS: &[super::Function] = &[
     ("abs", Some(80000), Some(100600), 0..=usize::MAX),
     ("acos", Some(80000), Some(100600), 0..=usize::MAX),
     ("add_months", None, Some(100600), 0..=usize::MAX),

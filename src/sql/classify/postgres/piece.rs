@@ -144,7 +144,8 @@ pub fn narrows(condition: Node<'_>) -> bool {
         },
         Node::A_Expr(test) => {
             let (left, right) = (test.lexpr(), test.rexpr());
-            !(is_constant(left) && is_constant(right)) && !is_same_column(left, right)
+            let says_nothing = (is_constant(left) && is_constant(right)) || is_same_column(left, right);
+            !says_nothing
         }
         _ => true,
     }
