@@ -399,10 +399,12 @@ async fn a_name_is_looked_up_along_the_search_path_of_now() {
             .sync(),
     );
     session.passes("PREPARE p AS SELECT count(*) FROM reviews");
-    session.stopped("SET search_path = evil, public; SELECT count(*) FROM reviews");
-    session.passes("SET search_path = evil, public; SELECT a FROM evil.plain");
+    session.stopped("SET search_path = evil; SELECT count(*) FROM reviews");
+    session.passes("SET search_path = evil; SELECT a FROM evil.plain");
     session.passes("RESET search_path");
-    session.passes("SET search_path = evil, public");
+    // A view with code before a table of its name is told at once.
+    session.stopped("SET search_path = evil, public");
+    session.passes("SET search_path = evil");
     session.stopped(read);
     session.stopped("EXECUTE p");
     session.frames_stopped(Frames::new().bind("", "r", &[]).execute("").sync());
@@ -411,7 +413,7 @@ async fn a_name_is_looked_up_along_the_search_path_of_now() {
     session.passes(read);
     session.passes("EXECUTE p");
     session.passes("BEGIN");
-    session.passes("SET LOCAL search_path = evil, public");
+    session.passes("SET LOCAL search_path = evil");
     session.stopped(read);
     session.passes("ROLLBACK");
     session.passes(read);
