@@ -44,6 +44,8 @@ const SHOWS_NOTICES: [&str; 8] = [
 struct Bound {
     digest: Digest,
     names: String,
+    /// The part of `names` that any connection to the database would answer, without what was judged of them.
+    resolved: String,
     facts: BTreeMap<String, String>,
     shows_notices: bool,
     rules: [u8; 32],
@@ -120,7 +122,7 @@ impl Session {
             search_path: self.facts.search_path.clone(),
             role: self.facts.role.clone(),
             is_another_user: self.facts.session_authorization != self.facts.at_log_in.1,
-            names: bound.names.clone(),
+            names: bound.resolved.clone(),
         }
     }
 
@@ -355,6 +357,7 @@ impl Session {
             let why = "it names too many tables and functions to be shown".to_owned();
             return Ok(Err(Refusal::Unreadable { why }));
         }
+        let mut resolved = String::new();
         let mut identity = String::new();
         let mut shows_notices = self.peer.profile == Profile::Standard;
         // A failed transaction answers nothing: the last answers stand.
@@ -373,7 +376,8 @@ impl Session {
                 return Err(End::Violation("the server's answers are not whole".to_owned()));
             };
             shows_notices &= SHOWS_NOTICES.contains(&level.as_str());
-            names.clone_into(&mut identity);
+            names.clone_into(&mut resolved);
+            identity.clone_from(&resolved);
             // What could be meant besides, by a new function of a name or an operator, shows in the judgement alone.
             if let Some(judged) = self.judged_now(&unit.judged).await? {
                 identity.push_str(&format!("\nj {}", judged.meaning()));
@@ -388,6 +392,7 @@ impl Session {
         Ok(Ok(Bound {
             digest,
             names: identity,
+            resolved,
             facts,
             shows_notices,
             rules,
