@@ -364,6 +364,18 @@ async fn a_temporary_object_made_by_code_is_seen_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_type_named_like_a_function_is_the_cast_that_it_is() {
+    let stage = Stage::open().await;
+    let mut session = stage.session();
+    let read = "SELECT lower('X'::varchar)";
+    session.passes(read);
+    session.approved("CREATE DOMAIN pg_temp.lower AS text CHECK (evil.spring() = 1)");
+    session.stopped(read);
+    session.passes("SELECT upper('x'::varchar)");
+    stage.nothing_was_sprung().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_that_has_changed_the_catalog_knows_nothing_of_it() {
     let stage = Stage::open().await;
     let mut session = stage.session();

@@ -180,6 +180,10 @@ impl Catalog for Planned<'_> {
     fn hazard(&self) -> Option<Concern> {
         self.catalog.hazard()
     }
+
+    fn shadowing(&self, search_path: &str) -> Option<Concern> {
+        self.catalog.shadowing(search_path)
+    }
 }
 
 /// What a plan says.

@@ -133,11 +133,19 @@ impl Catalog for WithOwn {
         }
     }
 
-    /// The server looks for unqualified functions and operators in no schema of temporary objects.
+    /// The server looks for unqualified functions and operators in no schema of temporary objects, but `name(x)` can also
+    /// be a cast to a type of that name.
     fn functions(&self, name: &FunctionName) -> Vec<Arc<Routine>> {
         match name.schema.as_deref() {
             Some(schema) if is_temporary(schema) => vec![Arc::new(temporary_routine(&name.to_string()))],
-            Some(_) | None => self.shared.functions(name),
+            Some(_) => self.shared.functions(name),
+            None => {
+                let mut meant = self.shared.functions(name);
+                if self.own.types.contains(&name.name) {
+                    meant.push(Arc::new(temporary_routine(&name.name)));
+                }
+                meant
+            }
         }
     }
 
@@ -161,6 +169,10 @@ impl Catalog for WithOwn {
 
     fn hazard(&self) -> Option<Concern> {
         self.shared.hazard()
+    }
+
+    fn shadowing(&self, search_path: &str) -> Option<Concern> {
+        self.shared.shadowing(search_path)
     }
 }
 

@@ -67,9 +67,7 @@ pub trait Catalog: Send + Sync {
 
     /// Why a person should see a change of search_path to this one, as SHOW prints it: it puts a relation that does more
     /// than a table before another of its name.
-    fn shadowing(&self, _search_path: &str) -> Option<Concern> {
-        None
-    }
+    fn shadowing(&self, search_path: &str) -> Option<Concern>;
 
     /// What makes the meaning of every statement uncertain: a cast between built-in types by somebody's code, or that the
     /// functions, operators and types cannot be listed now.

@@ -186,6 +186,10 @@ impl Catalog for HandMade {
     fn hazard(&self) -> Option<Concern> {
         self.hazard.clone()
     }
+
+    fn shadowing(&self, _: &str) -> Option<Concern> {
+        None
+    }
 }
 
 fn called(routines: &[(FunctionName, Arc<Routine>)], schema: Option<&str>, name: &str) -> Vec<Arc<Routine>> {

@@ -191,6 +191,11 @@ impl Catalog for View {
     fn hazard(&self) -> Option<Concern> {
         None
     }
+
+    /// These servers have no such path.
+    fn shadowing(&self, _: &str) -> Option<Concern> {
+        None
+    }
 }
 
 /// A name without a schema is a loadable function, or else a stored one of the default database.
@@ -322,6 +327,11 @@ impl Catalog for Builder {
     }
 
     fn hazard(&self) -> Option<Concern> {
+        None
+    }
+
+    /// These servers have no such path.
+    fn shadowing(&self, _: &str) -> Option<Concern> {
         None
     }
 }

@@ -322,4 +322,9 @@ impl Catalog for Unread {
             reason: format!("the catalog is not known: {}", self.0),
         })
     }
+
+    /// What is then found along the path is not known either.
+    fn shadowing(&self, _: &str) -> Option<Concern> {
+        None
+    }
 }

@@ -642,6 +642,10 @@ impl Catalog for Known {
     fn hazard(&self) -> Option<Concern> {
         None
     }
+
+    fn shadowing(&self, _: &str) -> Option<Concern> {
+        None
+    }
 }
 
 #[test]
