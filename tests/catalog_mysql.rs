@@ -166,3 +166,44 @@ fn an_account_that_definitions_are_hidden_from_reads_no_catalog() {
     check(&snapshot, "SELECT * FROM v_touch", Class::Procedural);
     check(&snapshot, "SELECT * FROM v_active_customers", Class::Read);
 }
+
+#[test]
+fn what_catalog_functions_prints_is_what_judge_trusts() {
+    let server = Mariadb::with_fixtures();
+    let url = server.url("root", "", "app");
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(arguments)
+            .output()
+            .expect("the program");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let judged = |trusted: &[&str], sql: &str| {
+        let arguments = [
+            &["judge", "--dialect", "mariadb", "--upstream", &url, sql],
+            trusted,
+        ]
+        .concat();
+        run(&arguments)
+    };
+    let read = "SELECT net(119.00, 0.19)";
+    assert!(judged(&[], read).contains("\"verdict\":\"hold\""));
+    let lines = run(&["catalog", "functions", "--upstream", &url]);
+    let pure: String = lines
+        .split_inclusive("\n\n")
+        .filter(|piece| piece.contains("app.net("))
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &pure).expect("written");
+    let trusted = ["--trusted", file.path().to_str().expect("a path")];
+    assert!(judged(&trusted, read).contains("\"verdict\":\"allow\""), "{pure}");
+    assert!(judged(&trusted, "SELECT touch()").contains("\"verdict\":\"hold\""));
+    // Read as this very server reads it: a comment for a later version is none of its words.
+    assert!(judged(&[], "/*M!999999 SELECT touch(), */ SELECT 1").contains("\"verdict\":\"hold\""));
+    assert!(judged(&[], "/*!40101 SET NAMES utf8mb4 */").contains("\"verdict\":\"allow\""));
+}

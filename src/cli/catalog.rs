@@ -1,12 +1,14 @@
 //! `catalog`: how fresh the catalogs of a running proxy are, reading them anew, and which functions they hold.
-//! Never reads a server itself: a client of the API. Read `api/catalog.rs` for the other side.
+//! A client of the API; only `functions --upstream` reads a server itself. Read `api/catalog.rs` for the other side.
 
 use clap::{Args, Subcommand};
 
 use super::client::Client;
 use super::exit::{CliError, Exit};
+use super::live::{Live, LiveArgs};
 use super::output::Output;
 use crate::api::catalog::{CatalogList, CatalogState, FunctionList, FunctionShape};
+use crate::catalog::mysql;
 
 #[derive(Debug, Subcommand)]
 pub enum CatalogCommand {
@@ -14,38 +16,79 @@ pub enum CatalogCommand {
     Status,
     /// Read them anew now, after a change that was made past the proxy
     Refresh,
-    /// Print a database's own functions as lines for catalog.trusted_file
+    /// Print a database's own functions as lines for catalog.trusted_file, out of a running proxy or straight from a server
     Functions(FunctionsArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct FunctionsArgs {
     /// One that agents use
-    database: String,
+    #[arg(required_unless_present = "upstream", conflicts_with = "upstream")]
+    database: Option<String>,
     /// Also those that are known to be harmless already
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 pub async fn run(command: CatalogCommand, output: Output) -> Result<Exit, CliError> {
-    let client = Client::from_environment()?;
     match command {
         CatalogCommand::Status => {
+            let client = Client::from_environment()?;
             let list: CatalogList = client.get("/catalogs", &[]).await?;
             output.either(&list, || status_text(&list));
         }
         CatalogCommand::Refresh => {
+            let client = Client::from_environment()?;
             let list: CatalogList = client.post("/catalogs/refresh", &serde_json::json!({})).await?;
             output.either(&list, || status_text(&list));
         }
-        CatalogCommand::Functions(FunctionsArgs { database, all }) => {
-            let path = format!("/catalogs/{}/functions", one_segment(&database)?);
-            let mut list: FunctionList = client.get(&path, &[]).await?;
+        CatalogCommand::Functions(FunctionsArgs { database, all, live }) => {
+            let mut list = match database {
+                Some(database) => {
+                    let path = format!("/catalogs/{}/functions", one_segment(&database)?);
+                    Client::from_environment()?.get(&path, &[]).await?
+                }
+                None => functions_of(live).await?,
+            };
             list.items.retain(|function| all || !function.harmless);
             output.either(&list, || list.items.iter().map(function_lines).collect());
         }
     }
     Ok(Exit::Done)
+}
+
+/// Read from the server itself, which takes a runtime of its own.
+async fn functions_of(live: LiveArgs) -> Result<FunctionList, CliError> {
+    let read = tokio::task::spawn_blocking(move || live.read()).await;
+    let failed = || CliError::error("the catalog could not be read", "try again");
+    let live = read.map_err(|_| failed())??.ok_or_else(failed)?;
+    let items = match live {
+        Live::Postgres(live) => live
+            .snapshot
+            .user_functions()
+            .into_iter()
+            .map(FunctionShape::from)
+            .collect(),
+        Live::Mysql(live) => live.functions().into_iter().map(of_mysql).collect(),
+    };
+    Ok(FunctionList { items })
+}
+
+fn of_mysql(own: mysql::UserFunction) -> FunctionShape {
+    FunctionShape {
+        function: own.function,
+        kind: own.kind.to_owned(),
+        language: own.language.to_owned(),
+        owner: own.owner,
+        security_definer: own.security_definer,
+        volatility: own.promise,
+        extension: None,
+        hash: own.hash,
+        harmless: own.harmless,
+        reason: (!own.harmless).then(|| "not listed as harmless".to_owned()),
+    }
 }
 
 /// A name as one piece of a path.

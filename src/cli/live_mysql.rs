@@ -9,7 +9,7 @@ use reqwest::Url;
 use super::demo::upstream::without_password;
 use super::exit::CliError;
 use crate::catalog::ListedFunctions;
-use crate::catalog::mysql::{Reader, Settings, Snapshot, View};
+use crate::catalog::mysql::{Reader, Settings, Snapshot, UserFunction, View};
 use crate::sql::action::{Class, Judgement};
 use crate::sql::mysql_state::{MysqlFollowed, MysqlState};
 use crate::sql::names::Catalog;
@@ -57,6 +57,10 @@ impl LiveMysql {
             .block_on(Reader::new(settings).read(listed))
             .map_err(unread)?;
         Ok(Self { snapshot, schema })
+    }
+
+    pub fn functions(&self) -> Vec<UserFunction> {
+        self.snapshot.functions()
     }
 
     /// As a fresh connection to this server reads texts.

@@ -58,8 +58,14 @@ pub struct UserFunction {
     /// `app.net(decimal(12,2),decimal(5,4))`; a loadable function's name alone.
     pub function: String,
     pub kind: &'static str,
-    /// Whose rights it may run with, or the library it comes from.
+    /// `SQL`, or the library that a loadable function comes from.
+    pub language: String,
+    /// Its definer; empty for a loadable function.
     pub owner: String,
+    /// It runs with its definer's rights.
+    pub security_definer: bool,
+    /// What it says of itself, which is no reason to trust it.
+    pub promise: String,
     pub hash: String,
     /// Calls of it are not held for its own sake.
     pub harmless: bool,
@@ -524,7 +530,10 @@ fn stored_functions(
         shown.push(UserFunction {
             function: signature.clone(),
             kind: "stored function",
+            language: "SQL".to_owned(),
             owner: function.definer.clone(),
+            security_definer: function.security_type == "DEFINER",
+            promise: function.sql_data_access.to_lowercase(),
             hash,
             harmless: listing == Listing::Same,
         });
@@ -551,7 +560,10 @@ fn loadable_functions(
         shown.push(UserFunction {
             function: function.name.clone(),
             kind: "loadable function",
-            owner: function.library.clone(),
+            language: function.library.clone(),
+            owner: String::new(),
+            security_definer: false,
+            promise: "unknown".to_owned(),
             hash,
             harmless: listing == Listing::Same,
         });
