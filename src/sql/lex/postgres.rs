@@ -16,6 +16,8 @@ pub const JOINS_MAX: usize = 300;
 pub const COMMENT_STARTS_MAX: usize = 400;
 /// Statements in one text.
 pub const STATEMENTS_MAX: usize = 1_000;
+/// Words and signs of one text: readers take about a microsecond for each.
+pub const TOKENS_MAX: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -64,6 +66,8 @@ pub enum Refused {
     TooManyComments,
     #[error("has more than {STATEMENTS_MAX} statements")]
     TooManyStatements,
+    #[error("has more than {TOKENS_MAX} words and signs")]
+    TooManyTokens,
     #[error("has a backslash in a string while standard_conforming_strings is off")]
     Backslash,
 }
@@ -362,6 +366,9 @@ impl Scanner<'_> {
 
 /// Checks what readers behind this one would recurse over, and counts statements.
 fn limits(text: &str, scan: &mut Scan) -> Result<(), Refused> {
+    if scan.tokens.len() > TOKENS_MAX {
+        return Err(Refused::TooManyTokens);
+    }
     let mut levels: Vec<usize> = Vec::new();
     let (mut run, mut cases, mut set_operations, mut joins, mut empty) =
         (0usize, 0usize, 0usize, 0usize, true);
@@ -509,6 +516,12 @@ mod tests {
         assert_eq!(
             scan(&many(STATEMENTS_MAX + 1), true).refused,
             Some(Refused::TooManyStatements)
+        );
+        let list = |count: usize| format!("SELECT 1{}", ",1".repeat(count / 2 - 1));
+        assert_eq!(scan(&list(TOKENS_MAX), true).refused, None);
+        assert_eq!(
+            scan(&list(TOKENS_MAX + 2), true).refused,
+            Some(Refused::TooManyTokens)
         );
         let joins = |count: usize| format!("SELECT 1 FROM t{}", " JOIN t ON true".repeat(count));
         assert_eq!(scan(&joins(JOINS_MAX), true).refused, None);

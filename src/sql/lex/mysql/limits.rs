@@ -2,7 +2,8 @@
 //! Never looks into a token. Read `scanner.rs` next.
 
 use super::{
-    JOINS_MAX, Kind, NESTING_MAX, RUN_TOKENS_MAX, Refused, SET_OPERATIONS_MAX, STATEMENTS_MAX, Token,
+    JOINS_MAX, Kind, NESTING_MAX, RUN_TOKENS_MAX, Refused, SET_OPERATIONS_MAX, STATEMENTS_MAX, TOKENS_MAX,
+    Token,
 };
 
 /// Runs and nests are counted for each statement, statements for the text.
@@ -20,6 +21,9 @@ struct Count {
 }
 
 pub fn limits(text: &str, tokens: &[Token]) -> Result<(), Refused> {
+    if tokens.len() > TOKENS_MAX {
+        return Err(Refused::TooManyTokens);
+    }
     let mut count = Count::default();
     for token in tokens {
         count.take(text, *token);

@@ -26,6 +26,8 @@ pub const JOINS_MAX: usize = 300;
 pub const COMMENT_STARTS_MAX: usize = 400;
 /// Statements in one text.
 pub const STATEMENTS_MAX: usize = 1_000;
+/// Words and signs of one text: readers take about a microsecond for each.
+pub const TOKENS_MAX: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -96,6 +98,8 @@ pub enum Refused {
     TooManyComments,
     #[error("has more than {STATEMENTS_MAX} statements")]
     TooManyStatements,
+    #[error("has more than {TOKENS_MAX} words and signs")]
+    TooManyTokens,
 }
 
 /// What one pass over a text finds out.
@@ -362,6 +366,9 @@ mod tests {
             at("/**/".repeat(COMMENT_STARTS_MAX + 1)),
             Some(Refused::TooManyComments)
         );
+        let list = |count: usize| format!("SELECT 1{}", ",1".repeat(count / 2 - 1));
+        assert_eq!(at(list(TOKENS_MAX)), None);
+        assert_eq!(at(list(TOKENS_MAX + 2)), Some(Refused::TooManyTokens));
         assert_eq!(at("SELECT 1;".repeat(STATEMENTS_MAX)), None);
         assert_eq!(
             at("SELECT 1;".repeat(STATEMENTS_MAX + 1)),
