@@ -26,7 +26,7 @@ class Server:
         stage.run([
             "mariadb-install-db", ALONE, f"--datadir={self.data}", "--auth-root-authentication-method=normal",
             "--skip-test-db",
-        ], env={**stage.CLEAN, "PATH": "/usr/sbin:/usr/bin:/bin:/sbin"}, cwd="/", **self.user)
+        ], env={**stage.CLEAN, "PATH": "/usr/sbin:/usr/bin:/bin:/sbin", "TMPDIR": str(self.data)}, cwd="/", **self.user)
         first = folder / "first.sql"
         first.write_text(
             f"CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
@@ -40,7 +40,7 @@ class Server:
                 "--bind-address=127.0.0.1", "--skip-name-resolve", f"--socket={self.data}/socket", f"--pid-file={self.data}/pid",
                 f"--init-file={first}", "--log-bin=binlog", "--server-id=1", "--event-scheduler=ON", "--local-infile=1",
                 "--secure-file-priv=", "--innodb-flush-log-at-trx-commit=0",
-            ], env=stage.CLEAN, cwd="/", stdout=log, stderr=log, **self.user)
+            ], env={**stage.CLEAN, "TMPDIR": str(self.data)}, cwd="/", stdout=log, stderr=log, **self.user)
         self.wait()
 
     def client(self, database=""):

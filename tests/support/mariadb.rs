@@ -32,6 +32,8 @@ impl Mariadb {
         let data = folder.path().join("data");
         let installed = user
             .command("mariadb-install-db")
+            // A server that starts removes what others have left in its folder for temporary files, and what they use.
+            .env("TMPDIR", folder.path())
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
@@ -64,6 +66,7 @@ impl Mariadb {
         let port = free_port();
         let mut child = user
             .command("mariadbd")
+            .env("TMPDIR", folder.path())
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--socket={}", path("socket")))

@@ -27,7 +27,7 @@ pub const COMMENT_STARTS_MAX: usize = 400;
 /// Statements in one text.
 pub const STATEMENTS_MAX: usize = 1_000;
 /// Words and signs of one text: readers take about a microsecond for each.
-pub const TOKENS_MAX: usize = 100_000;
+pub const TOKENS_MAX: usize = 80_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
