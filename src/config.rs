@@ -226,21 +226,24 @@ impl Config {
             })
         };
         Ok(proxy::Settings {
-            listen: self.listen.address,
-            tls: self.listen.tls.clone(),
-            upstream: proxy::UpstreamSettings {
-                name: self.upstream.name.clone(),
-                host: self.upstream.host.clone(),
-                port: self.upstream.port,
-                tls: self.upstream.tls.clone(),
-                databases: self.upstream.databases.clone(),
-                users: self
-                    .upstream
-                    .users
-                    .iter()
-                    .map(user)
-                    .collect::<Result<_, ConfigError>>()?,
-            },
+            postgres: Some(proxy::Front {
+                listen: self.listen.address,
+                tls: self.listen.tls.clone(),
+                upstream: proxy::UpstreamSettings {
+                    name: self.upstream.name.clone(),
+                    host: self.upstream.host.clone(),
+                    port: self.upstream.port,
+                    tls: self.upstream.tls.clone(),
+                    databases: self.upstream.databases.clone(),
+                    users: self
+                        .upstream
+                        .users
+                        .iter()
+                        .map(user)
+                        .collect::<Result<_, ConfigError>>()?,
+                },
+                pass_through: self.upstream.pass_through.clone(),
+            }),
             limits: proxy::Limits {
                 connections_max: self.limits.connections,
                 login: self.limits.login,
@@ -250,7 +253,6 @@ impl Config {
                 expires: self.limits.expires,
                 session_buffer_bytes: self.limits.session_buffer_bytes,
             },
-            pass_through: self.upstream.pass_through.clone(),
             audit: self.audit,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         })

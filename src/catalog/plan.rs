@@ -1,5 +1,5 @@
 //! Reads what plain EXPLAIN answers, and the text that asks for it. Never runs anything, and never asks with ANALYZE.
-//! Read `../proxy/impact/mod.rs` for who asks.
+//! Read `../proxy/postgres/impact/mod.rs` for who asks.
 
 use std::sync::Arc;
 

@@ -31,8 +31,10 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         .for_each(|warning| eprintln!("warning: {warning}"));
     let rules = serve::open_rules(&config.rules)?;
     let settings = config.proxy()?;
-    check_tls(&settings.tls, &settings.upstream.tls)
-        .map_err(|error| CliError::error(&error, error.next_step()))?;
+    for front in settings.postgres.iter() {
+        check_tls(&front.tls, &front.upstream.tls)
+            .map_err(|error| CliError::error(&error, error.next_step()))?;
+    }
     config.catalog()?;
     let trusted = config
         .catalog

@@ -178,7 +178,9 @@ async fn join(
         journal,
         Arc::clone(&rules),
         metrics,
-        catalogs.clone(),
+        proxy::Catalogs {
+            postgres: catalogs.clone(),
+        },
     )
     .await;
     let proxy = match proxy {
@@ -188,7 +190,8 @@ async fn join(
             return Err(CliError::error(&error, error.next_step()));
         }
     };
-    let (proxy_address, api_address) = (proxy.local_addr, api.local_addr);
+    let api_address = api.local_addr;
+    let proxy_address = proxy.postgres_addr.unwrap_or(api_address);
     info!(%proxy_address, %api_address, "ready: agents connect to {proxy_address}, people to {api_address}");
     Ok(Running {
         proxy_address,
@@ -298,11 +301,11 @@ impl Running {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             ("api", told(read, "the API keeps its old certificate"))
         });
-        let listen = self.proxy.reload_certificate().map(|read| {
+        let listen = self.proxy.reload_certificates().pop().map(|(_, read)| {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             ("listen", told(read, "the proxy keeps its old certificate"))
         });
-        let upstream = self.proxy.reload_upstream_authority().map(|read| {
+        let upstream = self.proxy.reload_upstream_authorities().pop().map(|(_, read)| {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             (
                 "upstream",

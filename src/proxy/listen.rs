@@ -1,5 +1,5 @@
 //! Accepts connections, hands each to the wire thread with the fewest, and stops them all in good order.
-//! Never speaks to a client. Read `login.rs` next.
+//! Never speaks to a client. Read `postgres/mod.rs` or `mysql/mod.rs` next.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,19 +21,14 @@ use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
-use crate::proxy::impact;
-use crate::proxy::login::login;
-use crate::proxy::refusal::fatal;
+use crate::proxy::postgres;
 use crate::proxy::registry::{Control, Registry};
-use crate::proxy::session::Session;
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::throttle::Throttle;
 use crate::proxy::tls::{Listener, TlsError};
-use crate::proxy::upstream::Dialler;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
-use crate::wire::postgres::message::server;
 
 /// Statements are parsed on these threads' stacks: reserved, and used only as far as a text nests.
 const STACK_BYTES: usize = 64 << 20;
@@ -41,8 +36,8 @@ const STACK_BYTES: usize = 64 << 20;
 /// Threads for texts too long to be parsed in place.
 const PARSER_THREADS: usize = 2;
 
-/// How long a client that is too late has to take the message that says so.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a client that is too late, or one too many, has to take the message that says so.
+pub const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How long sessions have to end by themselves at a stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -67,19 +62,73 @@ impl ProxyError {
     }
 }
 
+/// What is known of the names behind each protocol's listener; `None`: no catalog is configured.
+#[derive(Default)]
+pub struct Catalogs {
+    pub postgres: Option<Arc<Keepers>>,
+}
+
+/// What one listener's clients speak.
+#[derive(Clone)]
+enum Protocol {
+    Postgres(Arc<postgres::Side>),
+}
+
 /// A running proxy. Dropping it does not stop it: `shutdown` does.
 pub struct ProxyHandle {
-    pub local_addr: SocketAddr,
+    /// Where agents of PostgreSQL connect; `None`: it is not served.
+    pub postgres_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
+    protocols: Vec<Protocol>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl Protocol {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    fn registry(&self) -> &Registry {
+        match self {
+            Self::Postgres(side) => &side.registry,
+        }
+    }
+
+    fn listener(&self) -> Option<&Listener> {
+        match self {
+            Self::Postgres(side) => side.listener.as_ref(),
+        }
+    }
+
+    fn reload_authority(&self) -> Option<Result<(), TlsError>> {
+        match self {
+            Self::Postgres(side) => side.dialler.reload_authority(),
+        }
+    }
+
+    fn put_full(&self, limit: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Postgres(_) => postgres::put_full(limit, out),
+        }
+    }
+
+    async fn serve(&self, thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) {
+        match self {
+            Self::Postgres(side) => postgres::serve(thread, side, stream, source).await,
+        }
+    }
 }
 
 impl ProxyHandle {
     /// Takes no new connection, tells every session to end, waits for them for a few seconds.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
-        self.shared.registry.tell_all(&Control::Stop);
+        for protocol in &self.protocols {
+            protocol.registry().tell_all(&Control::Stop);
+        }
         let joined = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 if thread.join().is_err() {
@@ -92,15 +141,23 @@ impl ProxyHandle {
         }
     }
 
-    /// Reads the listener's certificate again, if there is one, and whom it trusts; on an error everything stays.
-    pub fn reload_certificate(&self) -> Option<Result<(), TlsError>> {
-        self.shared.listener.as_ref().map(Listener::reload)
+    /// Reads the listeners' certificates again, where there are any, and whom they trust; on an error everything stays.
+    /// Gives each protocol's name with what became of it.
+    pub fn reload_certificates(&self) -> Vec<(&'static str, Result<(), TlsError>)> {
+        let listeners = self.protocols.iter();
+        let listeners = listeners.filter_map(|protocol| Some((protocol.name(), protocol.listener()?)));
+        listeners
+            .map(|(name, listener)| (name, listener.reload()))
+            .collect()
     }
 
-    /// Reads the authority again that the server's certificate is verified against, if there is one; on an error the
-    /// old one stays.
-    pub fn reload_upstream_authority(&self) -> Option<Result<(), TlsError>> {
-        self.shared.dialler.reload_authority()
+    /// Reads the authorities again that the servers' certificates are verified against, where there are any; on an error
+    /// the old one stays.
+    pub fn reload_upstream_authorities(&self) -> Vec<(&'static str, Result<(), TlsError>)> {
+        let protocols = self.protocols.iter();
+        protocols
+            .filter_map(|protocol| Some((protocol.name(), protocol.reload_authority()?)))
+            .collect()
     }
 
     pub fn sessions(&self) -> usize {
@@ -108,8 +165,11 @@ impl ProxyHandle {
     }
 }
 
+/// A connection, and what is spoken on it.
+type Arrival = (std::net::TcpStream, SocketAddr, Protocol);
+
 struct WireWorker {
-    accepted: mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>,
+    arrivals: mpsc::UnboundedSender<Arrival>,
     sessions: Arc<AtomicUsize>,
 }
 
@@ -120,41 +180,43 @@ pub async fn start(
     journal: Journal,
     rules: Arc<ArcSwap<RuleSet>>,
     metrics: Metrics,
-    catalogs: Option<Arc<Keepers>>,
+    catalogs: Catalogs,
 ) -> Result<ProxyHandle, ProxyError> {
-    let address = settings.listen;
-    let failed = |cause| ProxyError::Listen { address, cause };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-    let local_addr = listener.local_addr().map_err(failed)?;
-    let tls = Listener::open(&settings.tls)?;
-    let dialler = Dialler::new(settings.upstream.clone())?;
     let thread_count = settings.threads.max(1);
-    let (jobs, waiting) = impact::queue();
+    let postgres = settings.postgres.clone();
     let shared = Arc::new(Shared {
         settings,
         desk,
         journal,
         rules,
-        registry: Registry::default(),
         throttle: Throttle::default(),
-        listener: tls,
-        dialler,
-        catalogs,
-        impact: jobs,
         parsers: ParserThreads::start(PARSER_THREADS),
         connections: AtomicUsize::new(0),
         metrics,
     });
     let (stop, stopped) = watch::channel(false);
-    let lane = u16::try_from(thread_count + 1).unwrap_or(u16::MAX);
-    let impact = impact::start(Arc::clone(&shared), lane, waiting, stopped.clone())?;
+    // Lane 0 is the desk's, then come the wire threads'.
+    let mut lane = u16::try_from(thread_count).unwrap_or(u16::MAX);
+    let (mut threads, mut protocols, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
+    let mut postgres_addr = None;
+    if let Some(front) = postgres {
+        let (listener, address) = listen(front.listen).await?;
+        let (side, waiting) = postgres::Side::open(front, catalogs.postgres)?;
+        let side = Arc::new(side);
+        lane = lane.saturating_add(1);
+        let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+        let impact = postgres::start_impact(shared, Arc::clone(&side), lane, waiting, stopped)?;
+        threads.push(impact);
+        postgres_addr = Some(address);
+        protocols.push(Protocol::Postgres(side));
+        listeners.push(listener);
+    }
     let mut workers = Vec::new();
-    let mut threads = vec![impact];
     for number in 0..thread_count {
         let (accepted, arrivals) = mpsc::unbounded_channel();
         let sessions = Arc::new(AtomicUsize::new(0));
         let worker = WireWorker {
-            accepted,
+            arrivals: accepted,
             sessions: Arc::clone(&sessions),
         };
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
@@ -166,30 +228,51 @@ pub async fn start(
         workers.push(worker);
         threads.push(thread);
     }
-    tokio::spawn(accept(listener, Arc::clone(&shared), workers, stopped));
-    tokio::spawn(end_credentials(Arc::clone(&shared)));
-    info!(address = %local_addr, "listening for PostgreSQL clients");
+    let workers: Arc<[WireWorker]> = workers.into();
+    for (listener, protocol) in listeners.into_iter().zip(&protocols) {
+        let (shared, workers) = (Arc::clone(&shared), Arc::clone(&workers));
+        tokio::spawn(accept(
+            listener,
+            protocol.clone(),
+            shared,
+            workers,
+            stopped.clone(),
+        ));
+    }
+    tokio::spawn(end_credentials(Arc::clone(&shared), protocols.clone()));
     Ok(ProxyHandle {
-        local_addr,
+        postgres_addr,
         shared,
+        protocols,
         stop,
         threads,
     })
 }
 
+async fn listen(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), ProxyError> {
+    let failed = |cause| ProxyError::Listen { address, cause };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let local_addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, local_addr))
+}
+
 async fn accept(
     listener: tokio::net::TcpListener,
+    protocol: Protocol,
     shared: Arc<Shared>,
-    workers: Vec<WireWorker>,
+    workers: Arc<[WireWorker]>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "listening for {} clients", protocol.name());
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((stream, source)) => hand_over(stream, source, &shared, &workers).await,
+            Ok((stream, source)) => hand_over(stream, source, &protocol, &shared, &workers).await,
             Err(error) => {
                 // Too many open files and the like: those who are in go on, and the next try may succeed.
                 warn!(%error, "a connection cannot be accepted");
@@ -199,17 +282,19 @@ async fn accept(
     }
 }
 
-async fn hand_over(mut stream: TcpStream, source: SocketAddr, shared: &Shared, workers: &[WireWorker]) {
+async fn hand_over(
+    mut stream: TcpStream,
+    source: SocketAddr,
+    protocol: &Protocol,
+    shared: &Shared,
+    workers: &[WireWorker],
+) {
     let limit = shared.settings.limits.connections_max;
     if shared.connections.load(Ordering::Relaxed) >= limit {
         let mut out = Vec::new();
-        fatal(
-            "53300",
-            &format!("countersign: {limit} connections are open already. Retry later."),
-        )
-        .put(server::ERROR, &mut out);
+        protocol.put_full(limit, &mut out);
         // Whoever does not read this gets a closed connection, which says the same.
-        let _gone = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&out)).await;
+        let _gone = tokio::time::timeout(LAST_WORD, stream.write_all(&out)).await;
         return;
     }
     let Ok(stream) = Socket::prepare(stream).and_then(TcpStream::into_std) else {
@@ -223,20 +308,24 @@ async fn hand_over(mut stream: TcpStream, source: SocketAddr, shared: &Shared, w
     };
     shared.connections.fetch_add(1, Ordering::Relaxed);
     worker.sessions.fetch_add(1, Ordering::Relaxed);
-    if worker.accepted.send((stream, source)).is_err() {
+    if worker.arrivals.send((stream, source, protocol.clone())).is_err() {
         shared.connections.fetch_sub(1, Ordering::Relaxed);
         worker.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Sessions of a credential that was revoked or has expired end.
-async fn end_credentials(shared: Arc<Shared>) {
+async fn end_credentials(shared: Arc<Shared>, protocols: Vec<Protocol>) {
     let mut ended = shared.desk.sessions_to_end();
     loop {
         match ended.recv().await {
             Ok(credential) => {
                 let control = Control::CredentialEnded(credential.why.clone());
-                shared.registry.tell_principal(&credential.principal, &control);
+                for protocol in &protocols {
+                    protocol
+                        .registry()
+                        .tell_principal(&credential.principal, &control);
+                }
             }
             Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
             Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
@@ -248,7 +337,7 @@ async fn end_credentials(shared: Arc<Shared>) {
 fn run_wire_thread(
     number: usize,
     shared: Arc<Shared>,
-    mut arrivals: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
     sessions: Arc<AtomicUsize>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -269,12 +358,14 @@ fn run_wire_thread(
         loop {
             tokio::select! {
                 arrived = arrivals.recv() => {
-                    let Some((stream, source)) = arrived else { break };
+                    let Some((stream, source, protocol)) = arrived else { break };
                     let counted = Counted { shared: Arc::clone(&shared), sessions: Arc::clone(&sessions) };
                     let thread = Rc::clone(&thread);
                     tokio::task::spawn_local(async move {
                         let _counted = counted;
-                        serve(&thread, stream, source.ip()).await;
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            protocol.serve(&thread, stream, source.ip()).await;
+                        }
                     });
                 }
                 _ = stopped.wait_for(|stop| *stop) => break,
@@ -309,24 +400,5 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(thread: &Rc<WireThread>, stream: std::net::TcpStream, source: IpAddr) {
-    let Ok(stream) = TcpStream::from_std(stream) else {
-        return;
-    };
-    let within = thread.shared.settings.limits.login + LAST_WORD;
-    // Boxed, so that its buffers are gone before the relay starts.
-    let login = Box::pin(login(thread, stream, source));
-    let Ok(logged_in) = tokio::time::timeout(within, login).await else {
-        info!(%source, "a log-in took too long");
-        return;
-    };
-    if let Some(logged_in) = logged_in {
-        thread.shared.metrics.sessions.inc();
-        thread.shared.metrics.sessions_active.inc();
-        Session::begin(Rc::clone(thread), logged_in).run().await;
-        thread.shared.metrics.sessions_active.dec();
     }
 }

@@ -1,54 +1,36 @@
 //! Sockets: clients on one side, the server on the other, one task for each pair.
 //! Never judges and never decides: it asks `sql`, `policy` and `desk`, and forwards what holds a permit.
-//! Read `listen.rs`, `arrive.rs`, `prove.rs`, `login.rs`, then `session.rs`.
+//! Read `listen.rs`, then `postgres/mod.rs` or `mysql/mod.rs`.
 //!
 //! Why one runtime per core: a session stays where it was accepted and both its directions are one task, so a small
 //! statement costs no wake-up of another thread (measured: 5 to 15 % less CPU than a shared runtime).
 
-mod arrive;
 mod end_point;
-mod facts;
-mod impact;
 mod judgements;
-mod judging;
 mod listen;
-mod login;
 mod outbound;
-mod own_cancel;
-mod own_names;
-mod parameters;
-mod park;
-mod pipe;
-mod prove;
+pub mod postgres;
 mod refusal;
-mod refuse;
 mod registry;
-mod runs;
-mod session;
-mod sight;
 mod socket;
-mod startup;
-mod statements;
 mod thread;
 mod throttle;
 mod tls;
-mod turn;
-mod unit;
-mod upstream;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::catalog::postgres as catalog;
 use crate::identity::directory::Agent;
 
-pub use listen::{ProxyError, ProxyHandle, start};
+pub use listen::{Catalogs, ProxyError, ProxyHandle, start};
 pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
-pub use upstream::{Settings as UpstreamSettings, User as UpstreamUser};
 
 /// TLS for the catalog's own connection, as the sessions have it; `None`: none.
 pub fn catalog_tls(settings: &UpstreamTls) -> Result<Option<catalog::Tls>, TlsError> {
-    let connector = tls::connector(settings)?;
+    let connector = tls::connector(settings, Some(tls::ALPN_POSTGRES))?;
     Ok(connector.map(|connector| catalog::Tls {
         connector,
         end_point: end_point::end_point,
@@ -82,16 +64,41 @@ pub struct Limits {
     pub session_buffer_bytes: usize,
 }
 
-/// The proxy's part of the settings.
+/// The proxy's part of the settings. A protocol without a part is not served.
 #[derive(Clone)]
 pub struct Settings {
-    pub listen: SocketAddr,
-    pub tls: ListenTls,
-    pub upstream: UpstreamSettings,
+    pub postgres: Option<Front>,
     pub limits: Limits,
-    /// Users of the database who log in with their own password.
-    pub pass_through: Vec<Agent>,
     pub audit: AuditMode,
     /// Wire threads; as many as there are cores by default.
     pub threads: usize,
+}
+
+/// One protocol: where its clients connect, and the server behind it.
+#[derive(Clone)]
+pub struct Front {
+    pub listen: SocketAddr,
+    pub tls: ListenTls,
+    pub upstream: UpstreamSettings,
+    /// Users of the database who log in with their own password.
+    pub pass_through: Vec<Agent>,
+}
+
+/// The server behind the proxy.
+#[derive(Clone)]
+pub struct UpstreamSettings {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub tls: UpstreamTls,
+    /// Databases that anybody may connect to; empty: all.
+    pub databases: Vec<String>,
+    pub users: Vec<UpstreamUser>,
+}
+
+/// A database user of the server, and its password.
+#[derive(Clone)]
+pub struct UpstreamUser {
+    pub name: String,
+    pub password: Zeroizing<String>,
 }

@@ -12,17 +12,12 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::audit::entry::Entry;
-use crate::catalog::keepers::Keepers;
 use crate::desk::Desk;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
-use crate::proxy::impact::Jobs;
 use crate::proxy::judgements::Judgements;
-use crate::proxy::registry::Registry;
 use crate::proxy::throttle::Throttle;
-use crate::proxy::tls::Listener;
-use crate::proxy::upstream::Dialler;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
 
@@ -38,15 +33,7 @@ pub struct Shared {
     pub desk: Desk,
     pub journal: Journal,
     pub rules: Arc<ArcSwap<RuleSet>>,
-    pub registry: Registry,
     pub throttle: Throttle,
-    /// `None`: no TLS for clients.
-    pub listener: Option<Listener>,
-    pub dialler: Dialler,
-    /// `None`: no catalog is configured.
-    pub catalogs: Option<Arc<Keepers>>,
-    /// Where statements that wait are looked at for their reviewers.
-    pub impact: Jobs,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,
     pub metrics: Metrics,

@@ -103,7 +103,10 @@ impl TlsError {
 
 /// What PostgreSQL calls its protocol inside TLS. A client that names others only is refused by rustls, as by the server.
 /// Source: PostgreSQL docs, protocol-flow.html#PROTOCOL-FLOW-SSL
-const ALPN: &[u8] = b"postgresql";
+pub const ALPN_POSTGRES: &[u8] = b"postgresql";
+
+/// The protocol that both sides must name inside TLS; `None`: MySQL's, which has no name.
+pub type Alpn = Option<&'static [u8]>;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
@@ -113,6 +116,7 @@ fn provider() -> Arc<CryptoProvider> {
 /// that are open keep what they have.
 pub struct Listener {
     files: ListenFiles,
+    alpn: Alpn,
     current: ArcSwap<Shown>,
 }
 
@@ -133,17 +137,18 @@ pub struct Accepted {
 impl Accepted {
     /// Whether both sides have said that this is PostgreSQL's protocol.
     pub fn is_agreed(&self) -> bool {
-        self.stream.get_ref().1.alpn_protocol() == Some(ALPN)
+        self.stream.get_ref().1.alpn_protocol() == Some(ALPN_POSTGRES)
     }
 }
 
 impl Listener {
     /// `None` when TLS is off.
-    pub fn open(settings: &ListenTls) -> Result<Option<Self>, TlsError> {
+    pub fn open(settings: &ListenTls, alpn: Alpn) -> Result<Option<Self>, TlsError> {
         let open = |files: &ListenFiles| {
             Ok(Self {
                 files: files.clone(),
-                current: ArcSwap::from_pointee(Shown::read(files)?),
+                alpn,
+                current: ArcSwap::from_pointee(Shown::read(files, alpn)?),
             })
         };
         settings.files().map(open).transpose()
@@ -151,7 +156,7 @@ impl Listener {
 
     /// On an error everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(Shown::read(&self.files)?));
+        self.current.store(Arc::new(Shown::read(&self.files, self.alpn)?));
         Ok(())
     }
 
@@ -165,7 +170,7 @@ impl Listener {
 }
 
 impl Shown {
-    fn read(files: &ListenFiles) -> Result<Self, TlsError> {
+    fn read(files: &ListenFiles, alpn: Alpn) -> Result<Self, TlsError> {
         let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| TlsError::File {
             file: files.key_file.clone(),
             what: "a private key",
@@ -182,7 +187,7 @@ impl Shown {
         // As PostgreSQL has it: a resumed session would carry over what was checked under files that are gone since.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             end_point,
@@ -192,12 +197,12 @@ impl Shown {
 
 /// Reads every file that the settings name, and starts nothing.
 pub fn check(listen: &ListenTls, upstream: &UpstreamTls) -> Result<(), TlsError> {
-    Listener::open(listen)?;
-    connector(upstream).map(|_| ())
+    Listener::open(listen, None)?;
+    connector(upstream, None).map(|_| ())
 }
 
 /// What speaks TLS to the server; `None` when it is off.
-pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsError> {
+pub fn connector(settings: &UpstreamTls, alpn: Alpn) -> Result<Option<TlsConnector>, TlsError> {
     let verifier: Arc<dyn ServerCertVerifier> = match settings {
         UpstreamTls::Disable => return Ok(None),
         UpstreamTls::Require => Arc::new(AnyCertificate(provider())),
@@ -211,7 +216,7 @@ pub fn connector(settings: &UpstreamTls) -> Result<Option<TlsConnector>, TlsErro
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     // As libpq does since 17: servers from 17 on know it, older ones do not look at it.
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 

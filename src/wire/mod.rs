@@ -2,4 +2,5 @@
 //! Read `bytes.rs`, then `postgres/`.
 
 pub mod bytes;
+pub mod mysql;
 pub mod postgres;

@@ -4,7 +4,7 @@
 //! Why names follow answers: a name changes its meaning only when the server says so (ParseComplete, CloseComplete, the
 //! CommandComplete of PREPARE). What an error made the server skip never happened. Within one segment (up to a Sync)
 //! this can be known ahead, because whatever runs behind a failed message does not run at all; across a Sync it cannot,
-//! so a message that would use such a name waits. Read `proxy/session.rs` next.
+//! so a message that would use such a name waits. Read `proxy/postgres/session.rs` next.
 
 use std::collections::{HashMap, VecDeque};
 

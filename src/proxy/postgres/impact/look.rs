@@ -14,10 +14,11 @@ use crate::hold::{ParameterFormat, masked};
 use crate::identity::principal::{AttemptId, SessionId};
 use crate::journal::Lane;
 use crate::proxy::AuditMode;
-use crate::proxy::facts::{IDENTITY, Names, array, identity_values};
-use crate::proxy::impact::Job;
-use crate::proxy::impact::connection::{Connection, NoAnswer, Question};
-use crate::proxy::impact::facts::{Facts, Size, kind_of};
+use crate::proxy::postgres::Side;
+use crate::proxy::postgres::facts::{IDENTITY, Names, array, identity_values};
+use crate::proxy::postgres::impact::Job;
+use crate::proxy::postgres::impact::connection::{Connection, NoAnswer, Question};
+use crate::proxy::postgres::impact::facts::{Facts, Size, kind_of};
 use crate::proxy::thread::Shared;
 use crate::sql::action::{Action, Class, TableName};
 use crate::sql::lock::{self, Locks, Mode};
@@ -39,6 +40,7 @@ const FIRST_NORMAL_OID: u32 = 16_384;
 /// What all looks of a process share.
 pub struct Looker {
     shared: Arc<Shared>,
+    side: Arc<Side>,
     lane: RefCell<Lane>,
     /// The attempts of this process, as one session of its own.
     session: SessionId,
@@ -46,9 +48,10 @@ pub struct Looker {
 }
 
 impl Looker {
-    pub fn new(shared: Arc<Shared>, lane: Lane) -> Self {
+    pub fn new(shared: Arc<Shared>, side: Arc<Side>, lane: Lane) -> Self {
         Self {
             shared,
+            side,
             lane: RefCell::new(lane),
             session: SessionId(rand::random()),
             attempts: Cell::new(0),
@@ -75,14 +78,14 @@ impl Looker {
 
     async fn ask_all(&self, job: &Job, locks: &Locks, impact: &mut Impact) -> Result<(), String> {
         let user = &job.peer.database_user;
-        if !self.shared.dialler.knows(user) {
+        if !self.side.dialler.knows(user) {
             return Err("the agent logs in with its own password, which is not kept".to_owned());
         }
         if job.is_another_user {
             return Err("the session acts as another user than it logged in as".to_owned());
         }
         let explainable = self.explainable(job);
-        let dialler = &self.shared.dialler;
+        let dialler = &self.side.dialler;
         let connection = Connection::open(dialler, user, &job.peer.database).await;
         let mut connection = connection.map_err(|error| format!("the server cannot be asked: {error}"))?;
         let asked = self

@@ -12,12 +12,12 @@ use crate::clock::Timestamp;
 use crate::desk::{Ask, AskError, Asked, Detach, NotStarted, Parked, Transaction, Wake};
 use crate::hold::{Digest, DigestBuilder, RequestId};
 use crate::identity::principal::Profile;
-use crate::proxy::facts::{Names, Question};
-use crate::proxy::impact::Job;
+use crate::proxy::postgres::facts::{Names, Question};
+use crate::proxy::postgres::impact::Job;
+use crate::proxy::postgres::session::{End, Happened, Session};
+use crate::proxy::postgres::unit::{Unit, what};
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
-use crate::proxy::session::{End, Happened, Session};
-use crate::proxy::unit::{Unit, what};
 use crate::wire::postgres::conversation::RunId;
 use crate::wire::postgres::frame::Header;
 use crate::wire::postgres::message::{Status, client, put_parameter_status, server};
@@ -89,7 +89,7 @@ impl Session {
         let shared = &self.thread.shared;
         shared.metrics.held.inc();
         let job = self.look_at(&unit, &bound, request);
-        shared.impact.leave(job, &shared.desk).await;
+        self.side.impact.leave(job, &shared.desk).await;
         if bound.shows_notices && self.pipe.may_tell() {
             let rule = unit
                 .verdict

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::proxy::own_names::{self, OwnNames};
+use crate::proxy::postgres::own_names::{self, OwnNames};
 use crate::sql::action::{FunctionName, Judgement, TableName};
 use crate::sql::statement::{Encoding, LexingState, PathTrust, Role};
 use crate::wire::postgres::conversation::{Conversation, Origin, Sent};

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use crate::hold::Permit;
 use crate::policy::{Outcome, Verdict};
 use crate::proxy::judgements::Judged;
-use crate::proxy::session::Session;
-use crate::proxy::turn::{Batch, Next, Pending, Step};
-use crate::proxy::unit::Unit;
+use crate::proxy::postgres::session::Session;
+use crate::proxy::postgres::turn::{Batch, Next, Pending, Step};
+use crate::proxy::postgres::unit::Unit;
 use crate::sql::action::{Action, CancelTarget, Class};
 use crate::wire::postgres::conversation::RunId;
 
@@ -39,7 +39,7 @@ impl Session {
                 }
             }
         };
-        if !self.thread.shared.registry.is_own(&self.peer.principal, process) {
+        if !self.side.registry.is_own(&self.peer.principal, process) {
             return None;
         }
         let cancel = Action {
@@ -70,10 +70,7 @@ impl Session {
             .statement(Permit::from_allow(allowed, self.attempt(run)), frame);
         self.cancelled(run, own, true, batch);
         batch.consumed += frame.len();
-        self.thread
-            .shared
-            .registry
-            .cancel_own(&self.peer.principal, *process);
+        self.side.registry.cancel_own(&self.peer.principal, *process);
         Step::Went
     }
 
@@ -104,10 +101,7 @@ impl Session {
             .statement(Permit::from_allow(allowed, self.attempt(run)), frames);
         self.cancelled(run, own, false, batch);
         batch.consumed += frames.len();
-        self.thread
-            .shared
-            .registry
-            .cancel_own(&self.peer.principal, *process);
+        self.side.registry.cancel_own(&self.peer.principal, *process);
         Step::Went
     }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Credential, Ended};
 use crate::identity::secret::ScramVerifier;
-use crate::proxy::login::{NoSession, malformed, send, told};
+use crate::proxy::postgres::login::{NoSession, malformed, send, told};
 use crate::proxy::refusal::fatal;
 use crate::proxy::socket::Socket;
 use crate::wire::bytes::Reader;

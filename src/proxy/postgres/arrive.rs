@@ -1,15 +1,14 @@
 //! From a client's first byte to its start-up packet: what encrypts the connection, and cancels.
 //! Never asks who the client is. Read `prove.rs` next.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::proxy::postgres::Side;
 use crate::proxy::socket::Socket;
-use crate::proxy::thread::WireThread;
 use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
 /// The first byte of a TLS record that begins a handshake; no start-up packet is so long that it begins with it.
@@ -27,10 +26,10 @@ pub struct Arrived {
 }
 
 /// Accepts TLS from the first byte, or answers requests for encryption, until the start-up packet comes; carries out a cancel.
-pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option<Arrived> {
+pub async fn first_packets(side: &Side, stream: TcpStream) -> Option<Arrived> {
     let mut end_point = None;
     let mut socket = if begins_with(&stream).await? == TLS_HANDSHAKE {
-        let accepted = thread.shared.listener.as_ref()?.accept(stream).await.ok()?;
+        let accepted = side.listener.as_ref()?.accept(stream).await.ok()?;
         // A handshake that was meant for a listener of another protocol must not be answered here.
         if !accepted.is_agreed() {
             return None;
@@ -50,7 +49,7 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
                 if has_more(&stream) {
                     return None;
                 }
-                let Some(listener) = &thread.shared.listener else {
+                let Some(listener) = &side.listener else {
                     stream.write_all(b"N").await.ok()?;
                     socket = Socket::Plain(stream);
                     continue;
@@ -69,7 +68,7 @@ pub async fn first_packets(thread: &Rc<WireThread>, stream: TcpStream) -> Option
             First::Cancel { process, key } => {
                 // As the server does it: a client that waits for this connection to close may then send its next
                 // statement, which a late cancel would hit.
-                if let Some(mut carried_out) = thread.shared.registry.cancel(process, &key) {
+                if let Some(mut carried_out) = side.registry.cancel(process, &key) {
                     let _too_slow = tokio::time::timeout(CANCEL_WITHIN, carried_out.recv()).await;
                 }
                 return None;

@@ -24,7 +24,8 @@ use crate::desk::Desk;
 use crate::hold::{Parameter, RequestId};
 use crate::identity::principal::Peer;
 use crate::proxy::ProxyError;
-use crate::proxy::impact::look::Looker;
+use crate::proxy::postgres::Side;
+use crate::proxy::postgres::impact::look::Looker;
 use crate::proxy::thread::Shared;
 use crate::sql::action::Judgement;
 use crate::sql::names::Catalog;
@@ -87,6 +88,7 @@ impl Jobs {
 /// Starts the thread; it ends when `stopped` says so.
 pub fn start(
     shared: Arc<Shared>,
+    side: Arc<Side>,
     lane: u16,
     waiting: Waiting,
     stopped: watch::Receiver<bool>,
@@ -94,11 +96,17 @@ pub fn start(
     std::thread::Builder::new()
         .name("impact".to_owned())
         .stack_size(PARSER_STACK_BYTES)
-        .spawn(move || run(shared, lane, waiting, stopped))
+        .spawn(move || run(shared, side, lane, waiting, stopped))
         .map_err(ProxyError::Thread)
 }
 
-fn run(shared: Arc<Shared>, lane: u16, waiting: Waiting, mut stopped: watch::Receiver<bool>) {
+fn run(
+    shared: Arc<Shared>,
+    side: Arc<Side>,
+    lane: u16,
+    waiting: Waiting,
+    mut stopped: watch::Receiver<bool>,
+) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -108,7 +116,7 @@ fn run(shared: Arc<Shared>, lane: u16, waiting: Waiting, mut stopped: watch::Rec
         }
     };
     let Waiting(mut jobs) = waiting;
-    let looker = Rc::new(Looker::new(Arc::clone(&shared), shared.journal.lane(lane)));
+    let looker = Rc::new(Looker::new(Arc::clone(&shared), side, shared.journal.lane(lane)));
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     LocalSet::new().block_on(&runtime, async {
         loop {

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::catalog::keeper::{Keeper, Standing};
 use crate::catalog::postgres::{SessionState, Unread, View};
-use crate::proxy::facts::Facts;
 use crate::proxy::judgements::{Judgements, Scope, SharedNames};
-use crate::proxy::own_names::WithOwn;
+use crate::proxy::postgres::facts::Facts;
+use crate::proxy::postgres::own_names::WithOwn;
+use crate::proxy::postgres::session::{End, Happened, Session};
+use crate::proxy::postgres::turn::Next;
 use crate::proxy::registry::Control;
-use crate::proxy::session::{End, Happened, Session};
-use crate::proxy::turn::Next;
 use crate::sql::action::{Action, Breadth, Class, Effect, Judgement};
 use crate::sql::names::Catalog;
 use crate::sql::statement::LexingState;

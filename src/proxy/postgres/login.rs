@@ -18,14 +18,15 @@ use crate::identity::directory::Agent;
 use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
 use crate::proxy::ListenTls;
-use crate::proxy::arrive::{Arrived, first_packets};
-use crate::proxy::prove::{Proof, Refused, ask_password, play_along, prove};
+use crate::proxy::postgres::Side;
+use crate::proxy::postgres::arrive::{Arrived, first_packets};
+use crate::proxy::postgres::prove::{Proof, Refused, ask_password, play_along, prove};
+use crate::proxy::postgres::startup::{self, Asked};
+use crate::proxy::postgres::upstream::{Connected, DialError};
 use crate::proxy::refusal::fatal;
 use crate::proxy::registry::Control;
 use crate::proxy::socket::Socket;
-use crate::proxy::startup::{self, Asked};
 use crate::proxy::thread::WireThread;
-use crate::proxy::upstream::{Connected, DialError};
 use crate::sql::judge_postgres;
 use crate::sql::statement::LexingState;
 use crate::wire::postgres::frame::put;
@@ -46,18 +47,23 @@ pub struct LoggedIn {
 pub type NoSession = Option<Box<Fields>>;
 
 /// Talks to a client up to the first ReadyForQuery, for as long as `limits.login_seconds` allow.
-pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -> Option<LoggedIn> {
+pub async fn login(
+    thread: &Rc<WireThread>,
+    side: &Arc<Side>,
+    stream: TcpStream,
+    source: IpAddr,
+) -> Option<LoggedIn> {
     let within = thread.shared.settings.limits.login;
     let deadline = tokio::time::Instant::now() + within;
     // Who has not said what it wants is told nothing, as the server has it.
-    let mut arrived = timeout_at(deadline, first_packets(thread, stream)).await.ok()??;
-    let logged_in = timeout_at(deadline, log_in(thread, &mut arrived, source)).await;
+    let mut arrived = timeout_at(deadline, first_packets(side, stream)).await.ok()??;
+    let logged_in = timeout_at(deadline, log_in(thread, side, &mut arrived, source)).await;
     let logged_in = match logged_in {
         Ok(logged_in) => logged_in,
         Err(_elapsed) => Err(too_late(thread, &arrived, source, within)),
     };
     match logged_in {
-        Ok((peer, upstream, asked)) => begin(thread, arrived, peer, upstream, &asked).await,
+        Ok((peer, upstream, asked)) => begin(thread, side, arrived, peer, upstream, &asked).await,
         Err(Some(fields)) => {
             let mut out = Vec::new();
             fields.put(server::ERROR, &mut out);
@@ -71,6 +77,7 @@ pub async fn login(thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) -
 
 async fn log_in(
     thread: &Rc<WireThread>,
+    side: &Arc<Side>,
     arrived: &mut Arrived,
     source: IpAddr,
 ) -> Result<(Arc<Peer>, Connected, Asked), NoSession> {
@@ -80,7 +87,7 @@ async fn log_in(
         startup,
         end_point,
     } = arrived;
-    if matches!(shared.settings.tls, ListenTls::Required { .. }) && !client.is_encrypted() {
+    if matches!(side.front.tls, ListenTls::Required { .. }) && !client.is_encrypted() {
         return Err(told(fatal(
             "28000",
             "this proxy requires TLS: connect with sslmode=require",
@@ -98,16 +105,16 @@ async fn log_in(
             "countersign: the store is unavailable, nobody can log in. Retry later.",
         ))
     })?;
-    let passing = shared
-        .settings
+    let passing = side
+        .front
         .pass_through
         .iter()
         .find(|passing| agent.is_none() && passing.database_user == asked.user);
     if let Some(passing) = passing {
-        return pass_through(thread, client, passing.clone(), asked, source).await;
+        return pass_through(thread, side, client, passing.clone(), asked, source).await;
     }
     let proof = prove(client, &asked.user, agent.as_ref(), end_point.as_deref()).await?;
-    let served = &shared.settings.upstream.databases;
+    let served = &side.front.upstream.databases;
     let let_in = match (agent, proof) {
         (Some(agent), Ok(proof)) => may_begin(agent, &asked.database, served).map(|agent| (agent, proof)),
         (_, Err(refused)) => Err(refused),
@@ -131,9 +138,9 @@ async fn log_in(
         }
     };
     shared.throttle.succeeded(source);
-    let peer = Arc::new(peer_of(agent, &asked, source, shared.dialler.name()));
+    let peer = Arc::new(peer_of(agent, &asked, source, side.dialler.name()));
     judge_settings(thread, &peer, &asked)?;
-    let dialled = shared
+    let dialled = side
         .dialler
         .connect(&peer.database_user, &peer.database, &asked.parameters())
         .await;
@@ -152,6 +159,7 @@ async fn log_in(
 /// that it brings. It counts as logged in only then.
 async fn pass_through(
     thread: &Rc<WireThread>,
+    side: &Arc<Side>,
     client: &mut Socket,
     user: Agent,
     asked: Asked,
@@ -170,13 +178,13 @@ async fn pass_through(
     if password.is_empty() {
         return refuse(Refused::WrongPassword).await;
     }
-    let user = match may_begin(user, &asked.database, &shared.settings.upstream.databases) {
+    let user = match may_begin(user, &asked.database, &side.front.upstream.databases) {
         Ok(user) => user,
         Err(refused) => return refuse(refused).await,
     };
-    let peer = Arc::new(peer_of(user, &asked, source, shared.dialler.name()));
+    let peer = Arc::new(peer_of(user, &asked, source, side.dialler.name()));
     judge_settings(thread, &peer, &asked)?;
-    let dialled = shared
+    let dialled = side
         .dialler
         .connect_as(&peer.database_user, &password, &peer.database, &asked.settings)
         .await;
@@ -330,6 +338,7 @@ async fn negotiate(client: &mut Socket, spoken: u32, asked: &Asked) -> Result<()
 /// Tells the client all it needs to begin, and the registry that it may be cancelled.
 async fn begin(
     thread: &Rc<WireThread>,
+    side: &Arc<Side>,
     arrived: Arrived,
     peer: Arc<Peer>,
     upstream: Connected,
@@ -341,7 +350,7 @@ async fn begin(
         ..
     } = arrived;
     let (told, control) = unbounded_channel();
-    let registry = &thread.shared.registry;
+    let registry = &side.registry;
     let key_bytes = cancel_key_bytes(agreed(startup.protocol));
     let (process, key) = registry.add(peer.principal.clone(), upstream.backend, told, key_bytes);
     let mut out = Vec::new();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::policy::Verdict;
 use crate::proxy::judgements::{Judged, Scope};
+use crate::proxy::postgres::runs::{Meaning, NameOrigin};
+use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::postgres::sight::doubt_what_follows;
+use crate::proxy::postgres::turn::{Next, Stopped};
 use crate::proxy::refusal::Refusal;
-use crate::proxy::runs::{Meaning, NameOrigin};
-use crate::proxy::session::{End, Session};
-use crate::proxy::sight::doubt_what_follows;
-use crate::proxy::turn::{Next, Stopped};
 use crate::sql::action::{Action, Breadth, Class, Effect, Judgement};
 use crate::sql::names::{Catalog, KnownNames, NamesThen};
 use crate::sql::statement::{Encoding, LexingState};

@@ -16,17 +16,18 @@ use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, Peer};
 use crate::journal::Recorded;
-use crate::proxy::facts::{Facts, Question};
 use crate::proxy::judgements::{Judged, PeerKey};
-use crate::proxy::login::LoggedIn;
-use crate::proxy::own_names::OwnNames;
-use crate::proxy::pipe::{Io, Pipe};
+use crate::proxy::postgres::Side;
+use crate::proxy::postgres::facts::{Facts, Question};
+use crate::proxy::postgres::login::LoggedIn;
+use crate::proxy::postgres::own_names::OwnNames;
+use crate::proxy::postgres::pipe::{Io, Pipe};
+use crate::proxy::postgres::runs::{Meaning, NameOrigin, Run, TransactionNotes};
+use crate::proxy::postgres::sight::Sight;
+use crate::proxy::postgres::turn::Next;
 use crate::proxy::refusal::{Refusal, fatal};
 use crate::proxy::registry::{self, Control};
-use crate::proxy::runs::{Meaning, NameOrigin, Run, TransactionNotes};
-use crate::proxy::sight::Sight;
 use crate::proxy::thread::WireThread;
-use crate::proxy::turn::Next;
 use crate::sql::action::Judgement;
 use crate::wire::postgres::conversation::{Conversation, CopyIn, News, RunId};
 use crate::wire::postgres::message::{Fields, Status, server};
@@ -68,6 +69,7 @@ pub enum Happened<W> {
 
 pub struct Session {
     pub(super) thread: Rc<WireThread>,
+    pub(super) side: Arc<Side>,
     pub(super) peer: Arc<Peer>,
     pub(super) key: PeerKey,
     pub(super) pipe: Pipe,
@@ -109,7 +111,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn begin(thread: Rc<WireThread>, logged_in: LoggedIn) -> Self {
+    pub fn begin(thread: Rc<WireThread>, side: Arc<Side>, logged_in: LoggedIn) -> Self {
         let LoggedIn {
             peer,
             client,
@@ -122,7 +124,7 @@ impl Session {
             let found = upstream.parameters.iter().rev().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let catalogs = thread.shared.catalogs.as_deref();
+        let catalogs = side.catalogs.as_deref();
         let keeper = catalogs.map(|catalogs| catalogs.of(&peer.database));
         let facts = Facts {
             search_path: upstream.search_path.clone(),
@@ -182,6 +184,7 @@ impl Session {
             upstream_key: upstream.key,
             control,
             thread,
+            side,
             peer,
         }
     }
@@ -192,7 +195,7 @@ impl Session {
             Err(end) => end,
             Ok(never) => match never {},
         };
-        self.thread.shared.registry.remove(self.process);
+        self.side.registry.remove(self.process);
         self.finish(end).await;
     }
 
@@ -322,7 +325,7 @@ impl Session {
                 &mut scratch,
                 &mut self.talk,
                 &mut self.news,
-                &thread.shared.registry,
+                &self.side.registry,
             ) {
                 return Poll::Ready(match io {
                     Io::Client => Happened::Client,
@@ -364,13 +367,13 @@ impl Session {
 
     /// Passes a cancel on to the server, which may be running something. Whoever asked for it hears when that is done.
     pub(super) fn cancel_upstream(&self, asked: Option<registry::Asked>) {
-        let (shared, process, key) = (
-            Arc::clone(&self.thread.shared),
+        let (side, process, key) = (
+            Arc::clone(&self.side),
             self.upstream_process,
             self.upstream_key.clone(),
         );
         tokio::task::spawn_local(async move {
-            if let Err(error) = shared.dialler.cancel(process, &key).await {
+            if let Err(error) = side.dialler.cancel(process, &key).await {
                 warn!(%error, "a cancel cannot be passed on to the server");
             }
             drop(asked);

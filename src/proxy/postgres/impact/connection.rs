@@ -6,8 +6,8 @@ use std::io;
 
 use tokio::io::AsyncWriteExt;
 
+use crate::proxy::postgres::upstream::{DialError, Dialler};
 use crate::proxy::socket::Socket;
-use crate::proxy::upstream::{DialError, Dialler};
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{Bind, Fields, Parse, client, data_row, put_execute, put_query, server};
 

@@ -15,9 +15,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use crate::proxy::UpstreamSettings;
 use crate::proxy::end_point::end_point;
 use crate::proxy::socket::Socket;
-use crate::proxy::tls::{self, TlsError, UpstreamTls};
+use crate::proxy::tls::{self, TlsError};
 use crate::wire::bytes::Reader;
 use crate::wire::postgres::frame::put;
 use crate::wire::postgres::message::{self, Fields, client, server};
@@ -26,25 +27,6 @@ use crate::wire::postgres::startup::{PROTOCOL_3_0, Startup, encode_cancel, encod
 
 /// No log-in message of a sound server is longer.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 64 << 10;
-
-/// A database user of the server, and its password.
-#[derive(Clone)]
-pub struct User {
-    pub name: String,
-    pub password: Zeroizing<String>,
-}
-
-/// The server behind the proxy.
-#[derive(Clone)]
-pub struct Settings {
-    pub name: String,
-    pub host: String,
-    pub port: u16,
-    pub tls: UpstreamTls,
-    /// Databases that anybody may connect to; empty: all.
-    pub databases: Vec<String>,
-    pub users: Vec<User>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -82,7 +64,7 @@ pub struct Connected {
 
 /// Dials one server; keeps SCRAM keys so that PBKDF2 runs once a password.
 pub struct Dialler {
-    settings: Settings,
+    settings: UpstreamSettings,
     connector: ArcSwap<Option<TlsConnector>>,
     keys: Mutex<HashMap<KeyId, ClientKeys>>,
 }
@@ -91,8 +73,8 @@ pub struct Dialler {
 type KeyId = (String, Vec<u8>, u32);
 
 impl Dialler {
-    pub fn new(settings: Settings) -> Result<Self, TlsError> {
-        let connector = tls::connector(&settings.tls)?;
+    pub fn new(settings: UpstreamSettings) -> Result<Self, TlsError> {
+        let connector = tls::connector(&settings.tls, Some(tls::ALPN_POSTGRES))?;
         Ok(Self {
             settings,
             connector: ArcSwap::from_pointee(connector),
@@ -104,7 +86,7 @@ impl Dialler {
     /// stays.
     pub fn reload_authority(&self) -> Option<Result<(), TlsError>> {
         self.settings.tls.ca_file()?;
-        let read = tls::connector(&self.settings.tls);
+        let read = tls::connector(&self.settings.tls, Some(tls::ALPN_POSTGRES));
         Some(read.map(|read| self.connector.store(Arc::new(read))))
     }
 

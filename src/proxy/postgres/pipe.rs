@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::proxy::outbound::Outbound;
+use crate::proxy::postgres::statements::BIND_BYTES_MAX;
 use crate::proxy::registry::Registry;
 use crate::proxy::socket::Socket;
-use crate::proxy::statements::BIND_BYTES_MAX;
 use crate::sql::STATEMENT_BYTES_MAX;
 use crate::wire::bytes::Malformed;
 use crate::wire::postgres::conversation::{Conversation, News, Route};
