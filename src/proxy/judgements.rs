@@ -3,6 +3,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ const TEXTS_EXPECTED: usize = 10_000;
 /// Scopes that one thread knows by number; more make it forget the numbers, and so what was judged under them.
 const SCOPES_MAX: usize = 4_096;
 
+/// Peers that one thread knows by number; more make it forget the numbers, and so the verdicts that were for them.
+const PEERS_MAX: usize = 4_096;
+
 /// Verdicts kept beside one judgement: more principals than this on one text are rare.
 const VERDICTS_MAX: usize = 8;
 
@@ -37,10 +41,11 @@ pub struct Scope(u64);
 
 /// A text with what it would do.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Judged<L = LexingState> {
     pub text: Arc<[u8]>,
     pub judgement: Arc<Judgement>,
-    pub lexing: LexingState,
+    /// The settings that it was read under.
+    pub lexing: L,
     pub scope: Scope,
     /// As the log spells them.
     pub tables: Vec<String>,
@@ -57,10 +62,10 @@ struct Remembered {
 }
 
 /// Sessions whose principal, database, user and source are the same have the same key on one thread.
-pub type PeerKey = u32;
+pub type PeerKey = u64;
 
-impl Judged {
-    pub fn new(text: Arc<[u8]>, judgement: Judgement, lexing: LexingState, scope: Scope) -> Self {
+impl<L: Copy> Judged<L> {
+    pub fn new(text: Arc<[u8]>, judgement: Judgement, lexing: L, scope: Scope) -> Self {
         let tables = judgement
             .actions
             .iter()
@@ -110,21 +115,6 @@ impl Judged {
         Self::new(Arc::clone(&self.text), judgement, self.lexing, self.scope)
     }
 
-    /// The same text with parameters of the given types: input of a type that is not built in may run somebody's
-    /// code, a domain's check for one, as soon as a value is bound.
-    pub fn with_types(self: Rc<Self>, types: &[u32]) -> Rc<Self> {
-        match types.iter().all(|oid| *oid < FIRST_NORMAL_OBJECT_ID) {
-            true => self,
-            false => Rc::new(self.unknown(FOREIGN_TYPE)),
-        }
-    }
-
-    /// Whether `with_types` found one that is not built in.
-    pub fn has_foreign_types(&self) -> bool {
-        let reasons = self.judgement.actions.iter().flat_map(|action| &action.reasons);
-        reasons.into_iter().any(|reason| reason == FOREIGN_TYPE)
-    }
-
     /// Everything that names decide in it. Sizes of tables drift by themselves.
     pub fn meaning(&self) -> Digest {
         let mut digest = DigestBuilder::new("countersign judgement 1");
@@ -161,6 +151,33 @@ impl Judged {
         }
     }
 
+    /// Why the rules said so, in one line.
+    pub fn reason(&self, verdict: &Verdict) -> String {
+        let mut reasons: Vec<&str> = verdict.reasons.iter().map(String::as_str).collect();
+        if reasons.is_empty() {
+            let actions = self.judgement.actions.iter();
+            reasons = actions
+                .flat_map(|action| action.reasons.iter().map(String::as_str))
+                .collect();
+        }
+        reasons.truncate(3);
+        if reasons.is_empty() {
+            self.what()
+        } else {
+            reasons.join("; ")
+        }
+    }
+
+    /// What the statement is, in a few words.
+    pub fn what(&self) -> String {
+        let actions = self.judgement.actions.iter();
+        let verbs: Vec<&str> = actions.map(|action| action.verb.as_str()).take(3).collect();
+        let tables: Vec<&str> = self.tables.iter().take(3).map(String::as_str).collect();
+        format!("{} {}", verbs.join("; "), tables.join(", "))
+            .trim()
+            .to_owned()
+    }
+
     /// What the rules say of it now.
     pub fn verdict(&self, rules: &RuleSet, key: PeerKey, peer: &Peer) -> Rc<Verdict> {
         let lasting = !rules.changes_with_time();
@@ -187,11 +204,29 @@ impl Judged {
     }
 }
 
+/// Parameters of PostgreSQL.
+impl Judged {
+    /// The same text with parameters of the given types: input of a type that is not built in may run somebody's
+    /// code, a domain's check for one, as soon as a value is bound.
+    pub fn with_types(self: Rc<Self>, types: &[u32]) -> Rc<Self> {
+        match types.iter().all(|oid| *oid < FIRST_NORMAL_OBJECT_ID) {
+            true => self,
+            false => Rc::new(self.unknown(FOREIGN_TYPE)),
+        }
+    }
+
+    /// Whether `with_types` found one that is not built in.
+    pub fn has_foreign_types(&self) -> bool {
+        let reasons = self.judgement.actions.iter().flat_map(|action| &action.reasons);
+        reasons.into_iter().any(|reason| reason == FOREIGN_TYPE)
+    }
+}
+
 #[derive(Clone)]
 struct TextBytes;
 
-impl Weighter<Known, Rc<Judged>> for TextBytes {
-    fn weight(&self, known: &Known, _judged: &Rc<Judged>) -> u64 {
+impl<L> Weighter<Known, Rc<Judged<L>>> for TextBytes {
+    fn weight(&self, known: &Known, _judged: &Rc<Judged<L>>) -> u64 {
         known.text.len() as u64 + 64
     }
 }
@@ -226,20 +261,22 @@ pub struct SharedNames {
 }
 
 /// One thread's memory of texts, by what they were judged under, and of peers.
-pub struct Judgements {
-    texts: Cache<Known, Rc<Judged>, TextBytes>,
-    scopes: HashMap<(LexingState, Option<SharedNames>), Scope>,
+pub struct Judgements<L = LexingState> {
+    texts: Cache<Known, Rc<Judged<L>>, TextBytes>,
+    scopes: HashMap<(L, Option<SharedNames>), Scope>,
     scopes_made: u64,
     peers: HashMap<PeerFacts, PeerKey>,
+    peers_made: PeerKey,
 }
 
-impl Default for Judgements {
+impl<L> Default for Judgements<L> {
     fn default() -> Self {
         Self {
             texts: Cache::with_weighter(TEXTS_EXPECTED, TEXT_BYTES_MAX, TextBytes),
             scopes: HashMap::new(),
             scopes_made: 0,
             peers: HashMap::new(),
+            peers_made: 0,
         }
     }
 }
@@ -254,13 +291,13 @@ type PeerFacts = (
     Vec<(String, String)>,
 );
 
-impl Judgements {
-    pub fn find(&self, text: &[u8], scope: Scope) -> Option<Rc<Judged>> {
+impl<L: Copy + Eq + Hash> Judgements<L> {
+    pub fn find(&self, text: &[u8], scope: Scope) -> Option<Rc<Judged<L>>> {
         self.texts.get(&Asked { scope, text }).cloned()
     }
 
     /// Keeps a judgement, unless it depends on what prepared names mean in its session.
-    pub fn keep(&mut self, judged: &Rc<Judged>) {
+    pub fn keep(&mut self, judged: &Rc<Judged<L>>) {
         if judged.judgement.depends_on_names {
             return;
         }
@@ -272,7 +309,7 @@ impl Judgements {
     }
 
     /// The number of what all sessions in the same circumstances share.
-    pub fn shared_scope(&mut self, lexing: LexingState, names: Option<SharedNames>) -> Scope {
+    pub fn shared_scope(&mut self, lexing: L, names: Option<SharedNames>) -> Scope {
         let circumstances = (lexing, names);
         if let Some(scope) = self.scopes.get(&circumstances) {
             return *scope;
@@ -292,7 +329,6 @@ impl Judgements {
     }
 
     pub fn key_of(&mut self, peer: &Peer) -> PeerKey {
-        let next = self.peers.len() as PeerKey;
         let facts = (
             peer.principal.to_string(),
             format!("{}\0{:?}", peer.owner, peer.profile),
@@ -301,7 +337,15 @@ impl Judgements {
             peer.source,
             peer.labels.clone().into_iter().collect(),
         );
-        *self.peers.entry(facts).or_insert(next)
+        if let Some(key) = self.peers.get(&facts) {
+            return *key;
+        }
+        if self.peers.len() >= PEERS_MAX {
+            self.peers.clear();
+        }
+        self.peers_made += 1;
+        self.peers.insert(facts, self.peers_made);
+        self.peers_made
     }
 }
 
@@ -313,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_judgement_is_found_by_its_text_under_its_own_scope_alone() {
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::<LexingState>::default();
         let lexing = LexingState::default_postgres();
         let changed = LexingState {
             role: Role::Changed,
@@ -332,7 +376,7 @@ mod tests {
 
     #[test]
     fn forgotten_scopes_come_back_under_other_numbers() {
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::<LexingState>::default();
         let lexing = LexingState::default_postgres();
         let scope = judgements.shared_scope(lexing, None);
         judgements.scopes.clear();
@@ -341,7 +385,7 @@ mod tests {
 
     #[test]
     fn another_catalog_path_or_role_is_another_scope() {
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::<LexingState>::default();
         let lexing = LexingState::default_postgres();
         let names = SharedNames {
             generation: 1,

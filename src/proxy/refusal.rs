@@ -98,6 +98,24 @@ impl Refusal {
         }
     }
 
+    /// The same for MySQL's clients: error number and SQLSTATE.
+    /// Source: DESIGN section 5; MySQL docs, server-error-reference.html
+    pub fn mysql_error(&self) -> (u16, &'static str) {
+        match self {
+            Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => {
+                (1227, "42000")
+            }
+            Self::Pending { .. } | Self::Stale { .. } => (1644, "45000"),
+            Self::Expired { .. } | Self::Withdrawn { .. } => (1317, "70100"),
+            Self::Unreadable { .. } => (1235, "42000"),
+            Self::LogUnavailable => (1105, "HY000"),
+            Self::TooManyHeld { .. } => (1226, "42000"),
+            Self::Stopping => (1053, "08S01"),
+            Self::TransactionFailed => (1792, "25006"),
+            Self::UnknownStatement { .. } => (1243, "HY000"),
+        }
+    }
+
     fn message(&self) -> String {
         match self {
             Self::DeniedByRule { rule, reason } => {

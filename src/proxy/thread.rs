@@ -18,6 +18,7 @@ use crate::policy::RuleSet;
 use crate::proxy::Settings;
 use crate::proxy::judgements::Judgements;
 use crate::proxy::throttle::Throttle;
+use crate::sql::mysql_state::MysqlState;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
 
@@ -44,6 +45,7 @@ pub struct WireThread {
     pub shared: Arc<Shared>,
     lane: RefCell<Lane>,
     pub judgements: RefCell<Judgements>,
+    pub mysql_judgements: RefCell<Judgements<MysqlState>>,
     pub scratch: RefCell<Box<[u8]>>,
     staged: Notify,
 }
@@ -54,6 +56,7 @@ impl WireThread {
             shared,
             lane: RefCell::new(lane),
             judgements: RefCell::default(),
+            mysql_judgements: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             staged: Notify::new(),
         })

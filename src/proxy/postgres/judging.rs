@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::policy::Verdict;
+use crate::proxy::end::End;
 use crate::proxy::judgements::{Judged, Scope};
 use crate::proxy::postgres::runs::{Meaning, NameOrigin};
-use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::sight::doubt_what_follows;
 use crate::proxy::postgres::turn::{Next, Stopped};
 use crate::proxy::refusal::Refusal;

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use crate::hold::Permit;
 use crate::policy::{Outcome, Verdict};
+use crate::proxy::attempts::Pending;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::session::Session;
-use crate::proxy::postgres::turn::{Batch, Next, Pending, Step};
+use crate::proxy::postgres::turn::{Batch, Next, Step};
 use crate::proxy::postgres::unit::Unit;
 use crate::sql::action::{Action, CancelTarget, Class};
 use crate::wire::postgres::conversation::RunId;
@@ -119,7 +120,7 @@ impl Session {
             judged,
             verdict,
             parameters: Vec::new(),
-            simple,
+            protocol: if simple { "simple" } else { "extended" },
         });
     }
 }

@@ -9,13 +9,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::desk::{Ask, AskError, Asked, Detach, NotStarted, Parked, Transaction, Wake};
+use crate::desk::{Ask, Asked, Detach, Parked, Transaction, Wake};
 use crate::hold::{Digest, DigestBuilder, RequestId};
 use crate::identity::principal::Profile;
+use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
 use crate::proxy::postgres::facts::{Names, Question};
 use crate::proxy::postgres::impact::Job;
-use crate::proxy::postgres::session::{End, Happened, Session};
-use crate::proxy::postgres::unit::{Unit, what};
+use crate::proxy::postgres::session::Session;
+use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::wire::postgres::conversation::RunId;
@@ -90,13 +91,13 @@ impl Session {
         shared.metrics.held.inc();
         let job = self.look_at(&unit, &bound, request);
         self.side.impact.leave(job, &shared.desk).await;
-        if bound.shows_notices && self.pipe.may_tell() {
+        if bound.shows_notices && self.may_tell() {
             let rule = unit
                 .verdict
                 .as_ref()
                 .map(|verdict| verdict.rule.to_string())
                 .unwrap_or_default();
-            let words = what(&unit.judged);
+            let words = unit.judged.what();
             let fields = refusal::held_notice(request, &words, &rule, parked.wait, parked.reattached);
             self.pipe.tell(|out| fields.put(server::NOTICE, out));
         }
@@ -244,7 +245,7 @@ impl Session {
 
     fn tell_still_waiting(&mut self) {
         let name = self.application_name.clone();
-        if self.pipe.may_tell() {
+        if self.may_tell() {
             self.pipe
                 .tell(|out| put_parameter_status(out, "application_name", &name));
         }
@@ -297,7 +298,7 @@ impl Session {
         let desk = self.thread.shared.desk.clone();
         match desk.start_run(request, now.digest, &now.names, now.rules).await {
             Ok(permit) => {
-                if bound.shows_notices && self.pipe.may_tell() {
+                if bound.shows_notices && self.may_tell() {
                     let fields = refusal::approved_notice(request, &by.join(", "));
                     self.pipe.tell(|out| fields.put(server::NOTICE, out));
                 }
@@ -536,38 +537,4 @@ fn bound_values(bind: &[u8]) -> &[u8] {
         .filter(|(_, byte)| **byte == 0)
         .map(|(at, _)| at + 1);
     ends.nth(1).and_then(|at| bind.get(at..)).unwrap_or_default()
-}
-
-fn refused_ask(error: &AskError) -> Refusal {
-    match error {
-        AskError::TooMany { limit } => Refusal::TooManyHeld { limit: *limit },
-        AskError::LogUnavailable | AskError::StoreUnavailable => Refusal::LogUnavailable,
-        AskError::CredentialEnded => Refusal::CredentialEnded,
-        AskError::Stopping => Refusal::Stopping,
-    }
-}
-
-fn refused_start(request: RequestId, error: &NotStarted) -> Refusal {
-    match error {
-        NotStarted::Stale { why } => Refusal::Stale {
-            request,
-            why: why.clone(),
-        },
-        NotStarted::NotFound | NotStarted::NotApproved(_) => Refusal::Withdrawn {
-            request,
-            why: error.to_string(),
-        },
-        NotStarted::CredentialEnded => Refusal::CredentialEnded,
-        NotStarted::LogUnavailable | NotStarted::StoreUnavailable => Refusal::LogUnavailable,
-        NotStarted::Stopping => Refusal::Stopping,
-    }
-}
-
-/// Time since the machine started, its sleep included.
-fn boot_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
 }

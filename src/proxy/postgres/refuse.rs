@@ -7,10 +7,12 @@ use tracing::warn;
 
 use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, StatementOutcome};
 use crate::clock::Timestamp;
+use crate::proxy::attempts::parameter_record;
+use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
-use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::statements::BIND_BYTES_MAX;
-use crate::proxy::postgres::turn::{Batch, Next, Step, Stopped, parameter_record};
+use crate::proxy::postgres::turn::{Batch, Next, Step, Stopped};
 use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::Refusal;
 use crate::sql::action::Class;
@@ -113,7 +115,7 @@ impl Session {
     /// Waits for the rest of a server message (a notification may come at any time), so that one of the proxy's own
     /// does not land in the middle of it.
     pub(super) async fn until_between_messages(&mut self) -> Result<(), End> {
-        while !self.pipe.may_tell() {
+        while !self.may_tell() {
             self.wait().await?;
         }
         Ok(())

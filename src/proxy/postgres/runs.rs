@@ -11,8 +11,10 @@ use crate::audit::entry::{Body, Entry, OutcomeKind, StatementOutcome, Transactio
 use crate::clock::Timestamp;
 use crate::desk::RunOutcome;
 use crate::hold::RequestId;
+use crate::proxy::attempts::changes_data;
+use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
-use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::sight::changes_catalog;
 use crate::sql::action::{Action, Class, Effect};
 use crate::wire::postgres::conversation::{Change, NameChange, News, RunId};
@@ -80,20 +82,6 @@ pub struct TransactionNotes {
     pub touched_catalog: bool,
     pub requests: Vec<RequestId>,
     pub ended: Option<TransactionOutcome>,
-}
-
-/// Whether it may change anything but this session.
-pub fn changes_data(class: Class) -> bool {
-    match class {
-        Class::Read | Class::Session | Class::Transaction => false,
-        Class::Write
-        | Class::Ddl
-        | Class::Export
-        | Class::Procedural
-        | Class::Grant
-        | Class::Admin
-        | Class::Unknown => true,
-    }
 }
 
 /// Whether names or texts may mean something else after it.

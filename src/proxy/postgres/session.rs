@@ -16,18 +16,22 @@ use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, Peer};
 use crate::journal::Recorded;
+use crate::proxy::end::{End, Happened};
 use crate::proxy::judgements::{Judged, PeerKey};
+use crate::proxy::pipe::{Io, Pipe};
 use crate::proxy::postgres::Side;
 use crate::proxy::postgres::facts::{Facts, Question};
 use crate::proxy::postgres::login::LoggedIn;
 use crate::proxy::postgres::own_names::OwnNames;
-use crate::proxy::postgres::pipe::{Io, Pipe};
+use crate::proxy::postgres::relay::{Relay, Walking};
 use crate::proxy::postgres::runs::{Meaning, NameOrigin, Run, TransactionNotes};
 use crate::proxy::postgres::sight::Sight;
+use crate::proxy::postgres::statements::BIND_BYTES_MAX;
 use crate::proxy::postgres::turn::Next;
 use crate::proxy::refusal::{Refusal, fatal};
 use crate::proxy::registry::{self, Control};
 use crate::proxy::thread::WireThread;
+use crate::sql::STATEMENT_BYTES_MAX;
 use crate::sql::action::Judgement;
 use crate::wire::postgres::conversation::{Conversation, CopyIn, News, RunId};
 use crate::wire::postgres::message::{Fields, Status, server};
@@ -41,31 +45,11 @@ const COMMIT_RETRY: Duration = Duration::from_millis(100);
 /// How long a statement that may write is followed after its client has gone.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(600);
 
-/// Why a session ends.
-#[derive(Debug)]
-pub enum End {
-    ClientLeft,
-    ServerLost,
-    /// The server closes after a FATAL error, which the client has.
-    ServerEnded,
-    /// The client broke the protocol, or the server did.
-    Violation(String),
-    CredentialEnded(String),
-    Stopping,
-}
+/// The least an inbox holds, whatever the settings say: the longest text and the longest Bind that are read whole.
+const INBOX_BYTES_MIN: usize = STATEMENT_BYTES_MAX + BIND_BYTES_MAX + (64 << 10);
 
-/// What a session hears while it waits.
-#[derive(Debug)]
-pub enum Happened<W> {
-    Client,
-    ClientLeft,
-    /// Server messages came; `runs.rs` has taken note of them.
-    Server,
-    End(End),
-    Control(Control),
-    Woken(W),
-    Time,
-}
+/// The good-bye to a server.
+const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 pub struct Session {
     pub(super) thread: Rc<WireThread>,
@@ -73,6 +57,7 @@ pub struct Session {
     pub(super) peer: Arc<Peer>,
     pub(super) key: PeerKey,
     pub(super) pipe: Pipe,
+    pub(super) relay: Relay,
     pub(super) talk: Conversation<Rc<Meaning>>,
     pub(super) facts: Facts,
     pub(super) sight: Sight,
@@ -154,10 +139,12 @@ impl Session {
             claimed.insert("application_name".to_owned(), application_name.clone());
         }
         let inbox_bytes_max = thread.shared.settings.limits.session_buffer_bytes;
+        let inbox_bytes_max = inbox_bytes_max.max(INBOX_BYTES_MIN);
         let key = thread.judgements.borrow_mut().key_of(&peer);
         Self {
             key,
             pipe: Pipe::new(client, upstream.socket, inbox_bytes_max),
+            relay: Relay::default(),
             talk: Conversation::default(),
             facts,
             sight: Sight::new(keeper),
@@ -323,9 +310,12 @@ impl Session {
             if let Poll::Ready(io) = self.pipe.poll_io(
                 cx,
                 &mut scratch,
-                &mut self.talk,
-                &mut self.news,
-                &self.side.registry,
+                &mut Walking {
+                    relay: &mut self.relay,
+                    talk: &mut self.talk,
+                    news: &mut self.news,
+                    registry: &self.side.registry,
+                },
             ) {
                 return Poll::Ready(match io {
                     Io::Client => Happened::Client,
@@ -350,6 +340,11 @@ impl Session {
             Some(end) => Happened::End(end),
             None => happened,
         }
+    }
+
+    /// Whether a message of the proxy's own may go to the client now.
+    pub(super) fn may_tell(&self) -> bool {
+        self.relay.is_between()
     }
 
     /// The number of the next statement of this session.
@@ -383,7 +378,7 @@ impl Session {
     async fn finish(mut self, end: End) {
         let (reason, fields) = last_words(&end);
         if let Some(fields) = fields
-            && self.pipe.may_tell()
+            && self.may_tell()
         {
             self.pipe.tell(|out| fields.put(server::ERROR, out));
         }
@@ -396,7 +391,8 @@ impl Session {
         // Behind half a message a good-bye would be taken for the rest of it.
         let may_say_good_bye = self.passing == 0 && !matches!(end, End::ServerLost | End::ServerEnded);
         if may_say_good_bye {
-            let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.close_upstream()).await;
+            let _timed_out =
+                tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.close_upstream(&TERMINATE)).await;
         }
         self.conclude_lost(&reason);
         self.thread.shared.desk.session_ended(self.peer.session);

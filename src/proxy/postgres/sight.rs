@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::catalog::keeper::{Keeper, Standing};
 use crate::catalog::postgres::{SessionState, Unread, View};
+use crate::proxy::end::{End, Happened};
 use crate::proxy::judgements::{Judgements, Scope, SharedNames};
 use crate::proxy::postgres::facts::Facts;
 use crate::proxy::postgres::own_names::WithOwn;
-use crate::proxy::postgres::session::{End, Happened, Session};
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::turn::Next;
 use crate::proxy::registry::Control;
 use crate::sql::action::{Action, Breadth, Class, Effect, Judgement};

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use crate::hold::{Parameter, ParameterFormat, Permit, RequestId};
 use crate::policy::{Outcome, Verdict};
+use crate::proxy::attempts::Pending;
+use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::facts::RESERVED;
 use crate::proxy::postgres::parameters;
 use crate::proxy::postgres::runs::{Meaning, NameOrigin, may_copy_in, name_changes};
-use crate::proxy::postgres::session::{End, Session};
-use crate::proxy::postgres::turn::{Batch, Next, Pending, Step, whole};
+use crate::proxy::postgres::session::Session;
+use crate::proxy::postgres::turn::{Batch, Next, Step, whole};
 use crate::proxy::postgres::unit::{Gathered, Unit, gather};
 use crate::proxy::refusal::Refusal;
 use crate::sql::STATEMENT_BYTES_MAX;
@@ -55,7 +57,7 @@ impl Session {
                     judged,
                     verdict,
                     parameters: Vec::new(),
-                    simple: true,
+                    protocol: "simple",
                 });
                 Ok(Step::Went)
             }
@@ -127,7 +129,7 @@ impl Session {
                 judged,
                 verdict,
                 parameters: Vec::new(),
-                simple: false,
+                protocol: "extended",
             });
             return Ok(Step::Went);
         }
@@ -180,7 +182,7 @@ impl Session {
             judged,
             verdict,
             parameters: Vec::new(),
-            simple: false,
+            protocol: "extended",
         });
         Ok(Step::Went)
     }
@@ -345,7 +347,7 @@ impl Session {
             judged,
             verdict,
             parameters,
-            simple: false,
+            protocol: "extended",
         });
         run
     }
@@ -436,7 +438,7 @@ impl Session {
                     judged,
                     verdict,
                     parameters: Vec::new(),
-                    simple: false,
+                    protocol: "extended",
                 });
                 run
             }

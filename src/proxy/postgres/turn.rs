@@ -2,19 +2,14 @@
 //! Never waits by itself, but for the disk: a turn's records are written, and synced where they must be, before its
 //! bytes go. Read `runs.rs`, then `park.rs`.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, StatementOutcome};
-use crate::clock::Timestamp;
-use crate::hold::{Parameter, ParameterFormat};
-use crate::policy::Verdict;
 use crate::proxy::AuditMode;
-use crate::proxy::judgements::Judged;
-use crate::proxy::postgres::runs::changes_data;
-use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::attempts::{Pending, changes_data, record_not_sent, write_attempts};
+use crate::proxy::end::End;
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::Refusal;
 use crate::sql::STATEMENT_BYTES_MAX;
@@ -47,15 +42,6 @@ pub enum Next {
     },
     Hold(Box<Unit>),
     Refuse(Refusal, Box<Unit>),
-}
-
-/// A statement whose record is to be written before the turn's bytes go.
-pub struct Pending {
-    pub run: RunId,
-    pub judged: Rc<Judged>,
-    pub verdict: Rc<Verdict>,
-    pub parameters: Vec<Parameter>,
-    pub simple: bool,
 }
 
 /// What a turn has let go so far.
@@ -149,8 +135,10 @@ impl Session {
 
     /// Writes the turn's records. Whether its bytes may go, and have been let go.
     async fn record(&mut self, batch: &Batch) -> bool {
-        if !batch.pending.is_empty() && !self.write_attempts(&batch.pending) {
-            return false;
+        if !batch.pending.is_empty() {
+            let written = write_attempts(&self.thread, &self.peer, &self.claimed, &batch.pending);
+            let Some(recorded) = written else { return false };
+            self.unsynced = Some(recorded);
         }
         let writes = batch
             .pending
@@ -164,7 +152,7 @@ impl Session {
             if let Err(error) = synced.await {
                 warn!(%error, "an attempt cannot be brought to disk");
                 self.thread.shared.metrics.journal_errors.inc();
-                self.record_not_sent(&batch.pending);
+                record_not_sent(&self.thread, &self.peer, &batch.pending);
                 return false;
             }
         }
@@ -176,78 +164,6 @@ impl Session {
             self.unsynced = None;
         }
         true
-    }
-
-    /// Attempts that are written, but not known to be on disk: their statements do not go, and that is said too.
-    fn record_not_sent(&self, pending: &[Pending]) {
-        let fields = Refusal::LogUnavailable.fields();
-        for pending in pending {
-            self.stage(Body::Outcome(StatementOutcome {
-                attempt: self.attempt(pending.run),
-                kind: OutcomeKind::Refused,
-                rows: None,
-                tag: "",
-                sqlstate: &fields.sqlstate,
-                message: &fields.message,
-                request: None,
-            }));
-        }
-    }
-
-    fn write_attempts(&mut self, pending: &[Pending]) -> bool {
-        let parameters: Vec<Vec<ParameterRecord<'_>>> = pending
-            .iter()
-            .map(|pending| pending.parameters.iter().map(parameter_record).collect())
-            .collect();
-        let claimed: Vec<(&str, &str)> = self
-            .claimed
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let time = Timestamp::now();
-        let entries: Vec<Entry<'_>> = pending
-            .iter()
-            .zip(&parameters)
-            .map(|(pending, parameters)| {
-                self.thread
-                    .shared
-                    .metrics
-                    .count_statement(pending.judged.class.as_str(), pending.verdict.outcome().as_str());
-                let attempt = Attempt {
-                    id: self.attempt(pending.run),
-                    principal: self.peer.principal.as_str(),
-                    database: &self.peer.database,
-                    database_user: &self.peer.database_user,
-                    text: pending.judged.shown(),
-                    class: pending.judged.class,
-                    verdict: pending.verdict.outcome().as_str(),
-                    rule: pending.verdict.rule.as_str(),
-                    tables: &pending.judged.tables,
-                    fingerprint: pending.judged.judgement.fingerprint,
-                    parameters,
-                    request: None,
-                    grant: None,
-                    protocol: if pending.simple { "simple" } else { "extended" },
-                    claimed: &claimed,
-                };
-                Entry {
-                    time,
-                    session: Some(self.peer.session),
-                    body: Body::Attempt(attempt),
-                }
-            })
-            .collect();
-        match self.thread.append(&entries) {
-            Ok(recorded) => {
-                self.unsynced = Some(recorded);
-                true
-            }
-            Err(error) => {
-                warn!(%error, "an attempt cannot be recorded");
-                self.thread.shared.metrics.journal_errors.inc();
-                false
-            }
-        }
     }
 
     /// One message of the client, or as much of it as is there.
@@ -407,7 +323,7 @@ impl Session {
         let Some(frame) = whole(header, rest)? else {
             return Ok(Step::Stop(Next::Wait));
         };
-        if self.skipping_alone && !self.pipe.may_tell() {
+        if self.skipping_alone && !self.may_tell() {
             return Ok(Step::Stop(Next::Wait));
         }
         let alone = std::mem::take(&mut self.skipping_alone);
@@ -453,19 +369,4 @@ pub fn whole(header: Header, rest: &[u8]) -> Result<Option<&[u8]>, End> {
         )));
     }
     Ok(rest.get(..header.frame_bytes()))
-}
-
-pub fn parameter_record(parameter: &Parameter) -> ParameterRecord<'_> {
-    ParameterRecord {
-        index: parameter.index,
-        type_oid: parameter.type_oid,
-        type_name: &parameter.type_name,
-        format: match parameter.format {
-            ParameterFormat::Text => "text",
-            ParameterFormat::Binary => "binary",
-        },
-        value: parameter.value.as_deref(),
-        hex: parameter.hex.as_deref(),
-        bytes: parameter.bytes,
-    }
 }

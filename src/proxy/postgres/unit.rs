@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use crate::hold::{Parameter, Permit};
 use crate::policy::{Outcome, Verdict};
+use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::parameters;
 use crate::proxy::postgres::runs::{Meaning, NameOrigin};
-use crate::proxy::postgres::session::{End, Session};
+use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::statements::{BIND_BYTES_MAX, served_name};
 use crate::proxy::postgres::turn::{Batch, Next, Step};
 use crate::proxy::refusal::Refusal;
@@ -88,7 +89,7 @@ impl Session {
         if verdict.outcome() == Outcome::Deny {
             let refusal = Refusal::DeniedByRule {
                 rule: verdict.rule.to_string(),
-                reason: reason(verdict, &unit.judged),
+                reason: unit.judged.reason(verdict),
             };
             return Step::Stop(Next::Refuse(refusal, Box::new(unit)));
         }
@@ -207,42 +208,4 @@ pub fn gather(rest: &[u8], parse: Option<&str>) -> Result<Gathered, End> {
         }
         at += header.frame_bytes();
     }
-}
-
-/// Why the rules said so, in one line.
-pub fn reason(verdict: &Verdict, judged: &Judged) -> String {
-    let mut reasons: Vec<&str> = verdict.reasons.iter().map(String::as_str).collect();
-    if reasons.is_empty() {
-        reasons = judged
-            .judgement
-            .actions
-            .iter()
-            .flat_map(|action| action.reasons.iter().map(String::as_str))
-            .collect();
-    }
-    reasons.truncate(3);
-    if reasons.is_empty() {
-        what(judged)
-    } else {
-        reasons.join("; ")
-    }
-}
-
-/// What a statement is, in a few words.
-pub fn what(judged: &Judged) -> String {
-    let verbs: Vec<&str> = judged
-        .judgement
-        .actions
-        .iter()
-        .map(|action| action.verb.as_str())
-        .take(3)
-        .collect();
-    let tables = judged
-        .tables
-        .iter()
-        .take(3)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!("{} {tables}", verbs.join("; ")).trim().to_owned()
 }

@@ -10,10 +10,11 @@ use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, St
 use crate::catalog::impact::{Impact, Status};
 use crate::catalog::plan::{self, Explainable};
 use crate::clock::Timestamp;
-use crate::hold::{ParameterFormat, masked};
+use crate::hold::masked;
 use crate::identity::principal::{AttemptId, SessionId};
 use crate::journal::Lane;
 use crate::proxy::AuditMode;
+use crate::proxy::attempts::parameter_record;
 use crate::proxy::postgres::Side;
 use crate::proxy::postgres::facts::{IDENTITY, Names, array, identity_values};
 use crate::proxy::postgres::impact::Job;
@@ -353,19 +354,4 @@ async fn facts_of(
         Err(lost) => return Err(lost),
     }
     Ok((facts, kind))
-}
-
-fn parameter_record(parameter: &crate::hold::Parameter) -> ParameterRecord<'_> {
-    ParameterRecord {
-        index: parameter.index,
-        type_oid: parameter.type_oid,
-        type_name: &parameter.type_name,
-        format: match parameter.format {
-            ParameterFormat::Text => "text",
-            ParameterFormat::Binary => "binary",
-        },
-        value: parameter.value.as_deref(),
-        hex: parameter.hex.as_deref(),
-        bytes: parameter.bytes,
-    }
 }

@@ -1,5 +1,5 @@
-//! The two sockets of a session and the bytes between them. Server bytes are walked header by header and go on at
-//! once; client bytes wait in the inbox until the session has looked at them. Never judges. Read `session.rs` next.
+//! The two sockets of a session and the bytes between them. Server bytes are walked and go on at once; client bytes wait
+//! in the inbox until the session has looked at them. Never judges. Read `postgres/relay.rs` or `mysql/relay.rs` next.
 
 use std::io;
 use std::pin::Pin;
@@ -8,20 +8,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::proxy::outbound::Outbound;
-use crate::proxy::postgres::statements::BIND_BYTES_MAX;
-use crate::proxy::registry::Registry;
 use crate::proxy::socket::Socket;
-use crate::sql::STATEMENT_BYTES_MAX;
 use crate::wire::bytes::Malformed;
-use crate::wire::postgres::conversation::{Conversation, News, Route};
-use crate::wire::postgres::frame::{HEADER_BYTES, Header};
-use crate::wire::postgres::message::server;
 
-/// The longest server message that is looked into; what is longer and must be looked into ends the session.
-const WANTED_BYTES_MAX: usize = 1 << 20;
-
-/// The least an inbox holds, whatever the settings say: the longest text and the longest Bind that are read whole.
-const INBOX_BYTES_MIN: usize = STATEMENT_BYTES_MAX + BIND_BYTES_MAX + (64 << 10);
+/// What a protocol makes of the server's bytes.
+pub trait Walk {
+    /// Looks at what came, and puts behind `to_client` what is for the client.
+    fn walk(&mut self, chunk: &[u8], to_client: &mut Vec<u8>) -> Result<(), Malformed>;
+}
 
 /// So much may wait for a client that does not read; before it has taken them, nothing more of it is answered.
 const BEHIND_BYTES_MAX: usize = 256 << 10;
@@ -53,11 +47,6 @@ pub struct Pipe {
     pub inbox: Vec<u8>,
     pub to_server: Outbound,
     to_client: Outgoing,
-    /// The start of a server message that must be looked into whole.
-    partial: Vec<u8>,
-    /// Bytes left of a server message whose header is walked already.
-    skip: usize,
-    skip_route: Route,
     inbox_bytes_max: usize,
     client_side: ClientSide,
 }
@@ -79,23 +68,14 @@ impl Pipe {
             inbox: Vec::new(),
             to_server: Outbound::default(),
             to_client: Outgoing::default(),
-            partial: Vec::new(),
-            skip: 0,
-            skip_route: Route::Relay,
-            inbox_bytes_max: inbox_bytes_max.max(INBOX_BYTES_MIN),
+            inbox_bytes_max,
             client_side: ClientSide::Open,
         }
     }
 
-    /// Bytes of the proxy's own for the client, between two server messages.
+    /// Bytes of the proxy's own for the client; only between two server messages.
     pub fn tell(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(self.skip == 0 || self.skip_route == Route::Swallow);
         write(&mut self.to_client.bytes);
-    }
-
-    /// Whether the relay stands between two server messages, so that a message of the proxy's own may go in.
-    pub fn may_tell(&self) -> bool {
-        self.skip == 0
     }
 
     pub fn inbox_bytes_max(&self) -> usize {
@@ -139,14 +119,7 @@ impl Pipe {
     }
 
     /// Moves bytes wherever they can go. Ready when something came or somebody left.
-    pub fn poll_io<S: Clone>(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut [u8],
-        talk: &mut Conversation<S>,
-        news: &mut Vec<News>,
-        registry: &Registry,
-    ) -> Poll<Io> {
+    pub fn poll_io(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], walk: &mut impl Walk) -> Poll<Io> {
         let was_behind = self.is_client_behind();
         self.poll_client_write(cx);
         if self.client_side == ClientSide::Lost {
@@ -159,7 +132,7 @@ impl Pipe {
         if let Poll::Ready(Err(_)) = self.to_server.poll_write(&mut self.upstream, cx) {
             return Poll::Ready(Io::ServerLost);
         }
-        if let Poll::Ready(io) = self.poll_server(cx, scratch, talk, news, registry) {
+        if let Poll::Ready(io) = self.poll_server(cx, scratch, walk) {
             return Poll::Ready(io);
         }
         self.poll_client(cx, scratch)
@@ -173,12 +146,11 @@ impl Pipe {
     }
 
     /// Sends the server what is released, then says good-bye. The caller limits the time.
-    pub async fn close_upstream(&mut self) {
+    pub async fn close_upstream(&mut self, good_bye: &[u8]) {
         let written = std::future::poll_fn(|cx| self.to_server.poll_write(&mut self.upstream, cx)).await;
         if written.is_ok() {
-            let terminate = [b'X', 0, 0, 0, 4];
             // A server that is gone needs no good-bye.
-            let _gone = tokio::io::AsyncWriteExt::write_all(&mut self.upstream, &terminate).await;
+            let _gone = tokio::io::AsyncWriteExt::write_all(&mut self.upstream, good_bye).await;
         }
         let _gone = tokio::io::AsyncWriteExt::shutdown(&mut self.upstream).await;
     }
@@ -191,14 +163,7 @@ impl Pipe {
         }
     }
 
-    fn poll_server<S: Clone>(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut [u8],
-        talk: &mut Conversation<S>,
-        news: &mut Vec<News>,
-        registry: &Registry,
-    ) -> Poll<Io> {
+    fn poll_server(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], walk: &mut impl Walk) -> Poll<Io> {
         // Back-pressure: what the client does not take is not read from the server.
         if self.is_client_open() && !self.to_client.bytes.is_empty() {
             return Poll::Pending;
@@ -209,8 +174,12 @@ impl Pipe {
             Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Io::ServerLost),
             Ok(()) => {}
         }
-        if let Err(violation) = self.walk(buffer.filled(), talk, news, registry) {
+        if let Err(violation) = walk.walk(buffer.filled(), &mut self.to_client.bytes) {
             return Poll::Ready(Io::Violation(violation));
+        }
+        if !self.is_client_open() {
+            // Nobody reads it.
+            self.to_client = Outgoing::default();
         }
         self.poll_client_write(cx);
         Poll::Ready(Io::Server)
@@ -235,76 +204,6 @@ impl Pipe {
             }
         }
     }
-
-    /// Walks server bytes: headers are read, bodies only where the conversation wants them.
-    fn walk<S: Clone>(
-        &mut self,
-        chunk: &[u8],
-        talk: &mut Conversation<S>,
-        news: &mut Vec<News>,
-        registry: &Registry,
-    ) -> Result<(), Malformed> {
-        let joined;
-        let mut rest = chunk;
-        if !self.partial.is_empty() {
-            let mut bytes = std::mem::take(&mut self.partial);
-            bytes.extend_from_slice(chunk);
-            joined = bytes;
-            rest = &joined;
-        }
-        while !rest.is_empty() {
-            if self.skip > 0 {
-                let count = self.skip.min(rest.len());
-                self.pass(&rest[..count], self.skip_route);
-                self.skip -= count;
-                rest = &rest[count..];
-                continue;
-            }
-            let Some(header) = Header::cut(rest)? else {
-                self.partial = rest.to_vec();
-                break;
-            };
-            if talk.wants_body(header.tag) || header.tag == server::NOTIFICATION {
-                if header.body_bytes > WANTED_BYTES_MAX {
-                    return Err(Malformed("a server message too long to be looked into"));
-                }
-                let Some(frame) = rest.get(..header.frame_bytes()) else {
-                    self.partial = rest.to_vec();
-                    break;
-                };
-                let route = talk.server(header.tag, &frame[HEADER_BYTES..], news)?;
-                if header.tag == server::NOTIFICATION {
-                    self.pass(&with_known_process(frame, registry), route);
-                } else {
-                    self.pass(frame, route);
-                }
-                rest = &rest[frame.len()..];
-            } else {
-                self.skip_route = talk.server(header.tag, &[], news)?;
-                self.skip = header.frame_bytes();
-            }
-        }
-        Ok(())
-    }
-
-    fn pass(&mut self, bytes: &[u8], route: Route) {
-        if route == Route::Relay && self.is_client_open() {
-            self.to_client.bytes.extend_from_slice(bytes);
-        }
-    }
-}
-
-/// A notification names the process that sent it. Clients compare it with the process id that they were given.
-fn with_known_process(frame: &[u8], registry: &Registry) -> Vec<u8> {
-    let mut frame = frame.to_vec();
-    let process = frame[HEADER_BYTES..]
-        .first_chunk()
-        .copied()
-        .map(i32::from_be_bytes);
-    if let Some(process) = process.and_then(|process| registry.given_for(process)) {
-        frame[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&process.to_be_bytes());
-    }
-    frame
 }
 
 impl Outgoing {
