@@ -12,6 +12,8 @@ pub mod api;
 pub mod child;
 pub mod house;
 pub mod mariadb;
+pub mod mysql_answer;
+pub mod mysql_wire;
 pub mod pooler;
 pub mod server;
 pub mod terminal;
