@@ -26,11 +26,6 @@ fn it_logs_in_asks_and_reads_every_kind_of_answer() {
     for flags in [0, flag::DEPRECATE_EOF, flag::DEPRECATE_EOF | flag::SESSION_TRACK] {
         let log_in = LogIn::of(&url).with(flags);
         let mut wire = MysqlWire::log_in(&log_in).expect("a log-in");
-        assert!(
-            wire.greeting.version.contains("MariaDB"),
-            "{}",
-            wire.greeting.version
-        );
         let answers =
             wire.query("SELECT id, name FROM things ORDER BY id; SELECT CONNECTION_ID(); SET @a = 1");
         assert_eq!(answers.len(), 3, "{answers:?}");
@@ -89,8 +84,11 @@ fn it_prepares_executes_fetches_and_sends_long_data() {
         assert_eq!(wire.fetch(all, 2).rows().rows.len(), 2);
         assert_eq!(wire.fetch(all, 2).rows().rows.len(), 1);
 
-        wire.prepare("SELECT 4711");
-        assert_eq!(wire.execute(LAST_PREPARED, &[])[0].rows().rows.len(), 1);
+        // MySQL has no such id.
+        if wire.greeting.version.contains("MariaDB") {
+            wire.prepare("SELECT 4711");
+            assert_eq!(wire.execute(LAST_PREPARED, &[])[0].rows().rows.len(), 1);
+        }
     }
 }
 
@@ -105,7 +103,9 @@ fn it_splits_writes_joins_packets_and_changes_its_user() {
     assert_eq!(row[1].as_deref(), Some("16777215"));
     wire.split_at(1);
     assert_eq!(value(&wire.query("SELECT 4000 + 711")), "4711");
-    let log_in = LogIn::of(&url);
+    // MySQL 5.6 takes no attributes here, though it offers to.
+    let log_in = LogIn::of(&url).without(flag::CONNECT_ATTRS);
+    let mut wire = MysqlWire::log_in(&log_in).expect("a log-in");
     wire.change_user(&log_in).expect("the same user");
     assert_eq!(value(&wire.query("SELECT DATABASE()")), "app");
     let stranger = LogIn {
@@ -125,8 +125,14 @@ fn it_waits_in_silence_and_is_cancelled() {
     wire.is_silent(Duration::from_millis(200));
     let kill = format!("KILL QUERY {}", wire.greeting.connection);
     assert!(MysqlWire::connect(&url).query(&kill)[0].is_ok());
-    // Behind the column's definition: the server had begun to answer.
-    let interrupted = error(&wire.answers());
-    assert_eq!((interrupted.number, interrupted.state.as_str()), (1317, "70100"));
+    let answers = wire.answers();
+    match answers[0].error() {
+        // Behind the column's definition: the server had begun to answer.
+        Some(interrupted) => {
+            assert_eq!((interrupted.number, interrupted.state.as_str()), (1317, "70100"));
+        }
+        // MySQL's SLEEP says by its value that it was interrupted.
+        None => assert_eq!(value(&answers), "1"),
+    }
     assert_eq!(value(&wire.query("SELECT 1")), "1");
 }

@@ -1,4 +1,4 @@
-//! A scratch MariaDB of the test's own, and connections to it past the proxy.
+//! A scratch MariaDB of the test's own, or another server in its place, and connections to it past the proxy.
 //!
 //! Never skips: a missing server fails the run. Its files are gone when it is dropped.
 
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use mysql_async::{Conn, OptsBuilder};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Names the folder of another server's programs: see tests/servers/README.md.
+const SERVER_PROGRAMS: &str = "COUNTERSIGN_TEST_MYSQL_PROGRAMS";
 
 /// A server with an empty schema `app` and a superuser `root` without a password, reached by a socket and by a port.
 pub struct Mariadb {
@@ -30,17 +33,11 @@ impl Mariadb {
         let user = ServerUser::choose();
         user.own(folder.path());
         let data = folder.path().join("data");
-        let installed = user
-            .command("mariadb-install-db")
+        let installed = install(&user, &data)
             // A server that starts removes what others have left in its folder for temporary files, and what they use.
             .env("TMPDIR", folder.path())
-            .arg("--no-defaults")
-            .arg(format!("--datadir={}", data.display()))
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-            // What the kernel lends of io_uring is little, and shared by all tests.
-            .arg("--innodb-use-native-aio=0")
             .output()
-            .expect("mariadb-install-db, of the package mariadb-server-core");
+            .expect("the program that makes a data folder");
         assert!(
             installed.status.success(),
             "no data folder: {}",
@@ -64,8 +61,7 @@ impl Mariadb {
     ) -> Option<(Child, u16)> {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let port = free_port();
-        let mut child = user
-            .command("mariadbd")
+        let mut child = server(user)
             .env("TMPDIR", folder.path())
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
@@ -84,7 +80,7 @@ impl Mariadb {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("mariadbd, of the package mariadb-server-core");
+            .expect("the server's program");
         let started = Instant::now();
         while started.elapsed() < READY_WITHIN {
             if read_log(folder.path()).contains("ready for connections")
@@ -171,6 +167,38 @@ impl Drop for Mariadb {
     }
 }
 
+/// Makes a data folder.
+fn install(user: &ServerUser, data: &Path) -> Command {
+    let mut command = match other_programs() {
+        Some(programs) => user.command_at(&programs.join("install")),
+        None => {
+            let mut command = user.command("mariadb-install-db");
+            command
+                .arg("--no-defaults")
+                .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+                // What the kernel lends of io_uring is little, and shared by all tests.
+                .arg("--innodb-use-native-aio=0");
+            command
+        }
+    };
+    command.arg(format!("--datadir={}", data.display()));
+    command
+}
+
+fn server(user: &ServerUser) -> Command {
+    match other_programs() {
+        Some(programs) => user.command_at(&programs.join("server")),
+        None => user.command("mariadbd"),
+    }
+}
+
+fn other_programs() -> Option<PathBuf> {
+    std::env::var_os(SERVER_PROGRAMS).map(|folder| {
+        // The server runs in another folder.
+        std::path::absolute(folder).expect("a path")
+    })
+}
+
 /// Who runs the server: it refuses to run as root.
 enum ServerUser {
     Own,
@@ -205,7 +233,11 @@ impl ServerUser {
         .iter()
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.exists());
-        let mut command = Command::new(found.unwrap_or_else(|| PathBuf::from(program)));
+        self.command_at(&found.unwrap_or_else(|| PathBuf::from(program)))
+    }
+
+    fn command_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         if let Self::Other { uid, gid } = self {
             command.uid(*uid).gid(*gid);
         }
