@@ -4,6 +4,7 @@
 
 mod catalog;
 mod error;
+mod front;
 mod limits;
 mod listen;
 pub mod reader;
@@ -11,21 +12,23 @@ mod secret;
 mod unwise;
 mod upstream;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use self::catalog::Catalog;
-use self::catalog::read_catalog;
 pub use self::error::ConfigError;
+use self::front::CATALOG_TIMEOUT;
+pub use self::front::{Front, MYSQL, POSTGRES, Sections};
 pub use self::limits::Limits;
 use self::limits::read_limits;
 pub use self::listen::Listen;
-use self::listen::{read_api, read_listen};
+use self::listen::read_api;
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
-use self::upstream::read_upstream;
 pub use self::upstream::{Upstream, UpstreamUser};
 pub use crate::api::Certificate;
+use crate::catalog::postgres as postgres_catalog;
+use crate::identity::directory::Agent;
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
 use crate::{api, desk, journal, proxy, telemetry};
 
@@ -37,18 +40,13 @@ pub const STORE_FILE: &str = "store.sqlite3";
 /// Under `data_dir`: the journal's folder.
 pub const JOURNAL_FOLDER: &str = "journal";
 
-/// A server that takes longer to tell its catalog cannot be judged by it.
-const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Everything that can be set, checked, in the words of `countersign.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub data_dir: PathBuf,
-    pub listen: Listen,
+    pub postgres: Front,
+    pub mysql: Front,
     pub api: api::Settings,
-    pub upstream: Upstream,
-    /// `None`: views, triggers and functions of the database's own are not seen.
-    pub catalog: Option<Catalog>,
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
@@ -103,10 +101,9 @@ impl Config {
         let data_dir = value_or(reader.path("data_dir"), || PathBuf::from("/var/lib/countersign"));
         let mut config = Self {
             data_dir,
-            listen: read_listen(reader),
+            postgres: Front::read(reader, &POSTGRES),
+            mysql: Front::read(reader, &MYSQL),
             api: read_api(reader),
-            upstream: read_upstream(reader),
-            catalog: read_catalog(reader),
             rules: read_rules(reader),
             limits: read_limits(reader),
             audit: value_or(
@@ -119,47 +116,67 @@ impl Config {
             log: read_log(reader),
             warnings: Vec::new(),
         };
-        if config.listen.address == config.api.address && config.api.address.port() != 0 {
-            let message = format!("`listen` and `api` both want {}", config.api.address);
-            let place = reader.table_place("api");
-            reader.complain(&place, message, "give `api.address` a port of its own");
-        }
-        if !config.upstream.pass_through.is_empty() && config.listen.tls == ListenTls::Off {
-            let message = "`pass_through` without TLS would let passwords cross the network in the clear";
-            let place = reader.table_place("upstream.pass_through.0");
-            reader.complain(&place, message, "name `cert_file` and `key_file` in `[listen]`");
-        }
+        config.complain_of_shared_addresses(reader);
+        config.complain_of_shared_users(reader);
         config.warnings = config.unwise();
         config
     }
 
+    /// The protocols that are served.
+    pub fn fronts(&self) -> impl Iterator<Item = &Front> {
+        [&self.postgres, &self.mysql]
+            .into_iter()
+            .filter(|front| front.is_served())
+    }
+
+    fn complain_of_shared_addresses(&self, reader: &mut Reader) {
+        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+        let listeners = self
+            .fronts()
+            .map(|front| (front.sections.listen, front.listen.address));
+        for (section, address) in listeners.chain([("api", self.api.address)]) {
+            let first = taken
+                .iter()
+                .find(|(_, other)| *other == address && address.port() != 0);
+            if let Some((other, _)) = first {
+                let message = format!("`{other}` and `{section}` both want {address}");
+                let place = reader.table_place(section);
+                reader.complain(
+                    &place,
+                    message,
+                    format!("give `{section}.address` a port of its own"),
+                );
+            }
+            taken.push((section, address));
+        }
+    }
+
+    /// A user of both servers is one principal, so one person answers for it.
+    fn complain_of_shared_users(&self, reader: &mut Reader) {
+        for (number, user) in self.mysql.upstream.pass_through.iter().enumerate() {
+            let mut others = self.postgres.upstream.pass_through.iter();
+            let Some(other) = others.find(|other| other.name == user.name && other.owner != user.owner)
+            else {
+                continue;
+            };
+            let message = format!(
+                "user `{}` passes through to both servers, and `{}` and `{}` answer for it",
+                user.database_user, other.owner, user.owner
+            );
+            let place = reader.table_place(&format!("mysql.upstream.pass_through.{number}"));
+            reader.complain(
+                &place,
+                message,
+                "name one owner, and the other person in `known_to`",
+            );
+        }
+    }
+
     /// Reads the files of the secrets.
     pub fn proxy(&self) -> Result<proxy::Settings, ConfigError> {
-        let user = |user: &UpstreamUser| {
-            Ok(proxy::UpstreamUser {
-                name: user.name.clone(),
-                password: user.password.read()?,
-            })
-        };
         Ok(proxy::Settings {
-            postgres: Some(proxy::Front {
-                listen: self.listen.address,
-                tls: self.listen.tls.clone(),
-                upstream: proxy::UpstreamSettings {
-                    name: self.upstream.name.clone(),
-                    host: self.upstream.host.clone(),
-                    port: self.upstream.port,
-                    tls: self.upstream.tls.clone(),
-                    databases: self.upstream.databases.clone(),
-                    users: self
-                        .upstream
-                        .users
-                        .iter()
-                        .map(user)
-                        .collect::<Result<_, ConfigError>>()?,
-                },
-                pass_through: self.upstream.pass_through.clone(),
-            }),
+            postgres: self.postgres.proxy()?,
+            mysql: self.mysql.proxy()?,
             limits: proxy::Limits {
                 connections_max: self.limits.connections,
                 login: self.limits.login,
@@ -174,21 +191,14 @@ impl Config {
         })
     }
 
-    /// Reads the file of the catalog's password. `None`: no catalog is configured.
-    pub fn catalog(&self) -> Result<Option<crate::catalog::postgres::Settings>, ConfigError> {
-        let Some(settings) = &self.catalog else {
-            return Ok(None);
-        };
-        let same_user = self.upstream.users.iter().find(|user| user.name == settings.user);
-        let password = match (&settings.password, same_user) {
-            (Secret::None, Some(user)) => &user.password,
-            (password, _) => password,
-        };
-        Ok(Some(crate::catalog::postgres::Settings {
-            host: self.upstream.host.clone(),
-            port: self.upstream.port,
-            user: settings.user.clone(),
-            password: password.read()?,
+    /// How PostgreSQL's catalogs are read. `None`: no catalog is configured.
+    pub fn catalog(&self) -> Result<Option<postgres_catalog::Settings>, ConfigError> {
+        let account = self.postgres.catalog_account()?;
+        Ok(account.map(|(user, password)| postgres_catalog::Settings {
+            host: self.postgres.upstream.host.clone(),
+            port: self.postgres.upstream.port,
+            user: user.to_owned(),
+            password,
             tls: None,
             timeout: CATALOG_TIMEOUT,
         }))
@@ -199,8 +209,20 @@ impl Config {
             held_per_principal_max: u32::try_from(self.limits.held_per_principal).unwrap_or(u32::MAX),
             grant_life: self.limits.grant,
             standing: self.limits.standing,
-            pass_through: self.upstream.pass_through.clone(),
+            pass_through: self.pass_through(),
         }
+    }
+
+    /// Whoever knows the password of a user at one of the servers counts as knowing it at both.
+    fn pass_through(&self) -> Vec<Agent> {
+        let mut users = self.postgres.upstream.pass_through.clone();
+        for user in &self.mysql.upstream.pass_through {
+            match users.iter_mut().find(|known| known.name == user.name) {
+                Some(known) => known.has_seen_secret.extend(user.has_seen_secret.iter().cloned()),
+                None => users.push(user.clone()),
+            }
+        }
+        users
     }
 
     pub fn journal(&self) -> journal::Settings {

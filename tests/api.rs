@@ -93,7 +93,7 @@ impl House {
             Journal::open(journal::Settings::in_dir(folder.path().join("journal"))).expect("a journal");
         let desk =
             Desk::start(store, journal.clone(), countersign::desk::Settings::default()).expect("a desk");
-        let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), None);
+        let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), Vec::new());
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let settings = api::Settings {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -59,6 +59,7 @@ fn the_shipped_file_loads_and_says_the_defaults() {
     let shipped = parse(&text, &[]).expect("the shipped file is right");
     let bare = parse("", &[]).expect("nothing is required");
     let users: Vec<&str> = shipped
+        .postgres
         .upstream
         .users
         .iter()
@@ -66,7 +67,7 @@ fn the_shipped_file_loads_and_says_the_defaults() {
         .collect();
     assert_eq!(users, ["app"]);
     let without_users = |mut config: Config| {
-        config.upstream.users.clear();
+        config.postgres.upstream.users.clear();
         format!("{config:?}")
     };
     assert_eq!(without_users(shipped), without_users(bare));
@@ -75,8 +76,13 @@ fn the_shipped_file_loads_and_says_the_defaults() {
 #[test]
 fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
     let text = std::fs::read_to_string("countersign.toml").expect("the shipped file");
+    let is_key = |word: &str| {
+        word.chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '_')
+    };
     let is_setting = |line: &str| {
-        line.starts_with("# ") && (line.contains("_file = \"") || line.contains("user = \"countersign"))
+        let rest = line.strip_prefix("# ").unwrap_or("");
+        rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
     };
     let all: String = text
         .lines()
@@ -85,16 +91,18 @@ fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
         .collect();
     let all = all.replace("tls = \"disable\"", "tls = \"verify-full\"");
     let config = parse(&all, &[]).expect("the commented keys are known too");
-    assert!(matches!(config.listen.tls, ListenTls::Required { .. }));
     assert!(config.api.certificate.is_some());
-    let catalog = config.catalog.expect("it is configured");
-    assert_eq!(catalog.pace.refresh, Duration::from_secs(5));
-    assert_eq!(catalog.pace.stale_after, Duration::from_secs(30));
-    assert!(catalog.trusted_file.is_some());
-    assert!(matches!(
-        config.upstream.tls,
-        UpstreamTls::VerifyFull { ca_file: Some(_) }
-    ));
+    for front in [&config.postgres, &config.mysql] {
+        assert!(matches!(front.listen.tls, ListenTls::Required { .. }));
+        let catalog = front.catalog.as_ref().expect("it is configured");
+        assert_eq!(catalog.pace.refresh, Duration::from_secs(5));
+        assert_eq!(catalog.pace.stale_after, Duration::from_secs(30));
+        assert!(catalog.trusted_file.is_some());
+        assert!(matches!(
+            front.upstream.tls,
+            UpstreamTls::VerifyFull { ca_file: Some(_) }
+        ));
+    }
 }
 
 #[test]
@@ -110,7 +118,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     let config = Config::parse("countersign.toml", text, Path::new("/"), overrides).expect("right");
     assert_eq!(config.data_dir, Path::new("/c"));
     assert_eq!(config.limits.wait, Duration::from_secs(20));
-    assert_eq!(config.listen.address.port(), 1);
+    assert_eq!(config.postgres.listen.address.port(), 1);
 }
 
 #[test]
@@ -137,6 +145,7 @@ fn a_password_comes_from_its_variable_or_its_file_and_is_never_printed() {
     ];
     let config = parse(&text, &variables).expect("right");
     let secrets: Vec<String> = config
+        .postgres
         .upstream
         .users
         .iter()
@@ -144,7 +153,68 @@ fn a_password_comes_from_its_variable_or_its_file_and_is_never_printed() {
         .collect();
     assert_eq!(secrets, ["from-variable", "from-file", "third"]);
     assert!(!format!("{config:?}").contains("from-variable"));
-    assert!(matches!(config.upstream.users[2].password, Secret::Given(_)));
+    assert!(matches!(
+        config.postgres.upstream.users[2].password,
+        Secret::Given(_)
+    ));
+}
+
+#[test]
+fn a_protocol_is_served_if_anybody_can_log_in_to_its_server() {
+    let served = |text: &str, variables: &[(&str, &str)]| {
+        let config = parse(text, variables).expect("right");
+        let settings = config.proxy().expect("no file is named");
+        (settings.postgres.is_some(), settings.mysql.is_some())
+    };
+    let (postgres, mysql) = (
+        "[[upstream.users]]\nname = \"app\"\n",
+        "[[mysql.upstream.users]]\nname = \"app\"\n",
+    );
+    assert_eq!(served("", &[]), (false, false));
+    assert_eq!(served(postgres, &[]), (true, false));
+    assert_eq!(served(mysql, &[]), (false, true));
+    assert_eq!(served(&format!("{postgres}{mysql}"), &[]), (true, true));
+    let variable = [("COUNTERSIGN__MYSQL__UPSTREAM__USERS__APP__PASSWORD", "x")];
+    assert_eq!(served("", &variable), (false, true));
+    let passing = "[mysql.listen]\ncert_file = \"a\"\nkey_file = \"b\"\n\
+                   [[mysql.upstream.pass_through]]\nuser = \"carol\"\nowner = \"carol\"\n";
+    assert_eq!(served(passing, &[]), (false, true));
+}
+
+#[test]
+fn the_sections_of_mysql_are_read_as_those_of_postgres() {
+    let sections = |prefix: &str| {
+        format!(
+            "[{prefix}listen]\naddress = \"127.0.0.1:7001\"\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"\n\
+             [{prefix}upstream]\nname = \"n\"\nhost = \"db\"\nport = 7002\ntls = \"verify-ca\"\nca_file = \"d\"\ndatabases = [\"shop\"]\n\
+             [[{prefix}upstream.users]]\nname = \"app\"\npassword_file = \"e\"\n\
+             [[{prefix}upstream.pass_through]]\nuser = \"carol\"\nowner = \"carol\"\n\
+             [{prefix}catalog]\nuser = \"app\"\nrefresh_seconds = 2\ntrusted_file = \"f\"\n"
+        )
+    };
+    let of = |front: countersign::config::Front| {
+        format!("{:?} {:?} {:?}", front.listen, front.upstream, front.catalog)
+    };
+    let postgres = parse(&sections(""), &[]).expect("right");
+    let mysql = parse(&sections("mysql."), &[]).expect("right");
+    assert_eq!(of(mysql.mysql), of(postgres.postgres));
+    let bare = parse("", &[]).expect("right").mysql;
+    assert_eq!(bare.listen.address.to_string(), "127.0.0.1:6433");
+    assert_eq!((bare.upstream.name.as_str(), bare.upstream.port), ("mysql", 3306));
+}
+
+#[test]
+fn a_user_of_both_servers_is_decided_for_by_nobody_who_knows_a_password_of_it() {
+    let sections = |prefix: &str, known_to: &str| {
+        format!(
+            "[{prefix}listen]\ncert_file = \"a\"\nkey_file = \"b\"\n\
+             [[{prefix}upstream.pass_through]]\nuser = \"carol\"\nowner = \"carol\"\nknown_to = [\"{known_to}\"]\n"
+        )
+    };
+    let text = sections("", "dave") + &sections("mysql.", "erin");
+    let users = parse(&text, &[]).expect("right").desk().pass_through;
+    let known: Vec<String> = users[0].has_seen_secret.iter().map(ToString::to_string).collect();
+    assert_eq!((users.len(), known.join(" ").as_str()), (1, "dave erin"));
 }
 
 #[test]
@@ -161,6 +231,29 @@ fn a_secret_that_everybody_can_read_gives_a_warning() {
             "{mode:o}"
         );
     }
+}
+
+#[test]
+fn a_secret_of_mysql_that_everybody_can_read_gives_a_warning() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = folder.path().join("app.password");
+    std::fs::write(&file, "x").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("owned");
+    let text = format!(
+        "[[mysql.upstream.users]]\nname = \"app\"\npassword_file = {file:?}\n[mysql.catalog]\nuser = \"reader\"\npassword_file = {file:?}"
+    );
+    assert_eq!(parse(&text, &[]).expect("right").warnings.len(), 2);
+}
+
+#[test]
+fn mysql_is_warned_of_as_postgres_is() {
+    let text = "[mysql.listen]\naddress = \"0.0.0.0:6433\"";
+    let warnings = parse(text, &[]).expect("right").warnings;
+    assert!(warnings[0].contains("set mysql.listen.tls"), "{warnings:?}");
+    let text = "[mysql.listen]\ncert_file = \"a\"\nkey_file = \"b\"\n[mysql.upstream]\nhost = \"db.example\"\n\
+                [[mysql.upstream.pass_through]]\nuser = \"carol\"\nowner = \"carol\"";
+    let warnings = parse(text, &[]).expect("right").warnings;
+    assert!(warnings[0].contains("set mysql.upstream.tls"), "{warnings:?}");
 }
 
 #[test]

@@ -154,7 +154,10 @@ fn settings_of_the_container_are_valid() {
     let config = countersign::config::Config::load(Some(Path::new("docker/countersign.toml")), Vec::new());
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(
-        (config.upstream.host.as_str(), config.upstream.users.len()),
+        (
+            config.postgres.upstream.host.as_str(),
+            config.postgres.upstream.users.len()
+        ),
         ("postgres", 1)
     );
 }

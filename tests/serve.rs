@@ -374,9 +374,16 @@ fn check_finds_every_certificate_that_cannot_be_read() {
         ),
         (format!("[listen]\n{pair}"), "tls.key"),
         (format!("[api]\n{pair}"), "tls.key"),
+        (format!("[mysql.listen]\n{pair}"), "tls.crt"),
+        (format!("[mysql.listen]\n{pair}"), "tls.key"),
+        (
+            "[mysql.upstream]\ntls = \"verify-ca\"\nca_file = \"tls.crt\"\n".to_owned(),
+            "tls.crt",
+        ),
     ];
     for (section, broken) in sections {
-        let settings = format!("{section}[[upstream.users]]\nname = \"app\"\n");
+        let users = "[[upstream.users]]\nname = \"app\"\n[[mysql.upstream.users]]\nname = \"app\"\n";
+        let settings = format!("{section}{users}");
         let folder = house(&settings);
         certify(folder.path());
         let check = || run(folder.path(), &["check", "--config", "countersign.toml"]);
@@ -386,6 +393,36 @@ fn check_finds_every_certificate_that_cannot_be_read() {
         assert_eq!(done.status.code(), Some(1), "{section}");
         assert!(text(&done.stderr).contains(broken), "{}", text(&done.stderr));
     }
+}
+
+#[tokio::test]
+async fn it_is_ready_only_while_the_servers_of_both_protocols_take_connections() {
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let postgres = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mysql = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = |listener: &std::net::TcpListener| listener.local_addr().expect("bound").port();
+    let settings = format!(
+        "{SETTINGS}[upstream]\nport = {}\n[mysql.listen]\naddress = \"127.0.0.1:0\"\n\
+         [mysql.upstream]\nport = {}\n[[mysql.upstream.users]]\nname = \"app\"\n",
+        port(&postgres),
+        port(&mysql)
+    );
+    let ready = async |folder: &tempfile::TempDir| {
+        let serve = Serve::start(folder.path());
+        let url = format!("http://{}/readyz", serve.api);
+        let answer = reqwest::get(url).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let checks = answer.json::<Value>().await.expect("JSON")["checks"].clone();
+        (
+            status,
+            checks["upstream"].clone(),
+            checks["mysql.upstream"].clone(),
+        )
+    };
+    let folder = house(&settings);
+    assert_eq!(ready(&folder).await, (200, "ok".into(), "ok".into()));
+    drop(mysql);
+    assert_eq!(ready(&folder).await, (503, "ok".into(), "failing".into()));
 }
 
 #[tokio::test]

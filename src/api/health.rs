@@ -27,43 +27,59 @@ pub struct Health {
     pub checks: BTreeMap<String, String>,
 }
 
-/// What is known of the upstream.
+/// A server behind the proxy, as `/readyz` tries to reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// What its check is called: the section of the settings that names it.
+    pub check: &'static str,
+    pub host: String,
+    pub port: u16,
+}
+
+/// What is known of the servers behind the proxy.
 pub struct Readiness {
-    upstream: Option<(String, u16)>,
+    upstreams: Vec<Watched>,
+}
+
+struct Watched {
+    upstream: Upstream,
     last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Readiness {
-    pub fn new(upstream: Option<(String, u16)>) -> Self {
-        Self {
+    pub fn new(upstreams: Vec<Upstream>) -> Self {
+        let watched = |upstream| Watched {
             upstream,
             last: Mutex::new(None),
+        };
+        Self {
+            upstreams: upstreams.into_iter().map(watched).collect(),
         }
     }
 
-    /// Whether the upstream takes connections; `None` if none is known.
-    async fn upstream_answers(&self) -> Option<bool> {
-        let (host, port) = self.upstream.as_ref()?;
+    /// Whether each takes connections.
+    async fn answers(&self) -> Vec<(&'static str, bool)> {
+        let looks = self
+            .upstreams
+            .iter()
+            .map(async |watched| (watched.upstream.check, watched.answers().await));
+        futures_util::future::join_all(looks).await
+    }
+}
+
+impl Watched {
+    async fn answers(&self) -> bool {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, answers)) = last
             && at.elapsed() < UPSTREAM_LOOK_LIFE
         {
-            return Some(answers);
+            return answers;
         }
-        let dial = async {
-            if host.starts_with('/') {
-                let socket = format!("{host}/.s.PGSQL.{port}");
-                return tokio::net::UnixStream::connect(socket).await.is_ok();
-            }
-            tokio::net::TcpStream::connect((host.as_str(), *port))
-                .await
-                .is_ok()
-        };
-        let answers = tokio::time::timeout(UPSTREAM_TIMEOUT, dial)
-            .await
-            .unwrap_or(false);
+        let dial = tokio::net::TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
+        let dialled = tokio::time::timeout(UPSTREAM_TIMEOUT, dial).await;
+        let answers = dialled.is_ok_and(|stream| stream.is_ok());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), answers));
-        Some(answers)
+        answers
     }
 }
 
@@ -76,7 +92,7 @@ pub async fn livez() -> Json<Health> {
     })
 }
 
-/// Statements can be taken: the log can be written, the store read, the upstream reached.
+/// Statements can be taken: the log can be written, the store read, every server behind the proxy reached.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -88,13 +104,7 @@ pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
         ("journal", rooms.journal.is_healthy()),
         ("store", rooms.desk.people().await.is_ok()),
     ];
-    parts.extend(
-        rooms
-            .readiness
-            .upstream_answers()
-            .await
-            .map(|answers| ("upstream", answers)),
-    );
+    parts.extend(rooms.readiness.answers().await);
     let is_ready = parts.iter().all(|(_, is_well)| *is_well);
     // A proxy that cannot read the catalog is ready all the same: it holds what it does not know, as any other would.
     parts.extend(

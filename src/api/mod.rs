@@ -28,6 +28,7 @@ use crate::journal::{Journal, Reader};
 use crate::telemetry::Metrics;
 
 pub use connections::CONNECTIONS_MAX;
+pub use health::Upstream;
 pub use serve::{Api, ApiError, Certificate, Settings, router, start};
 
 /// What the routes work on. Cheap to clone.
@@ -45,14 +46,14 @@ pub struct Rooms {
 
 impl Rooms {
     /// Starts to listen to the desk; must be called on the runtime that serves the API.
-    /// `upstream` is the server that `/readyz` tries to reach.
-    pub fn new(desk: Desk, journal: Journal, metrics: Metrics, upstream: Option<(String, u16)>) -> Self {
+    /// `upstreams` are the servers that `/readyz` tries to reach.
+    pub fn new(desk: Desk, journal: Journal, metrics: Metrics, upstreams: Vec<Upstream>) -> Self {
         let told = Arc::new(events::Told::new());
         tokio::spawn(events::gather(Arc::clone(&told), desk.events(), metrics.clone()));
         tokio::spawn(events::gather_grants(Arc::clone(&told), desk.grant_events()));
         Self {
             reader: journal.reader(),
-            readiness: Arc::new(health::Readiness::new(upstream)),
+            readiness: Arc::new(health::Readiness::new(upstreams)),
             desk,
             journal,
             metrics,

@@ -31,16 +31,18 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         .for_each(|warning| eprintln!("warning: {warning}"));
     let rules = serve::open_rules(&config.rules)?;
     let settings = config.proxy()?;
-    for front in settings.postgres.iter() {
+    for front in settings.fronts() {
         check_tls(&front.tls, &front.upstream.tls)
             .map_err(|error| CliError::error(&error, error.next_step()))?;
     }
-    config.catalog()?;
-    let trusted = config
-        .catalog
-        .as_ref()
-        .and_then(|catalog| catalog.trusted_file.as_deref());
-    trusted.map(serve::open_trusted).transpose()?;
+    for front in [&config.postgres, &config.mysql] {
+        front.catalog_account()?;
+        let trusted = front
+            .catalog
+            .as_ref()
+            .and_then(|catalog| catalog.trusted_file.as_deref());
+        trusted.map(serve::open_trusted).transpose()?;
+    }
     if let Some(pair) = &config.api.certificate {
         crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;
     }

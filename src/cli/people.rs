@@ -2,7 +2,7 @@
 //! running `serve` notices at once; so the first administrator needs no token. Never prints a secret twice.
 //! Read `store/people.rs` for what each change leaves behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 
@@ -391,9 +391,12 @@ async fn add_agent(args: AgentAddArgs, output: Output) -> Result<Exit, CliError>
 
 /// The settings may leave no choice.
 fn only_database_user(place: &PlaceArgs) -> Result<String, CliError> {
-    let users = place.settings.load(Vec::new())?.upstream.users;
-    match users.as_slice() {
-        [one] => Ok(one.name.clone()),
+    let config = place.settings.load(Vec::new())?;
+    // An agent is mapped to a user of the same name at both servers.
+    let users = config.fronts().flat_map(|front| &front.upstream.users);
+    let names: BTreeSet<&str> = users.map(|user| user.name.as_str()).collect();
+    match Vec::from_iter(names).as_slice() {
+        [one] => Ok((*one).to_owned()),
         others => Err(CliError::usage(
             format!("the settings name {} database users", others.len()),
             "name the one that the agent maps to with --database-user",

@@ -21,7 +21,7 @@ use crate::catalog::keepers::Keepers;
 use crate::catalog::postgres::ListedFunctions;
 use crate::catalog::trusted::Trusted;
 use crate::config::reader::Override;
-use crate::config::{Config, RulesFile, UpstreamTls};
+use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections, UpstreamTls};
 use crate::desk::{Desk, DeskError};
 use crate::journal::{Journal, JournalError};
 use crate::policy::RuleSet;
@@ -42,9 +42,12 @@ const API_GRACE: Duration = Duration::from_secs(1);
 pub struct ServeArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Where agents connect
+    /// Where agents of PostgreSQL connect
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Where agents of MySQL and MariaDB connect
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    mysql_listen: Option<String>,
     /// Where people decide
     #[arg(long, value_name = "ADDRESS:PORT")]
     api_listen: Option<String>,
@@ -58,7 +61,10 @@ pub struct ServeArgs {
 
 /// A proxy with its API, running in this process.
 pub struct Running {
-    pub proxy_address: SocketAddr,
+    /// Where agents of PostgreSQL connect; `None`: it is not served.
+    pub proxy_address: Option<SocketAddr>,
+    /// The same for MySQL and MariaDB.
+    pub mysql_address: Option<SocketAddr>,
     pub api_address: SocketAddr,
     pub desk: Desk,
     rules: Arc<ArcSwap<RuleSet>>,
@@ -74,10 +80,10 @@ pub struct Running {
 pub async fn start(config: Config) -> Result<Running, CliError> {
     telemetry::start(&config.log);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
-    if config.upstream.users.is_empty() && config.upstream.pass_through.is_empty() {
+    if config.fronts().next().is_none() {
         return Err(CliError::error(
             "the settings name no database user",
-            "add [[upstream.users]] with `name` and `password_file`",
+            "add [[upstream.users]] with `name` and `password_file`, or [[mysql.upstream.users]]",
         ));
     }
     allow_files(config.limits.connections as u64);
@@ -133,13 +139,13 @@ struct OpenCatalog {
 
 /// `None`, and said so: without a catalog much is not seen.
 fn open_catalog(config: &Config) -> Result<Option<OpenCatalog>, CliError> {
-    let (Some(about), Some(mut settings)) = (&config.catalog, config.catalog()?) else {
+    let (Some(about), Some(mut settings)) = (&config.postgres.catalog, config.catalog()?) else {
         warn!(
             "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
         );
         return Ok(None);
     };
-    settings.tls = proxy::catalog_tls(&config.upstream.tls)
+    settings.tls = proxy::catalog_tls(&config.postgres.upstream.tls)
         .map_err(|error| CliError::error(&error, error.next_step()))?;
     let trusted = about.trusted_file.as_deref().map(open_trusted).transpose()?;
     Ok(Some(OpenCatalog {
@@ -163,13 +169,13 @@ async fn join(
     let Judging { rules, catalog } = judging;
     record_rules(&desk, &rules, "serve").await?;
     let catalogs = match catalog {
-        Some(catalog) => Some(begin_catalogs(catalog, &desk, &config.upstream.databases).await?),
+        Some(catalog) => Some(begin_catalogs(catalog, &desk, &config.postgres.upstream.databases).await?),
         None => None,
     };
     let rules = Arc::new(ArcSwap::from_pointee(rules));
     let metrics = Metrics::new();
-    let upstream = (config.upstream.host.clone(), config.upstream.port);
-    let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), Some(upstream));
+    let upstreams = upstreams(&config);
+    let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), upstreams);
     let rooms = rooms.with_catalogs(catalogs.clone());
     let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
     let proxy = proxy::start(
@@ -191,17 +197,23 @@ async fn join(
         }
     };
     let api_address = api.local_addr;
-    let proxy_address = proxy.postgres_addr.unwrap_or(api_address);
-    info!(%proxy_address, %api_address, "ready: agents connect to {proxy_address}, people to {api_address}");
+    let (proxy_address, mysql_address) = (proxy.postgres_addr, proxy.mysql_addr);
+    let agents = [(proxy_address, "PostgreSQL"), (mysql_address, "MySQL")];
+    let agents = agents
+        .iter()
+        .filter_map(|(address, name)| Some(format!("{} ({name})", (*address)?)));
+    let agents = agents.collect::<Vec<_>>().join(" and ");
+    info!(%api_address, "ready: agents connect to {agents}, people to {api_address}");
     Ok(Running {
         proxy_address,
+        mysql_address,
         api_address,
         desk,
         rules,
         rules_file: config.rules,
         catalogs,
-        trusted_file: config.catalog.and_then(|catalog| catalog.trusted_file),
-        upstream_tls: config.upstream.tls,
+        trusted_file: config.postgres.catalog.and_then(|catalog| catalog.trusted_file),
+        upstream_tls: config.postgres.upstream.tls,
         api,
         proxy,
     })
@@ -301,18 +313,29 @@ impl Running {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             ("api", told(read, "the API keeps its old certificate"))
         });
-        let listen = self.proxy.reload_certificates().pop().map(|(_, read)| {
+        let listeners = self.proxy.reload_certificates().into_iter().map(|(name, read)| {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
-            ("listen", told(read, "the proxy keeps its old certificate"))
+            let what = format!("the proxy keeps its old certificate towards clients of {name}");
+            (sections(name).listen, told(read, &what))
         });
-        let upstream = self.proxy.reload_upstream_authorities().pop().map(|(_, read)| {
-            let read = read.map_err(|error| CliError::error(&error, error.next_step()));
-            (
-                "upstream",
-                told(read, "the database server is verified against the old authority"),
-            )
-        });
-        if let (Some(catalogs), Some((_, Ok(())))) = (&self.catalogs, &upstream) {
+        let listeners: Vec<_> = listeners.collect();
+        let upstreams = self
+            .proxy
+            .reload_upstream_authorities()
+            .into_iter()
+            .map(|(name, read)| {
+                let read = read.map_err(|error| CliError::error(&error, error.next_step()));
+                let what = format!("the {name} server is verified against the old authority");
+                (sections(name).upstream, told(read, &what))
+            });
+        let upstreams: Vec<_> = upstreams.collect();
+        let is_renewed =
+            |(section, read): &(&str, Result<(), String>)| *section == POSTGRES.upstream && read.is_ok();
+        if let Some(catalogs) = self
+            .catalogs
+            .as_ref()
+            .filter(|_| upstreams.iter().any(is_renewed))
+        {
             match proxy::catalog_tls(&self.upstream_tls) {
                 Ok(tls) => catalogs.renew_tls(tls),
                 Err(error) => error!(
@@ -321,7 +344,7 @@ impl Running {
                 ),
             }
         }
-        let read: Vec<_> = [api, listen, upstream].into_iter().flatten().collect();
+        let read: Vec<_> = api.into_iter().chain(listeners).chain(upstreams).collect();
         let all_are_good = read.iter().all(|(_, read)| read.is_ok());
         for (section, read) in read {
             let recorded = self
@@ -370,6 +393,25 @@ async fn record_rules(desk: &Desk, rules: &RuleSet, by: &str) -> Result<(), CliE
     recorded.map_err(desk_error)
 }
 
+/// The servers behind the proxy.
+fn upstreams(config: &Config) -> Vec<api::Upstream> {
+    let upstream = |front: &Front| api::Upstream {
+        check: front.sections.upstream,
+        host: front.upstream.host.clone(),
+        port: front.upstream.port,
+    };
+    config.fronts().map(upstream).collect()
+}
+
+/// Where the settings speak of a protocol, by the name that the proxy gives it.
+fn sections(name: &str) -> &'static Sections {
+    if name == proxy::MYSQL_NAME {
+        &MYSQL
+    } else {
+        &POSTGRES
+    }
+}
+
 fn journal_error(error: JournalError) -> CliError {
     CliError::error(&error, error.next_step())
 }
@@ -391,7 +433,11 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
     let config = args.settings.load(flags(&args))?;
     let running = start(config).await?;
     if output.is_json() {
-        output.json(&serde_json::json!({ "listen": running.proxy_address, "api": running.api_address }));
+        output.json(&serde_json::json!({
+            "listen": running.proxy_address,
+            "mysql_listen": running.mysql_address,
+            "api": running.api_address,
+        }));
     }
     loop {
         tokio::select! {
@@ -407,6 +453,7 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
 fn flags(args: &ServeArgs) -> Vec<Override> {
     let flags = [
         ("--listen", "listen.address", &args.listen),
+        ("--mysql-listen", "mysql.listen.address", &args.mysql_listen),
         ("--api-listen", "api.address", &args.api_listen),
         ("--rules", "rules.file", &args.rules),
         ("--log-level", "log.level", &args.log_level),

@@ -20,20 +20,20 @@ pub struct Catalog {
 }
 
 /// Without a user there is no catalog, and then nothing else may be said of it.
-pub fn read_catalog(reader: &mut Reader) -> Option<Catalog> {
+pub fn read_catalog(reader: &mut Reader, section: &str) -> Option<Catalog> {
     const HOUR_SECONDS: i64 = 3_600;
     let seconds = |reader: &mut Reader, key: &str, default: u64| {
-        let found = reader.integer(&format!("catalog.{key}"), 1..=HOUR_SECONDS);
+        let found = reader.integer(&format!("{section}.{key}"), 1..=HOUR_SECONDS);
         let place = found.as_ref().map(|found| found.place.clone());
         let value = found.map_or(default, |found| u64::try_from(found.value).unwrap_or(default));
         (Duration::from_secs(value), place)
     };
-    let user = reader.text("catalog.user");
-    let given = reader.text("catalog.password");
-    let file = reader.path("catalog.password_file");
+    let user = reader.text(&format!("{section}.user"));
+    let given = reader.text(&format!("{section}.password"));
+    let file = reader.path(&format!("{section}.password_file"));
     let (refresh, refresh_place) = seconds(reader, "refresh_seconds", 5);
     let (stale_after, stale_place) = seconds(reader, "stale_after_seconds", 30);
-    let trusted_file = reader.path("catalog.trusted_file");
+    let trusted_file = reader.path(&format!("{section}.trusted_file"));
     if let Some(Found {
         place: place @ Place::File { .. },
         ..
@@ -54,11 +54,11 @@ pub fn read_catalog(reader: &mut Reader) -> Option<Catalog> {
     ];
     let Some(user) = user else {
         if let Some(place) = places.into_iter().flatten().next() {
-            let message = "`[catalog]` without a `user`";
+            let message = format!("`[{section}]` without a `user`");
             reader.complain(
                 place,
                 message,
-                "name a database user that may connect, in `catalog.user`",
+                format!("name a database user that may connect, in `{section}.user`"),
             );
         }
         return None;

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::front::Sections;
 use super::reader::{Found, Place, Reader};
 use super::value_or;
 use crate::api::{self, Certificate};
@@ -14,19 +15,20 @@ pub struct Listen {
     pub tls: ListenTls,
 }
 
-pub fn read_listen(reader: &mut Reader) -> Listen {
-    let address = value_or(reader.address("listen.address"), || {
-        SocketAddr::from(([127, 0, 0, 1], 6432))
+pub fn read_listen(reader: &mut Reader, sections: &Sections) -> Listen {
+    let section = sections.listen;
+    let address = value_or(reader.address(&format!("{section}.address")), || {
+        SocketAddr::from(([127, 0, 0, 1], sections.listen_port))
     });
     let words = [
         ("off", TlsWord::Off),
         ("offered", TlsWord::Offered),
         ("required", TlsWord::Required),
     ];
-    let word = reader.choice("listen.tls", &words);
+    let word = reader.choice(&format!("{section}.tls"), &words);
     let complaints = reader.complaints.len();
-    let certificate = read_certificate(reader, "listen");
-    let clients = read_client_authority(reader, certificate.is_some());
+    let certificate = read_certificate(reader, section);
+    let clients = read_client_authority(reader, section, certificate.is_some());
     let files = |pair: Certificate| ListenFiles {
         cert_file: pair.cert_file,
         key_file: pair.key_file,
@@ -79,7 +81,7 @@ pub fn read_listen(reader: &mut Reader) -> Listen {
         ) => {
             if reader.complaints.len() == complaints {
                 let message = "`tls` needs a certificate";
-                reader.complain(&place, message, "name `cert_file` and `key_file` in `[listen]`");
+                reader.complain(&place, message, name_files(section));
             }
             ListenTls::Off
         }
@@ -94,26 +96,26 @@ enum TlsWord {
     Required,
 }
 
+fn name_files(section: &str) -> String {
+    format!("name `cert_file` and `key_file` in `[{section}]`")
+}
+
 /// Certificates of clients come inside TLS, and revocations are those of an authority.
-fn read_client_authority(reader: &mut Reader, has_tls: bool) -> Option<ClientAuthority> {
-    let ca = reader.path("listen.client_ca_file");
-    let crl = reader.path("listen.client_crl_file");
+fn read_client_authority(reader: &mut Reader, section: &str, has_tls: bool) -> Option<ClientAuthority> {
+    let ca = reader.path(&format!("{section}.client_ca_file"));
+    let crl = reader.path(&format!("{section}.client_crl_file"));
     let alone = match (&ca, &crl) {
         (Some(ca), _) if !has_tls => {
             let message =
                 "`client_ca_file` is given, but there is no TLS in which clients could show certificates";
-            Some((
-                &ca.place,
-                message,
-                "name `cert_file` and `key_file` in `[listen]`",
-            ))
+            Some((&ca.place, message, name_files(section)))
         }
         (None, Some(crl)) => {
             let message = "`client_crl_file` is given without `client_ca_file`";
             Some((
                 &crl.place,
                 message,
-                "name the certificate of the authority in `client_ca_file`",
+                "name the certificate of the authority in `client_ca_file`".to_owned(),
             ))
         }
         (Some(_), _) | (None, None) => None,

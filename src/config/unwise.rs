@@ -2,9 +2,10 @@
 //! Read `../config.rs` for what is refused.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Config;
+use super::front::Front;
 use super::secret::Secret;
 use crate::proxy::{ListenTls, UpstreamTls};
 
@@ -18,28 +19,14 @@ impl Config {
                 self.api.address
             ));
         }
-        if !self.listen.address.ip().is_loopback() && self.listen.tls == ListenTls::Off {
-            warnings.push(format!(
-                "the proxy listens on {} without TLS: statements cross the network in the clear; set listen.tls",
-                self.listen.address
-            ));
+        for front in [&self.postgres, &self.mysql] {
+            front.unwise(&mut warnings);
         }
-        let is_verified = matches!(self.upstream.tls, UpstreamTls::VerifyFull { .. });
-        if !self.upstream.pass_through.is_empty() && !is_verified && !is_this_machine(&self.upstream.host) {
-            warnings.push(format!(
-                "users of the database pass their passwords on to whoever answers as {}; set upstream.tls = \"verify-full\"",
-                self.upstream.host
-            ));
-        }
-        let listen_key = self.listen.tls.files().map(|files| &files.key_file);
-        let keys = [
-            listen_key,
-            self.api.certificate.as_ref().map(|pair| &pair.key_file),
-        ];
-        let passwords = self.upstream.users.iter().map(|user| &user.password);
-        let passwords = passwords.chain(self.catalog.iter().map(|catalog| &catalog.password));
-        let passwords = passwords.filter_map(Secret::file);
-        for file in keys.into_iter().flatten().map(PathBuf::as_path).chain(passwords) {
+        let api_key = self.api.certificate.iter().map(|pair| pair.key_file.as_path());
+        let secrets = api_key
+            .chain(self.postgres.secret_files())
+            .chain(self.mysql.secret_files());
+        for file in secrets {
             if is_readable_by_others(file) {
                 warnings.push(format!(
                     "`{}` holds a secret and every user of this machine can read it; run: chmod o= '{}'",
@@ -49,6 +36,32 @@ impl Config {
             }
         }
         warnings
+    }
+}
+
+impl Front {
+    fn unwise(&self, warnings: &mut Vec<String>) {
+        let (listen, upstream) = (&self.listen, &self.upstream);
+        if !listen.address.ip().is_loopback() && listen.tls == ListenTls::Off {
+            warnings.push(format!(
+                "the proxy listens on {} without TLS: statements cross the network in the clear; set {}.tls",
+                listen.address, self.sections.listen
+            ));
+        }
+        let is_verified = matches!(upstream.tls, UpstreamTls::VerifyFull { .. });
+        if !upstream.pass_through.is_empty() && !is_verified && !is_this_machine(&upstream.host) {
+            warnings.push(format!(
+                "users of the database pass their passwords on to whoever answers as {}; set {}.tls = \"verify-full\"",
+                upstream.host, self.sections.upstream
+            ));
+        }
+    }
+
+    fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let key = self.listen.tls.files().map(|files| files.key_file.as_path());
+        let passwords = self.upstream.users.iter().map(|user| &user.password);
+        let passwords = passwords.chain(self.catalog.iter().map(|catalog| &catalog.password));
+        key.into_iter().chain(passwords.filter_map(Secret::file))
     }
 }
 

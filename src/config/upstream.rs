@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::front::Sections;
 use super::reader::{Found, Place, Reader};
 use super::secret::Secret;
 use super::value_or;
@@ -32,15 +33,19 @@ pub struct UpstreamUser {
     pub password: Secret,
 }
 
-pub fn read_upstream(reader: &mut Reader) -> Upstream {
+pub fn read_upstream(reader: &mut Reader, sections: &Sections) -> Upstream {
+    let section = sections.upstream;
+    let key = |key: &str| format!("{section}.{key}");
+    let port = reader.integer(&key("port"), 1..=65535);
+    let port = port.and_then(|found| u16::try_from(found.value).ok());
     Upstream {
-        name: value_or(reader.text("upstream.name"), || "main".to_owned()),
-        host: value_or(reader.text("upstream.host"), || "127.0.0.1".to_owned()),
-        port: value_or(reader.integer("upstream.port", 1..=65535), || 5432) as u16,
-        tls: read_upstream_tls(reader),
-        databases: value_or(reader.list("upstream.databases"), Vec::new),
-        users: read_upstream_users(reader),
-        pass_through: read_pass_through(reader),
+        name: value_or(reader.text(&key("name")), || sections.upstream_name.to_owned()),
+        host: value_or(reader.text(&key("host")), || "127.0.0.1".to_owned()),
+        port: port.unwrap_or(sections.upstream_port),
+        tls: read_upstream_tls(reader, section),
+        databases: value_or(reader.list(&key("databases")), Vec::new),
+        users: read_upstream_users(reader, section),
+        pass_through: read_pass_through(reader, section),
     }
 }
 
@@ -52,7 +57,7 @@ enum UpstreamTlsWord {
     VerifyFull,
 }
 
-fn read_upstream_tls(reader: &mut Reader) -> UpstreamTls {
+fn read_upstream_tls(reader: &mut Reader, section: &str) -> UpstreamTls {
     use UpstreamTlsWord as Word;
     let words = [
         ("disable", Word::Disable),
@@ -60,8 +65,8 @@ fn read_upstream_tls(reader: &mut Reader) -> UpstreamTls {
         ("verify-ca", Word::VerifyCa),
         ("verify-full", Word::VerifyFull),
     ];
-    let word = reader.choice("upstream.tls", &words);
-    let ca_file = reader.path("upstream.ca_file");
+    let word = reader.choice(&format!("{section}.tls"), &words);
+    let ca_file = reader.path(&format!("{section}.ca_file"));
     let place = word.as_ref().map_or(Place::Default, |found| found.place.clone());
     let path = |found: Option<Found<PathBuf>>| found.map(|found| found.value);
     match (value_or(word, || Word::Disable), ca_file) {
@@ -96,10 +101,10 @@ fn read_upstream_tls(reader: &mut Reader) -> UpstreamTls {
 
 /// Users who log in with the password that the server knows. Each has an owner: without one, nobody would be known who
 /// must not decide for it.
-fn read_pass_through(reader: &mut Reader) -> Vec<Agent> {
+fn read_pass_through(reader: &mut Reader, section: &str) -> Vec<Agent> {
     let mut users: Vec<Agent> = Vec::new();
-    for number in 0..reader.count("upstream.pass_through") {
-        let table = format!("upstream.pass_through.{number}");
+    for number in 0..reader.count(&format!("{section}.pass_through")) {
+        let table = format!("{section}.pass_through.{number}");
         let place = reader.table_place(&table);
         let user = reader.text(&format!("{table}.user"));
         let owner = reader.text(&format!("{table}.owner"));
@@ -107,7 +112,7 @@ fn read_pass_through(reader: &mut Reader) -> Vec<Agent> {
         let (Some(user), Some(owner)) = (user, owner) else {
             reader.complain(
                 &place,
-                "`[[upstream.pass_through]]` needs `user` and `owner`",
+                format!("`[[{section}.pass_through]]` needs `user` and `owner`"),
                 "name the user of the database and the person who answers for it, and so never decides for it",
             );
             continue;
@@ -149,10 +154,10 @@ fn read_pass_through(reader: &mut Reader) -> Vec<Agent> {
     users
 }
 
-fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {
+fn read_upstream_users(reader: &mut Reader, section: &str) -> Vec<UpstreamUser> {
     let mut users: Vec<UpstreamUser> = Vec::new();
-    for number in 0..reader.count("upstream.users") {
-        let table = format!("upstream.users.{number}");
+    for number in 0..reader.count(&format!("{section}.users")) {
+        let table = format!("{section}.users.{number}");
         let place = reader.table_place(&table);
         let key = |key: &str| format!("{table}.{key}");
         let name = reader.text(&key("name"));
@@ -165,7 +170,7 @@ fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {
         let Some(Found { value: name, place }) = name else {
             reader.complain(
                 &place,
-                "`[[upstream.users]]` without a `name`",
+                format!("`[[{section}.users]]` without a `name`"),
                 "write `name = \"…\"`",
             );
             continue;
@@ -177,7 +182,7 @@ fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {
                 "keep one of the two",
             );
         }
-        let given = reader.text(&format!("upstream.users.{}.password", variable_word(&name)));
+        let given = reader.text(&format!("{section}.users.{}.password", variable_word(&name)));
         let password = match (given, file) {
             (Some(given), _) => Secret::Given(Zeroizing::new(given.value)),
             (None, Some(file)) => Secret::File(file.value),
@@ -185,14 +190,14 @@ fn read_upstream_users(reader: &mut Reader) -> Vec<UpstreamUser> {
         };
         users.push(UpstreamUser { name, password });
     }
-    users.extend(users_of_variables(reader));
+    users.extend(users_of_variables(reader, section));
     users
 }
 
 /// Users that no file names, by `COUNTERSIGN__UPSTREAM__USERS__APP__PASSWORD` or `…__PASSWORD_FILE` alone.
-fn users_of_variables(reader: &mut Reader) -> Vec<UpstreamUser> {
+fn users_of_variables(reader: &mut Reader, section: &str) -> Vec<UpstreamUser> {
     let mut names: Vec<String> = reader
-        .rest_under("upstream.users")
+        .rest_under(&format!("{section}.users"))
         .iter()
         .filter_map(|rest| {
             rest.strip_suffix(".password")
@@ -203,8 +208,8 @@ fn users_of_variables(reader: &mut Reader) -> Vec<UpstreamUser> {
         .collect();
     names.dedup();
     let mut user = |name: String| {
-        let given = reader.text(&format!("upstream.users.{name}.password"));
-        let file = reader.path(&format!("upstream.users.{name}.password_file"));
+        let given = reader.text(&format!("{section}.users.{name}.password"));
+        let file = reader.path(&format!("{section}.users.{name}.password_file"));
         let password = match (given, file) {
             (Some(given), _) => Secret::Given(Zeroizing::new(given.value)),
             (None, Some(file)) => Secret::File(file.value),

@@ -20,13 +20,13 @@ use crate::catalog::keepers::Keepers;
 use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
-use crate::proxy::Settings;
 use crate::proxy::postgres;
 use crate::proxy::registry::{Control, Registry};
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::throttle::Throttle;
 use crate::proxy::tls::{Listener, TlsError};
+use crate::proxy::{POSTGRES_NAME, Settings};
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
 
@@ -78,6 +78,8 @@ enum Protocol {
 pub struct ProxyHandle {
     /// Where agents of PostgreSQL connect; `None`: it is not served.
     pub postgres_addr: Option<SocketAddr>,
+    /// Where agents of MySQL and MariaDB connect; `None`: it is not served.
+    pub mysql_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     protocols: Vec<Protocol>,
     stop: watch::Sender<bool>,
@@ -87,7 +89,7 @@ pub struct ProxyHandle {
 impl Protocol {
     fn name(&self) -> &'static str {
         match self {
-            Self::Postgres(_) => "PostgreSQL",
+            Self::Postgres(_) => POSTGRES_NAME,
         }
     }
 
@@ -242,6 +244,7 @@ pub async fn start(
     tokio::spawn(end_credentials(Arc::clone(&shared), protocols.clone()));
     Ok(ProxyHandle {
         postgres_addr,
+        mysql_addr: None,
         shared,
         protocols,
         stop,

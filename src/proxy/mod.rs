@@ -28,6 +28,10 @@ use zeroize::Zeroizing;
 use crate::catalog::postgres as catalog;
 use crate::identity::directory::Agent;
 
+/// What the log and `ProxyHandle` call each protocol.
+pub const POSTGRES_NAME: &str = "PostgreSQL";
+pub const MYSQL_NAME: &str = "MySQL";
+
 pub use listen::{Catalogs, ProxyError, ProxyHandle, start};
 pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
 
@@ -71,10 +75,18 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Settings {
     pub postgres: Option<Front>,
+    pub mysql: Option<Front>,
     pub limits: Limits,
     pub audit: AuditMode,
     /// Wire threads; as many as there are cores by default.
     pub threads: usize,
+}
+
+impl Settings {
+    /// The protocols that are served.
+    pub fn fronts(&self) -> impl Iterator<Item = &Front> {
+        self.postgres.iter().chain(&self.mysql)
+    }
 }
 
 /// One protocol: where its clients connect, and the server behind it.

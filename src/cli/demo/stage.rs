@@ -51,7 +51,8 @@ impl Stage {
         let config = settings(args, &upstream, &folder, &data_dir)?;
         let secrets = make_people(&config, &upstream)?;
         let running = serve::start(config).await?;
-        let agent_address = reachable(running.proxy_address);
+        let agent_address = running.proxy_address.map(reachable);
+        let agent_address = agent_address.expect("the demo's settings name a user of PostgreSQL");
         let sheet = Sheet {
             postgres_url: format!(
                 "postgresql://{AGENT}:{}@{agent_address}/{}",
