@@ -7,7 +7,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::identity::certificate::CertificateName;
 use crate::identity::principal::{NotAName, PersonName, PrincipalName, Profile};
-use crate::identity::secret::ScramVerifier;
+use crate::identity::secret::{MysqlCredential, ScramVerifier};
 
 /// An agent's credential and what it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Agent {
     /// The person in whose name it works, if there is one.
     pub acts_for: Option<PersonName>,
     pub credential: Credential,
+    /// Empty unless it logs in by a secret.
+    pub mysql: MysqlCredential,
     /// Databases it may connect to; empty: all.
     pub databases: Vec<String>,
     /// The user of the database that it maps to.
@@ -267,6 +269,7 @@ impl Agent {
             has_seen_secret: known_to,
             acts_for: None,
             credential: Credential::PassedOn,
+            mysql: MysqlCredential::default(),
             databases: Vec::new(),
             database_user: user.to_owned(),
             profile: Profile::Standard,

@@ -107,6 +107,20 @@ impl fmt::Debug for MysqlVerifiers {
     }
 }
 
+/// What checks an agent's log-ins over MySQL's protocol. Agents made before it was spoken have nothing, and are told to rotate.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct MysqlCredential {
+    pub caching_sha2: Option<[u8; 32]>,
+    /// Only where it was asked for: SHA-1 is all that stands behind it.
+    pub native: Option<[u8; 20]>,
+}
+
+impl fmt::Debug for MysqlCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MysqlCredential(…)")
+    }
+}
+
 /// A secret in plain text, shown once to the person who asked for it. Wiped from memory when dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

@@ -13,7 +13,7 @@ use crate::identity::directory::{
     Agent, Credential, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
-use crate::identity::secret::{MysqlVerifiers, ScramVerifier, Secret, TokenHash};
+use crate::identity::secret::{MysqlCredential, MysqlVerifiers, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::sqlite::{Store, StoreError};
@@ -251,7 +251,12 @@ impl Store {
         let secret = Secret::agent(rand::random());
         let verifier = ScramVerifier::make(secret.reveal(), rand::random());
         let kept = verifiers(&verifier, &secret)?;
-        let agent = new_agent(new, Credential::Secret(verifier), &by, now);
+        let mysql = MysqlVerifiers::make(secret.reveal());
+        let mut agent = new_agent(new, Credential::Secret(verifier), &by, now);
+        agent.mysql = MysqlCredential {
+            caching_sha2: Some(mysql.caching_sha2),
+            native: Some(mysql.native),
+        };
         let added = self.write(|transaction| {
             let added = insert_agent(transaction, &agent, &kept)?;
             if added {
@@ -374,6 +379,7 @@ fn new_agent(new: &NewAgent, credential: Credential, by: &Hands, now: Timestamp)
         has_seen_secret: by.all(),
         acts_for: new.acts_for.clone(),
         credential,
+        mysql: MysqlCredential::default(),
         databases: new.databases.clone(),
         database_user: new.database_user.clone(),
         profile: new.profile,
@@ -464,13 +470,14 @@ fn agent_of(row: &Row<'_>) -> Result<Agent, StoreError> {
     let profile: String = row.get("profile")?;
     let seen: Vec<String> = from_json(row, "has_seen_secret")?;
     let verifiers: BTreeMap<String, String> = from_json(row, "verifiers")?;
+    let damaged = || StoreError::damaged(format!("the verifier of `{name}`"));
     Ok(Agent {
         name: PrincipalName::parse(&name).map_err(StoreError::damaged)?,
         owner: card::person(&owner)?,
         has_seen_secret: card::people(&seen)?,
         acts_for: acts_for.as_deref().map(card::person).transpose()?,
-        credential: credential_of(&verifiers)
-            .ok_or_else(|| StoreError::damaged(format!("the verifier of `{name}`")))?,
+        credential: credential_of(&verifiers).ok_or_else(damaged)?,
+        mysql: mysql_of(&verifiers).ok_or_else(damaged)?,
         databases: from_json(row, "databases")?,
         database_user: row.get("database_user")?,
         profile: card::profile(&profile)?,
@@ -489,6 +496,21 @@ fn credential_of(verifiers: &BTreeMap<String, String>) -> Option<Credential> {
         (Some(text), None) => ScramVerifier::parse(text).map(Credential::Secret),
         (None, Some(text)) => CertificateName::parse(text).ok().map(Credential::Certificate),
         (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+/// `None` if one is there and cannot be read.
+fn mysql_of(verifiers: &BTreeMap<String, String>) -> Option<MysqlCredential> {
+    Some(MysqlCredential {
+        caching_sha2: hash_of(verifiers.get(CACHING_SHA2))?,
+        native: hash_of(verifiers.get(NATIVE))?,
+    })
+}
+
+fn hash_of<const N: usize>(kept: Option<&String>) -> Option<Option<[u8; N]>> {
+    match kept {
+        Some(text) => STANDARD.decode(text).ok()?.try_into().ok().map(Some),
+        None => Some(None),
     }
 }
 
