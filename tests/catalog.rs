@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign::catalog::keeper::{Snapshot as _, Source as _};
 use countersign::catalog::postgres::{
     ListedFunction, ListedFunctions, Reader, SessionState, Settings, Snapshot, View,
 };
@@ -58,7 +59,7 @@ impl Stage {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(Arc::new(self.settings()), DATABASE)
+        Reader::open(Arc::new(self.settings()), DATABASE)
     }
 
     async fn snapshot(&self) -> Arc<Snapshot> {
@@ -560,7 +561,7 @@ async fn a_catalog_that_cannot_be_read_is_an_error_with_a_next_step() {
     let stage = Stage::start().await;
     let listed = ListedFunctions::default();
     let read = async |settings: Settings, database: &str| {
-        let error = Reader::new(Arc::new(settings), database)
+        let error = Reader::open(Arc::new(settings), database)
             .read(&listed)
             .await
             .err();

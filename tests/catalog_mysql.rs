@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign::catalog::keeper::{Snapshot as _, Source as _};
 use countersign::catalog::mysql::{Reader, Settings, Snapshot, View};
 use countersign::catalog::{CatalogError, ListedFunction, ListedFunctions};
 use countersign::sql::action::{Breadth, Class, Judgement};
@@ -19,7 +20,7 @@ fn read(url: &str, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogErr
         .build()
         .expect("a runtime");
     let settings = Settings::from_url(url, None, Duration::from_secs(30))?;
-    runtime.block_on(Reader::new(settings).read(listed))
+    runtime.block_on(Reader::open(Arc::new(settings), "").read(listed))
 }
 
 /// As a session whose default database is `app`.
@@ -86,7 +87,7 @@ fn a_stored_function_passes_only_as_it_was_listed() {
     let snapshot = read(&server.url("root", "", "app"), &nothing).expect("the catalog");
     check(&snapshot, "SELECT net(119.00, 0.19)", Class::Procedural);
     let listed = snapshot
-        .functions()
+        .user_functions()
         .into_iter()
         .find(|function| function.function.starts_with("app.net("))
         .expect("it is there");

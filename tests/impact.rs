@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use countersign::catalog::keeper::Source as _;
 use countersign::catalog::plan::explainable;
 use countersign::catalog::postgres::{ListedFunctions, Reader, SessionState, Settings, View};
 use countersign::sql::judge_postgres;
@@ -400,7 +401,7 @@ async fn every_known_way_into_planning_is_closed() {
         tls: None,
         timeout: Duration::from_secs(20),
     };
-    let mut reader = Reader::new(Arc::new(settings), countersign::cli::demo::shop::DATABASE);
+    let mut reader = Reader::open(Arc::new(settings), countersign::cli::demo::shop::DATABASE);
     let snapshot = reader
         .read(&ListedFunctions::default())
         .await

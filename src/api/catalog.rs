@@ -37,7 +37,7 @@ impl From<Report> for CatalogState {
             (false, false) => "stale",
         };
         Self {
-            database: report.database,
+            database: report.place,
             state: state.to_owned(),
             generation: report.generation,
             age_seconds: report.age.map(|age| age.as_secs()),

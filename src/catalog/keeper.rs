@@ -1,6 +1,6 @@
-//! Keeps one database's catalog at hand: read at first need, probed on a timer, and read again when something may have
-//! changed it. Never makes a session wait by itself, and never lets an old catalog pass for a fresh one.
-//! Read `keepers.rs` for all databases together.
+//! Keeps one catalog at hand, of a database of PostgreSQL or of a whole MySQL server: read at first need, probed on a
+//! timer, and read again when something may have changed it. Never makes a session wait by itself, and never lets an old
+//! catalog pass for a fresh one. Read `keepers.rs` for all of them together.
 //!
 //! Why two numbers: `wanted` counts the reasons to look again, and a catalog counts as read only when a look that began
 //! after the last of them has succeeded. So what a session has changed is never judged by what was known before.
@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::catalog::postgres::{CatalogError, ListedFunctions, Reader, Settings, Snapshot};
+use crate::catalog::postgres;
+use crate::catalog::{CatalogError, ListedFunctions};
 
 /// First wait after a failure; doubled up to the time between two probes.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -37,11 +38,44 @@ pub struct Pace {
     pub stale_after: Duration,
 }
 
-/// What is known of one database.
-pub struct Keeper {
-    database: String,
+/// A way to read one catalog again and again, on a connection of its own.
+pub trait Source: Sized + Send + 'static {
+    /// Where the server is, and as whom it is asked.
+    type Settings: Send + Sync + 'static;
+    type Snapshot: Snapshot;
+
+    /// `place`: the database; or the server, where one catalog is of all of it. Connects when it is asked.
+    fn open(settings: Arc<Self::Settings>, place: &str) -> Self;
+
+    /// Reads everything. After an error the next call connects anew.
+    fn read(
+        &mut self,
+        listed: &ListedFunctions,
+    ) -> impl Future<Output = Result<Arc<Self::Snapshot>, CatalogError>> + Send;
+
+    /// Whether anything that a read would show has changed since.
+    fn has_changed(
+        &mut self,
+        since: &Self::Snapshot,
+    ) -> impl Future<Output = Result<bool, CatalogError>> + Send;
+}
+
+/// A catalog at one moment.
+pub trait Snapshot: Send + Sync + 'static {
+    /// A function that is not built in, for people who decide whether to list it.
+    type Function;
+
+    /// A hash of all that was read, but for statistics.
+    fn generation(&self) -> u64;
+
+    fn user_functions(&self) -> Vec<Self::Function>;
+}
+
+/// What is known of one catalog.
+pub struct Keeper<S: Source = postgres::Reader> {
+    place: String,
     pace: Pace,
-    known: ArcSwap<Known>,
+    known: ArcSwap<Known<S::Snapshot>>,
     wanted: AtomicU64,
     /// Everything is to be read anew, whatever the probe says.
     outdated: AtomicBool,
@@ -52,8 +86,8 @@ pub struct Keeper {
 }
 
 /// What the last attempts gave.
-struct Known {
-    snapshot: Option<Arc<Snapshot>>,
+struct Known<S> {
+    snapshot: Option<Arc<S>>,
     generation: u64,
     /// When the snapshot was read.
     read_at: Instant,
@@ -81,7 +115,8 @@ pub enum Standing {
 /// For people: what is known, and how well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    pub database: String,
+    /// The database, or the server.
+    pub place: String,
     pub is_read: bool,
     /// Nobody uses it now.
     pub is_asleep: bool,
@@ -91,10 +126,10 @@ pub struct Report {
     pub problem: Option<String>,
 }
 
-impl Keeper {
-    pub fn new(database: String, pace: Pace) -> Self {
+impl<S: Source> Keeper<S> {
+    pub fn new(place: String, pace: Pace) -> Self {
         Self {
-            database,
+            place,
             pace,
             known: ArcSwap::from_pointee(Known {
                 snapshot: None,
@@ -128,12 +163,12 @@ impl Keeper {
     }
 
     /// What was read last, however long ago.
-    pub fn latest(&self) -> Option<Arc<Snapshot>> {
+    pub fn latest(&self) -> Option<Arc<S::Snapshot>> {
         self.known.load().snapshot.clone()
     }
 
     /// What was read, if it is still that generation.
-    pub fn snapshot(&self, generation: u64) -> Option<Arc<Snapshot>> {
+    pub fn snapshot(&self, generation: u64) -> Option<Arc<S::Snapshot>> {
         let known = self.known.load();
         (known.generation == generation)
             .then(|| known.snapshot.clone())
@@ -148,13 +183,13 @@ impl Keeper {
     }
 
     /// Everything is to be read anew, whatever the probe says. Ends when that has been tried.
-    pub fn outdate(&self) -> impl Future<Output = ()> + use<> {
+    pub fn outdate(&self) -> impl Future<Output = ()> + use<S> {
         self.outdated.store(true, Ordering::SeqCst);
         self.attempt(self.suspect())
     }
 
     /// Ends when an attempt that began behind `wanted` is over, whatever came of it.
-    pub fn attempt(&self, wanted: u64) -> impl Future<Output = ()> + use<> {
+    pub fn attempt(&self, wanted: u64) -> impl Future<Output = ()> + use<S> {
         let mut attempted = self.attempted.subscribe();
         async move {
             // The keeper's task has ended with its runtime: nothing will come any more.
@@ -172,7 +207,7 @@ impl Keeper {
     pub fn report(&self) -> Report {
         let known = self.known.load();
         Report {
-            database: self.database.clone(),
+            place: self.place.clone(),
             is_read: matches!(self.standing(), Standing::Read { .. }),
             is_asleep: self.is_asleep.load(Ordering::SeqCst),
             generation: known.generation,
@@ -184,10 +219,10 @@ impl Keeper {
     /// Looks again and again, for as long as the runtime lives. `listed`: the functions that an operator vouches for.
     pub(super) async fn keep(
         self: Arc<Self>,
-        settings: Arc<ArcSwap<Settings>>,
+        settings: Arc<ArcSwap<S::Settings>>,
         listed: Arc<ArcSwap<ListedFunctions>>,
     ) {
-        let new_reader = || Reader::new(settings.load_full(), &self.database);
+        let new_reader = || S::open(settings.load_full(), &self.place);
         let mut reader = new_reader();
         let mut failures = 0;
         let mut unused_since = None;
@@ -201,13 +236,13 @@ impl Keeper {
             match looked {
                 Ok(()) => {
                     if failures > 0 {
-                        info!(database = self.database, "the catalog is read again");
+                        info!(database = self.place, "the catalog is read again");
                     }
                     failures = 0;
                 }
                 Err(error) => {
                     if failures == 0 {
-                        warn!(database = self.database, next_step = error.next_step(), "{error}");
+                        warn!(database = self.place, next_step = error.next_step(), "{error}");
                     }
                     failures += 1;
                     self.failed(&error);
@@ -255,7 +290,7 @@ impl Keeper {
 
     async fn look(
         &self,
-        reader: &mut Reader,
+        reader: &mut S,
         listed: &ArcSwap<ListedFunctions>,
         wanted: u64,
     ) -> Result<(), CatalogError> {

@@ -1,4 +1,5 @@
-//! The catalogs of all databases in use, one keeper each. Never connects before somebody needs to know.
+//! The catalogs of one upstream that are in use, one keeper each: of every database of a PostgreSQL server, or of a MySQL
+//! server whole. Never connects before somebody needs to know.
 //! Read `keeper.rs` next.
 
 use std::collections::BTreeMap;
@@ -7,21 +8,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-use crate::catalog::keeper::{Keeper, Pace, Report};
-use crate::catalog::postgres::{ListedFunctions, Settings, Tls, UserFunction};
+use crate::catalog::ListedFunctions;
+use crate::catalog::keeper::{Keeper, Pace, Report, Snapshot, Source};
+use crate::catalog::postgres;
 
 /// Every catalog of one upstream.
-pub struct Keepers {
-    settings: Arc<ArcSwap<Settings>>,
+pub struct Keepers<S: Source = postgres::Reader> {
+    settings: Arc<ArcSwap<S::Settings>>,
     pace: Pace,
     listed: Arc<ArcSwap<ListedFunctions>>,
-    keepers: Mutex<BTreeMap<String, Arc<Keeper>>>,
+    keepers: Mutex<BTreeMap<String, Arc<Keeper<S>>>>,
     runtime: Handle,
 }
 
-impl Keepers {
+impl<S: Source> Keepers<S> {
     /// Reads on the current runtime.
-    pub fn new(settings: Settings, pace: Pace, listed: ListedFunctions) -> Self {
+    pub fn new(settings: S::Settings, pace: Pace, listed: ListedFunctions) -> Self {
         Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pace,
@@ -31,32 +33,29 @@ impl Keepers {
         }
     }
 
-    /// The catalog of a database that the server has let somebody into; read in the background if it is not yet.
-    pub fn of(&self, database: &str) -> Arc<Keeper> {
+    /// The catalog of a place that the server has let somebody into; read in the background if it is not yet.
+    pub fn of(&self, place: &str) -> Arc<Keeper<S>> {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keeper) = keepers.get(database) {
+        if let Some(keeper) = keepers.get(place) {
             let keeper = Arc::clone(keeper);
             keeper.awaken();
             return keeper;
         }
-        let keeper = Arc::new(Keeper::new(database.to_owned(), self.pace));
-        keepers.insert(database.to_owned(), Arc::clone(&keeper));
+        let keeper = Arc::new(Keeper::new(place.to_owned(), self.pace));
+        keepers.insert(place.to_owned(), Arc::clone(&keeper));
         let task = Arc::clone(&keeper).keep(Arc::clone(&self.settings), Arc::clone(&self.listed));
         self.runtime.spawn(task);
         keeper
     }
 
-    fn all(&self) -> Vec<Arc<Keeper>> {
+    fn all(&self) -> Vec<Arc<Keeper<S>>> {
         let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.values().cloned().collect()
     }
 
-    /// TLS for connections from now on; those that are open stay.
-    pub fn renew_tls(&self, tls: Option<Tls>) {
-        self.settings.rcu(|settings| Settings {
-            tls: tls.clone(),
-            ..Settings::clone(settings)
-        });
+    /// For connections from now on; those that are open stay.
+    pub fn change_settings(&self, change: impl Fn(&S::Settings) -> S::Settings) {
+        self.settings.rcu(|settings| change(settings));
     }
 
     /// Functions that an operator trusts, from now on.
@@ -76,10 +75,10 @@ impl Keepers {
         self.reports()
     }
 
-    /// Functions of a database that are not built in; `None`: its catalog has not been read.
-    pub fn functions(&self, database: &str) -> Option<Vec<UserFunction>> {
+    /// Functions that are not built in; `None`: that catalog has not been read.
+    pub fn functions(&self, place: &str) -> Option<Vec<<S::Snapshot as Snapshot>::Function>> {
         let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        let keeper = keepers.get(database).cloned();
+        let keeper = keepers.get(place).cloned();
         drop(keepers);
         keeper?.latest().map(|snapshot| snapshot.user_functions())
     }

@@ -8,6 +8,7 @@ use super::exit::{CliError, Exit};
 use super::live::{Live, LiveArgs};
 use super::output::Output;
 use crate::api::catalog::{CatalogList, CatalogState, FunctionList, FunctionShape};
+use crate::catalog::keeper::Snapshot as _;
 use crate::catalog::mysql;
 
 #[derive(Debug, Subcommand)]

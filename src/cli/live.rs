@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::demo::upstream::{decoded, without_password};
 use super::exit::CliError;
 use super::live_mysql::{self, LiveMysql};
+use crate::catalog::keeper::Source;
 use crate::catalog::postgres::{CatalogError, Reader, SessionState, Settings, Snapshot, View};
 use crate::catalog::trusted::Trusted;
 use crate::proxy::{UpstreamTls, catalog_tls};
@@ -85,7 +86,7 @@ impl LiveArgs {
             .enable_all()
             .build()
             .map_err(|error| CliError::error(error, "free some file descriptors"))?;
-        let mut reader = Reader::new(Arc::new(settings), &database);
+        let mut reader = Reader::open(Arc::new(settings), &database);
         let snapshot = runtime.block_on(reader.read(&listed)).map_err(unread)?;
         Ok(Some(Live::Postgres(LivePostgres {
             snapshot,

@@ -8,8 +8,9 @@ use reqwest::Url;
 
 use super::demo::upstream::without_password;
 use super::exit::CliError;
-use crate::catalog::ListedFunctions;
+use crate::catalog::keeper::{Snapshot as _, Source};
 use crate::catalog::mysql::{Reader, Settings, Snapshot, UserFunction, View};
+use crate::catalog::{CatalogError, ListedFunctions};
 use crate::sql::action::{Class, Judgement};
 use crate::sql::mysql_state::{MysqlFollowed, MysqlState};
 use crate::sql::names::Catalog;
@@ -54,13 +55,13 @@ impl LiveMysql {
             .build()
             .map_err(|error| CliError::error(error, "free some file descriptors"))?;
         let snapshot = runtime
-            .block_on(Reader::new(settings).read(listed))
+            .block_on(Reader::open(Arc::new(settings), "").read(listed))
             .map_err(unread)?;
         Ok(Self { snapshot, schema })
     }
 
     pub fn functions(&self) -> Vec<UserFunction> {
-        self.snapshot.functions()
+        self.snapshot.user_functions()
     }
 
     /// As a fresh connection to this server reads texts.
@@ -69,13 +70,8 @@ impl LiveMysql {
     }
 }
 
-fn unread(error: crate::catalog::CatalogError) -> CliError {
-    let next_step = match &error {
-        crate::catalog::CatalogError::Query { what, .. } if *what == "privileges" => {
-            "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* to the catalog's account"
-        }
-        error => error.next_step(),
-    };
+fn unread(error: CatalogError) -> CliError {
+    let next_step = error.next_step();
     CliError::error(error, next_step)
 }
 

@@ -337,7 +337,10 @@ impl Running {
             .filter(|_| upstreams.iter().any(is_renewed))
         {
             match proxy::catalog_tls(&self.upstream_tls) {
-                Ok(tls) => catalogs.renew_tls(tls),
+                Ok(tls) => catalogs.change_settings(|settings| crate::catalog::postgres::Settings {
+                    tls: tls.clone(),
+                    ..settings.clone()
+                }),
                 Err(error) => error!(
                     next_step = error.next_step(),
                     "the catalog keeps the old authority: {error}"

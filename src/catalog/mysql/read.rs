@@ -5,48 +5,92 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
 use super::rows::{self, PRIVILEGES_NEEDED};
 use super::snapshot::Snapshot;
+use crate::catalog::keeper::{Snapshot as _, Source};
 use crate::catalog::{CatalogError, ListedFunctions};
 use crate::sql::parse::PARSER_STACK_BYTES;
 
 /// Rows of one answer: a server with 20,000 tables of 15 columns has 300,000 columns.
 const ROWS_MAX: usize = 2_000_000;
 
+/// What errors call it.
+const PLACE: &str = "the server";
+
 /// Where the catalog is read, and as whom.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub options: Opts,
-    /// For one whole read.
-    pub timeout: Duration,
+    options: Opts,
+    /// For connecting and one whole read.
+    timeout: Duration,
 }
 
 impl Settings {
+    /// `tls`: `None` is plaintext.
+    pub fn of_server(
+        (host, port): (&str, u16),
+        (user, password): (&str, &str),
+        tls: Option<SslOpts>,
+        timeout: Duration,
+    ) -> Self {
+        let options = OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port)
+            .user(Some(user))
+            .pass(Some(password))
+            .ssl_opts(tls);
+        Self::of(options, timeout)
+    }
+
     /// `mysql://user@host:port/database`; the password may come apart from it.
     pub fn from_url(url: &str, password: Option<String>, timeout: Duration) -> Result<Self, CatalogError> {
         let options = Opts::from_url(url).map_err(|error| CatalogError::Refused(error.to_string()))?;
         let password = password.or_else(|| options.pass().map(str::to_owned));
-        let options = OptsBuilder::from_opts(options)
-            .pass(password)
+        Ok(Self::of(OptsBuilder::from_opts(options).pass(password), timeout))
+    }
+
+    fn of(options: OptsBuilder, timeout: Duration) -> Self {
+        let options = options
             // Sent by the driver before anything else: what is printed must not depend on the server's settings.
             .init(vec![
-                "SET SESSION sql_mode = '', NAMES utf8mb4",
-                "SET SESSION TRANSACTION READ ONLY",
+                "SET SESSION sql_mode = '', NAMES utf8mb4".to_owned(),
+                "SET SESSION TRANSACTION READ ONLY".to_owned(),
+                server_timeout(timeout),
             ])
             // The driver would go on by the server's socket file, past the address that was asked for.
             .prefer_socket(false);
-        Ok(Self {
+        Self {
             options: options.into(),
             timeout,
-        })
+        }
+    }
+
+    /// The same with other TLS.
+    pub fn with_tls(&self, tls: Option<SslOpts>) -> Self {
+        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(tls);
+        Self {
+            options: options.into(),
+            timeout: self.timeout,
+        }
     }
 }
 
-/// Reads the catalog of one server again and again.
+/// So that the server does not go on with what nobody waits for. Each kind has its own word and its own comments, and
+/// MySQL 5.6 has neither word.
+fn server_timeout(limit: Duration) -> String {
+    let (seconds, milliseconds) = (limit.as_secs_f64(), limit.as_millis());
+    format!(
+        "SET SESSION net_write_timeout = DEFAULT /*M!100101 , max_statement_time = {seconds} */ \
+         /*!50708 , max_execution_time = {milliseconds} */"
+    )
+}
+
+/// Reads the catalog of one server again and again, on one connection.
 pub struct Reader {
-    settings: Settings,
+    settings: Arc<Settings>,
+    connection: Option<Conn>,
 }
 
 /// Everything that is read.
@@ -64,19 +108,20 @@ pub struct Rows {
     pub cascades: Vec<rows::Cascade>,
 }
 
-impl Reader {
-    pub fn new(settings: Settings) -> Self {
-        Self { settings }
+impl Source for Reader {
+    type Settings = Settings;
+    type Snapshot = Snapshot;
+
+    /// The catalog is of the whole server, whatever it is called.
+    fn open(settings: Arc<Settings>, _: &str) -> Self {
+        Self {
+            settings,
+            connection: None,
+        }
     }
 
-    /// Reads everything, on a connection that is closed again.
-    pub async fn read(&self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
-        let limit = self.settings.timeout;
-        let read = tokio::time::timeout(limit, self.rows()).await;
-        let rows = read.map_err(|_| CatalogError::TooSlow {
-            database: "the server".to_owned(),
-            seconds: limit.as_secs(),
-        })??;
+    async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
+        let rows = self.rows().await?;
         let listed = listed.clone();
         // Views are read by the same recursive readers as statements.
         let worker = std::thread::Builder::new()
@@ -90,12 +135,30 @@ impl Reader {
         }
     }
 
-    async fn rows(&self) -> Result<Rows, CatalogError> {
-        let mut connection = Conn::new(self.settings.options.clone()).await.map_err(refused)?;
-        let rows = everything(&mut connection).await;
-        // What was read is complete; how the connection ends changes nothing of it.
-        let _ = connection.disconnect().await;
-        rows
+    async fn has_changed(&mut self, since: &Snapshot) -> Result<bool, CatalogError> {
+        Ok(self.rows().await?.generation() != since.generation())
+    }
+}
+
+impl Reader {
+    async fn rows(&mut self) -> Result<Rows, CatalogError> {
+        let limit = self.settings.timeout;
+        let read = tokio::time::timeout(limit, self.rows_on_connection()).await;
+        read.map_err(|_| CatalogError::TooSlow {
+            database: PLACE.to_owned(),
+            seconds: limit.as_secs(),
+        })?
+    }
+
+    /// Whatever goes wrong, the connection on which it did is closed.
+    async fn rows_on_connection(&mut self) -> Result<Rows, CatalogError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Conn::new(self.settings.options.clone()).await.map_err(refused)?,
+        };
+        let rows = everything(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(rows)
     }
 }
 
@@ -111,13 +174,9 @@ async fn everything(connection: &mut Conn) -> Result<Rows, CatalogError> {
         .filter(|needed| !held.iter().any(|held| held == needed))
         .collect();
     if !missing.is_empty() {
-        return Err(failed(
-            "privileges",
-            &format!(
-                "the account lacks {} ON *.*, so definitions are hidden from it",
-                missing.join(", ")
-            ),
-        ));
+        return Err(CatalogError::Hidden {
+            lacks: missing.join(", "),
+        });
     }
     let has_generated_columns: Option<u8> = connection
         .query_first(
@@ -168,7 +227,7 @@ async fn lines<T: FromRow + Send + 'static>(
     match read.await {
         Ok(Some(lines)) => Ok(lines),
         Ok(None) => Err(CatalogError::TooLarge {
-            database: "the server".to_owned(),
+            database: PLACE.to_owned(),
             limit: ROWS_MAX,
             unit: "rows",
         }),
@@ -178,7 +237,7 @@ async fn lines<T: FromRow + Send + 'static>(
 
 fn failed(what: &'static str, cause: &str) -> CatalogError {
     CatalogError::Query {
-        database: "the server".to_owned(),
+        database: PLACE.to_owned(),
         what,
         cause: cause.to_owned(),
     }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::read::Rows;
 use super::rows::{self, SYSTEM_SCHEMAS};
-use crate::catalog::{ListedFunctions, Listing};
+use crate::catalog::{ListedFunctions, Listing, keeper};
 use crate::sql::action::{Action, Class, FunctionName, TableName};
 use crate::sql::mysql::judge_mysql;
 use crate::sql::mysql_state::MysqlState;
@@ -42,8 +42,7 @@ const LOCAL_ENGINES: [&str; 12] = [
 pub struct Snapshot {
     /// How texts are read by this server.
     pub state: MysqlState,
-    /// A hash of all that was read, but for statistics.
-    pub generation: u64,
+    generation: u64,
     taken: Instant,
     folds_table_names: bool,
     relations: HashMap<TableName, Result<Arc<Relation>, NotKnown>>,
@@ -75,7 +74,7 @@ impl Snapshot {
     pub(super) fn of(rows: Rows, listed: &ListedFunctions) -> Self {
         let folds = rows.lower_case_table_names != 0;
         let state = MysqlState::of_server(&rows.version, &rows.sql_mode);
-        let generation = generation(&rows);
+        let generation = rows.generation();
         let mut functions = Vec::new();
         let stored = stored_functions(&rows, listed, &mut functions);
         let loadable = loadable_functions(&rows, listed, &mut functions);
@@ -128,15 +127,22 @@ impl Snapshot {
         }
     }
 
-    /// Every function that is not built in, for people who decide whether to list it.
-    pub fn functions(&self) -> Vec<UserFunction> {
+    pub fn age(&self) -> Duration {
+        self.taken.elapsed()
+    }
+}
+
+impl keeper::Snapshot for Snapshot {
+    type Function = UserFunction;
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn user_functions(&self) -> Vec<UserFunction> {
         let mut functions = self.functions.clone();
         functions.sort_by(|one, other| one.function.cmp(&other.function));
         functions
-    }
-
-    pub fn age(&self) -> Duration {
-        self.taken.elapsed()
     }
 }
 
@@ -342,27 +348,29 @@ impl Catalog for Builder {
     }
 }
 
-/// Statistics are left out: they change with every write.
-fn generation(rows: &Rows) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&rows.version, rows.lower_case_table_names, &rows.sql_mode).hash(&mut hasher);
-    for table in &rows.tables {
-        (
-            &table.table_schema,
-            &table.table_name,
-            &table.table_type,
-            &table.engine,
-        )
-            .hash(&mut hasher);
+impl Rows {
+    /// A hash of all that was read, but for statistics: they change with every write.
+    pub(super) fn generation(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.version, self.lower_case_table_names, &self.sql_mode).hash(&mut hasher);
+        for table in &self.tables {
+            (
+                &table.table_schema,
+                &table.table_name,
+                &table.table_type,
+                &table.engine,
+            )
+                .hash(&mut hasher);
+        }
+        self.columns.hash(&mut hasher);
+        self.views.hash(&mut hasher);
+        self.functions.hash(&mut hasher);
+        self.parameters.hash(&mut hasher);
+        self.loadable.hash(&mut hasher);
+        self.triggers.hash(&mut hasher);
+        self.cascades.hash(&mut hasher);
+        hasher.finish()
     }
-    rows.columns.hash(&mut hasher);
-    rows.views.hash(&mut hasher);
-    rows.functions.hash(&mut hasher);
-    rows.parameters.hash(&mut hasher);
-    rows.loadable.hash(&mut hasher);
-    rows.triggers.hash(&mut hasher);
-    rows.cascades.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Every relation outside the system's schemas, before views are followed.

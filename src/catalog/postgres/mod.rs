@@ -52,6 +52,9 @@ pub enum CatalogError {
         what: &'static str,
         cause: String,
     },
+    /// MySQL and MariaDB leave out what an account may not see without a word.
+    #[error("the catalog's account lacks {lacks} ON *.*, so definitions are hidden from it")]
+    Hidden { lacks: String },
     #[error("the catalog of `{database}` was not read within {seconds} s")]
     TooSlow { database: String, seconds: u64 },
     #[error("the catalog of `{database}` is larger than {limit} {unit}")]
@@ -73,6 +76,7 @@ impl CatalogError {
             Self::Query { .. } => {
                 "check that the catalog's user may read pg_catalog, which everybody may by default"
             }
+            Self::Hidden { .. } => "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* to the catalog's account",
             Self::TooSlow { .. } => "see what keeps the server busy; the catalog is tried again by itself",
             Self::TooLarge { .. } => "split the database, or run without a catalog for it",
         }

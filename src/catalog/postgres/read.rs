@@ -15,6 +15,7 @@ use super::connect::{self, Settings, words};
 use super::definition::ListedFunctions;
 use super::rows::{self, Line};
 use super::snapshot::Snapshot;
+use crate::catalog::keeper::Source;
 
 /// Rows of one catalog, all questions together: 20,000 tables of 15 columns are 400,000.
 const ROWS_MAX: usize = 4_000_000;
@@ -63,8 +64,11 @@ pub struct Reader {
     seen: Option<Marks>,
 }
 
-impl Reader {
-    pub fn new(settings: Arc<Settings>, database: &str) -> Self {
+impl Source for Reader {
+    type Settings = Settings;
+    type Snapshot = Snapshot;
+
+    fn open(settings: Arc<Settings>, database: &str) -> Self {
         Self {
             settings,
             database: database.to_owned(),
@@ -73,12 +77,7 @@ impl Reader {
         }
     }
 
-    pub fn database(&self) -> &str {
-        &self.database
-    }
-
-    /// Reads everything. After an error the next call connects anew.
-    pub async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
+    async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
         let rows = self.within_time(Wanted::Everything).await?;
         let rows = rows.1.ok_or_else(|| self.failed("catalog", "nothing was read"))?;
         let listed = listed.clone();
@@ -89,9 +88,8 @@ impl Reader {
         Ok(Arc::new(snapshot))
     }
 
-    /// Whether anything that a read would show has changed since. Most looks end with the first question: it tells that
-    /// no transaction has ended since.
-    pub async fn has_changed(&mut self, since: &Snapshot) -> Result<bool, CatalogError> {
+    /// Most looks end with the first question: it tells that no transaction has ended since.
+    async fn has_changed(&mut self, since: &Snapshot) -> Result<bool, CatalogError> {
         let known = since.marks();
         let seen = self.seen.as_ref().filter(|seen| seen.versions == known.versions);
         let transactions = seen.unwrap_or(known).transactions.clone();
@@ -102,7 +100,9 @@ impl Reader {
         self.seen = marks.or(self.seen.take());
         Ok(changed)
     }
+}
 
+impl Reader {
     async fn within_time(&mut self, wanted: Wanted) -> Result<(Option<Marks>, Option<Rows>), CatalogError> {
         let client = match self.client.take() {
             Some(client) if !client.is_closed() => client,

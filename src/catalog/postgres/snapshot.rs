@@ -11,6 +11,7 @@ use super::read::{Marks, Rows};
 use super::rows::{self, Purpose};
 use super::tree::{self, Uses};
 use super::{Oid, is_built_in};
+use crate::catalog::keeper;
 use crate::sql::action::TableName;
 use crate::sql::names;
 
@@ -181,11 +182,6 @@ impl Snapshot {
         }
     }
 
-    /// The same for two snapshots if everything that they can answer is the same, but for sizes of tables.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     pub fn taken_at(&self) -> Instant {
         self.taken_at
     }
@@ -197,29 +193,6 @@ impl Snapshot {
 
     pub(super) fn marks(&self) -> &Marks {
         &self.marks
-    }
-
-    /// Functions, procedures and aggregates that are not built in, in the order of their names.
-    pub fn user_functions(&self) -> Vec<UserFunction> {
-        let told = |function: &Function| {
-            let row = &function.row;
-            let concern = self.function_concern(row.oid);
-            UserFunction {
-                function: row.signature.clone(),
-                kind: definition::kind_word(row.kind),
-                language: row.language.clone(),
-                owner: row.owner.clone(),
-                security_definer: row.security_definer,
-                volatility: definition::volatility_word(row.volatility),
-                extension: row.extension.clone(),
-                hash: function.hash.clone(),
-                harmless: concern.is_none(),
-                reason: concern.map(|concern| concern.reason),
-            }
-        };
-        let mut all: Vec<UserFunction> = self.functions.values().map(told).collect();
-        all.sort_by(|one, other| one.function.cmp(&other.function));
-        all
     }
 
     /// The name by which a relation can always be meant.
@@ -249,6 +222,38 @@ impl Snapshot {
     pub(super) fn is_hidden_operator(&self, operator: &rows::Operator) -> bool {
         let key = (operator.name.clone(), operator.left, operator.right);
         self.built_in_operators.contains(&key)
+    }
+}
+
+impl keeper::Snapshot for Snapshot {
+    type Function = UserFunction;
+
+    /// The same for two snapshots if everything that they can answer is the same, but for sizes of tables.
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Functions, procedures and aggregates that are not built in, in the order of their names.
+    fn user_functions(&self) -> Vec<UserFunction> {
+        let told = |function: &Function| {
+            let row = &function.row;
+            let concern = self.function_concern(row.oid);
+            UserFunction {
+                function: row.signature.clone(),
+                kind: definition::kind_word(row.kind),
+                language: row.language.clone(),
+                owner: row.owner.clone(),
+                security_definer: row.security_definer,
+                volatility: definition::volatility_word(row.volatility),
+                extension: row.extension.clone(),
+                hash: function.hash.clone(),
+                harmless: concern.is_none(),
+                reason: concern.map(|concern| concern.reason),
+            }
+        };
+        let mut all: Vec<UserFunction> = self.functions.values().map(told).collect();
+        all.sort_by(|one, other| one.function.cmp(&other.function));
+        all
     }
 }
 
