@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign::catalog::keeper::Source as _;
 use countersign::catalog::postgres::{ListedFunctions, Reader, SessionState, Settings, Snapshot, View};
 use countersign::sql::action::Class;
 use countersign::sql::judge_postgres;
@@ -163,7 +164,7 @@ async fn what_runs_somebodys_function_on_the_server_is_no_read_here() {
         tls: None,
         timeout: Duration::from_secs(20),
     };
-    let mut reader = Reader::new(Arc::new(settings), DATABASE);
+    let mut reader = Reader::open(Arc::new(settings), DATABASE);
     let snapshot = reader
         .read(&ListedFunctions::default())
         .await

@@ -10,4 +10,4 @@ pub mod plan;
 pub mod postgres;
 pub mod trusted;
 
-pub use postgres::{CatalogError, ListedFunction, ListedFunctions, Listing};
+pub use postgres::{CatalogError, ListedFunction, ListedFunctions, Listing, Unread};

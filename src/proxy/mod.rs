@@ -10,6 +10,7 @@ mod end;
 mod end_point;
 mod judgements;
 mod listen;
+pub mod mysql;
 mod outbound;
 mod pipe;
 pub mod postgres;

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod classify;
+pub mod doubt;
 pub mod lex;
 pub mod lock;
 pub mod mysql;

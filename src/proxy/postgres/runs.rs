@@ -15,8 +15,8 @@ use crate::proxy::attempts::changes_data;
 use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::session::Session;
-use crate::proxy::postgres::sight::changes_catalog;
 use crate::sql::action::{Action, Class, Effect};
+use crate::sql::doubt::changes_catalog;
 use crate::wire::postgres::conversation::{Change, NameChange, News, RunId};
 use crate::wire::postgres::message::{Fields, Status};
 
