@@ -1,5 +1,5 @@
 //! Cuts a byte stream into MySQL packets, and joins those that carry one message. Never looks inside one.
-//! Read `message.rs` next.
+//! Read `capability.rs` next.
 
 use std::borrow::Cow;
 
