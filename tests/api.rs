@@ -13,6 +13,7 @@ use countersign::desk::{Ask, Asked, Desk, Parked, Transaction, Wake};
 use countersign::hold::{DigestBuilder, Parameter, ParameterFormat};
 use countersign::identity::directory::{NewAgent, NewPerson, NewToken, OtherTokens, Role, Scope};
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::identity::secret::NativePassword;
 use countersign::journal::{self, Journal};
 use countersign::policy::Verdict;
 use countersign::sql::action::{Action, Breadth, Class, Judgement, TableName};
@@ -84,10 +85,11 @@ impl House {
             profile: Profile::Standard,
             labels: BTreeMap::new(),
             expires_at: None,
+            mysql_native: NativePassword::Refused,
         };
         store.agent_add(&new, &root, now).expect("added");
         let secret = store
-            .agent_rotate(&new.name, &person("rita"), now)
+            .agent_rotate(&new.name, NativePassword::Refused, &person("rita"), now)
             .expect("rotated");
         let journal =
             Journal::open(journal::Settings::in_dir(folder.path().join("journal"))).expect("a journal");
@@ -1340,6 +1342,10 @@ async fn agents_are_added_rotated_and_revoked_and_the_secret_is_shown_once() {
             json!({ "name": "x", "owner": "olivia", "database_user": "app", "profile": "fast" }),
             422,
         ),
+        (
+            json!({ "name": "x", "owner": "olivia", "database_user": "app", "certificate": "CN=x", "mysql_native": true }),
+            422,
+        ),
         (json!({ "name": "x", "owner": "olivia" }), 400),
     ] {
         let (status, _) = house
@@ -1385,6 +1391,44 @@ async fn agents_are_added_rotated_and_revoked_and_the_secret_is_shown_once() {
             .0,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn an_agent_logs_in_by_mysql_native_password_only_where_it_is_asked_for() {
+    let house = House::build().await;
+    let modern = json!(["scram-sha-256", "caching_sha2_password"]);
+    let native = json!(["scram-sha-256", "caching_sha2_password", "mysql_native_password"]);
+    let agent = json!({ "name": "bot-2", "owner": "olivia", "database_user": "app" });
+    let old = json!({ "name": "bot-3", "owner": "olivia", "database_user": "app", "mysql_native": true });
+    for (body, log_in) in [(agent, &modern), (old, &native)] {
+        let (status, added) = house
+            .call("dave", Method::POST, "/api/v1/agents", Some(body))
+            .await;
+        assert_eq!(
+            (status, &added["log_in"]),
+            (StatusCode::CREATED, log_in),
+            "{added}"
+        );
+    }
+    let asked = Some(json!({ "mysql_native": true }));
+    let cases = [(asked, &native), (None, &modern), (Some(json!({})), &modern)];
+    for (body, log_in) in cases {
+        let path = "/api/v1/agents/bot-2/rotate";
+        let (status, rotated) = house.call("dave", Method::POST, path, body).await;
+        assert_eq!(
+            (status, &rotated["log_in"]),
+            (StatusCode::OK, log_in),
+            "{rotated}"
+        );
+    }
+    let misspelt = Some(json!({ "mysql-native": true }));
+    let path = "/api/v1/agents/bot-2/rotate";
+    let (status, _) = house.call("dave", Method::POST, path, misspelt).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let body = Some(json!({ "certificate": "CN=bot-2" }));
+    let path = "/api/v1/agents/bot-2/certificate";
+    let (_, certified) = house.call("dave", Method::POST, path, body).await;
+    assert_eq!(certified["log_in"], json!(["certificate"]));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use countersign::desk::{Ask, Asked, Desk, Parked, Transaction};
 use countersign::hold::DigestBuilder;
 use countersign::identity::directory::{NewAgent, NewPerson, NewToken, OtherTokens, Role, Scope, Scopes};
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::identity::secret::NativePassword;
 use countersign::journal::{self, Journal};
 use countersign::policy::Verdict;
 use countersign::sql::judge_postgres;
@@ -277,10 +278,11 @@ fn people(store: &mut Store) -> BTreeMap<&'static str, String> {
         profile: Profile::Standard,
         labels: BTreeMap::new(),
         expires_at: None,
+        mysql_native: NativePassword::Refused,
     };
     store.agent_add(&new, &root, now).expect("added");
     let secret = store
-        .agent_rotate(&new.name, &person("rita"), now)
+        .agent_rotate(&new.name, NativePassword::Refused, &person("rita"), now)
         .expect("rotated");
     tokens.insert("bot", secret.reveal().to_owned());
     tokens

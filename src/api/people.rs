@@ -12,14 +12,19 @@ use utoipa::ToSchema;
 use super::Rooms;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
-use super::read::{Body, Named, parse_duration, unacceptable};
+use super::read::{Body, Named, OptionalBody, parse_duration, unacceptable};
 use super::requests::{Page, desk_problem};
 use crate::clock::Timestamp;
 use crate::desk::{ManageError, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::certificate::CertificateName;
-use crate::identity::directory::{Agent, Person, Role, Scope, Scopes};
+use crate::identity::directory::{Agent, Credential, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
-use crate::identity::secret::Secret;
+use crate::identity::secret::{NativePassword, Secret};
+
+/// Ways to log in, in the words of the protocols.
+const SCRAM_SHA_256: &str = "scram-sha-256";
+pub const CACHING_SHA2: &str = "caching_sha2_password";
+pub const MYSQL_NATIVE: &str = "mysql_native_password";
 
 /// Somebody with a token for this API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -91,6 +96,10 @@ pub struct AgentShape {
     /// `CN=…`, `URI=…` or `DNS=…`: the name of the certificate by which alone it logs in; null: it has a secret.
     #[serde(default)]
     pub certificate: Option<String>,
+    /// What it can log in with: `scram-sha-256` (PostgreSQL), `caching_sha2_password` and, where it was asked for,
+    /// `mysql_native_password` (MySQL and MariaDB), `certificate`. One that is missing comes with the next rotation.
+    #[serde(default)]
+    pub log_in: Vec<String>,
     pub acts_for: Option<String>,
     /// Databases it may connect to; empty: all.
     pub databases: Vec<String>,
@@ -128,6 +137,18 @@ pub struct AgentBody {
     /// Let it log in by its certificate alone, and give it no secret: `CN=…`, `URI=…` or `DNS=…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// Let it log in by `mysql_native_password` as well, for MySQL clients that know nothing newer.
+    #[serde(default)]
+    pub mysql_native: bool,
+}
+
+/// What the new secret is good for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateBody {
+    /// Let it log in by `mysql_native_password` as well, whatever was asked for before.
+    #[serde(default)]
+    pub mysql_native: bool,
 }
 
 /// By which certificate an agent is to log in.
@@ -166,6 +187,7 @@ impl AgentShape {
             owner: agent.owner.to_string(),
             secret_seen_by: agent.has_seen_secret.iter().map(ToString::to_string).collect(),
             certificate: agent.certificate().map(ToString::to_string),
+            log_in: log_in(agent),
             acts_for: agent.acts_for.as_ref().map(ToString::to_string),
             databases: agent.databases.clone(),
             database_user: agent.database_user.clone(),
@@ -175,6 +197,31 @@ impl AgentShape {
             expires_at: agent.expires_at.map(|at| at.to_string()),
             revoked: agent.revoked,
         }
+    }
+}
+
+/// In the words of the protocols.
+fn log_in(agent: &Agent) -> Vec<String> {
+    let (secret, certificate) = match agent.credential {
+        Credential::Secret(_) => (true, false),
+        Credential::Certificate(_) => (false, true),
+        Credential::PassedOn => (false, false),
+    };
+    let ways = [
+        (SCRAM_SHA_256, secret),
+        (CACHING_SHA2, agent.mysql.caching_sha2.is_some()),
+        (MYSQL_NATIVE, agent.mysql.native.is_some()),
+        ("certificate", certificate),
+    ];
+    let ways = ways.into_iter().filter(|(_, has_it)| *has_it);
+    ways.map(|(way, _)| way.to_owned()).collect()
+}
+
+/// What `mysql_native` asks for.
+pub fn native_password(is_wanted: bool) -> NativePassword {
+    match is_wanted {
+        true => NativePassword::Allowed,
+        false => NativePassword::Refused,
     }
 }
 
@@ -250,6 +297,13 @@ impl AgentBody {
                 "name the database user that the agent maps to",
             ));
         }
+        if self.mysql_native && self.certificate.is_some() {
+            return Err(unacceptable(
+                "mysql_native",
+                "true",
+                "leave it out: an agent with a certificate has no secret",
+            ));
+        }
         Ok(NewAgent {
             name: principal_name(&self.name)?,
             owner: person_name("owner", &self.owner)?,
@@ -262,6 +316,7 @@ impl AgentBody {
             profile,
             labels: self.labels,
             expires_at: expiry(self.expires_in.as_deref(), now)?,
+            mysql_native: native_password(self.mysql_native),
         })
     }
 }
@@ -584,8 +639,10 @@ pub async fn add_agent(
     path = "/agents/{name}/rotate",
     tag = "people",
     params(("name" = String, Path, description = "the agent")),
+    request_body = Option<RotateBody>,
     responses(
         (status = 200, body = AgentSecret),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
@@ -597,12 +654,14 @@ pub async fn rotate_agent(
     caller: Caller,
     State(rooms): State<Rooms>,
     Named(name): Named,
+    OptionalBody(body): OptionalBody<RotateBody>,
 ) -> Result<Json<AgentSecret>, Problem> {
     caller.needs(Scope::Manage)?;
     let principal = principal_name(&name)?;
+    let native = native_password(body.mysql_native);
     let secret = rooms
         .desk
-        .agent_rotate(principal, caller.hands())
+        .agent_rotate(principal, native, caller.hands())
         .await
         .map_err(manage_problem)?;
     let agent = agent_shape(&rooms, &name).await?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
 use axum::http::StatusCode;
@@ -18,6 +19,9 @@ pub struct Params<T>(pub T);
 
 /// The JSON body of a call.
 pub struct Body<T>(pub T);
+
+/// The JSON body of a call that may come without one.
+pub struct OptionalBody<T>(pub T);
 
 /// The last name in the path.
 pub struct Named(pub String);
@@ -41,6 +45,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .await
             .map(|Json(value)| Self(value))
             .map_err(body_problem)
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        Body::from_request(request, state)
+            .await
+            .map(|Body(value)| Self(value))
     }
 }
 

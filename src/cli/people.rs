@@ -12,8 +12,9 @@ use super::output::Output;
 use super::render::visible_line;
 use super::{SettingsArgs, make_private};
 use crate::api::people::{
-    ActiveBody, AgentBody, AgentSecret, AgentShape, CertificateBody, PersonBody, PersonShape, Revoked,
-    TokenBody, TokenShape, certificate_name, person_name, principal_name,
+    ActiveBody, AgentBody, AgentSecret, AgentShape, CACHING_SHA2, CertificateBody, MYSQL_NATIVE, PersonBody,
+    PersonShape, Revoked, RotateBody, TokenBody, TokenShape, certificate_name, native_password, person_name,
+    principal_name,
 };
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -123,6 +124,9 @@ pub struct AgentAddArgs {
     /// Let it log in by its certificate alone: CN=NAME, URI=spiffe://NAME or DNS=NAME, exactly as it stands there
     #[arg(long, value_name = "KIND=NAME")]
     certificate: Option<String>,
+    /// Let it log in by mysql_native_password too, for MySQL clients that know nothing newer
+    #[arg(long, conflicts_with = "certificate")]
+    mysql_native: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -142,6 +146,9 @@ pub struct RotateArgs {
     /// Give it no secret, but let it log in by its certificate alone: CN=NAME, URI=spiffe://NAME or DNS=NAME
     #[arg(long, value_name = "KIND=NAME")]
     certificate: Option<String>,
+    /// Let it log in by mysql_native_password too; without this it no longer does
+    #[arg(long, conflicts_with = "certificate")]
+    mysql_native: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -362,6 +369,7 @@ async fn add_agent(args: AgentAddArgs, output: Output) -> Result<Exit, CliError>
         labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
         expires_in: args.expires,
         certificate: args.certificate,
+        mysql_native: args.mysql_native,
     };
     let added: AgentSecret = match way {
         Way::Api(client) => client.post("/agents", &body).await?,
@@ -452,15 +460,14 @@ async fn certify_agent(args: &RotateArgs, certificate: &str, output: Output) -> 
 
 async fn renew_secret(args: &RotateArgs, output: Output) -> Result<Exit, CliError> {
     let name = principal_name(&args.name).map_err(usage)?;
+    let body = RotateBody {
+        mysql_native: args.mysql_native,
+    };
     let rotated: AgentSecret = match args.place.way()? {
-        Way::Api(client) => {
-            client
-                .post(&format!("/agents/{name}/rotate"), &serde_json::json!({}))
-                .await?
-        }
+        Way::Api(client) => client.post(&format!("/agents/{name}/rotate"), &body).await?,
         Way::Here { mut store, by } => {
             let secret = store
-                .agent_rotate(&name, &by, Timestamp::now())
+                .agent_rotate(&name, native_password(body.mysql_native), &by, Timestamp::now())
                 .map_err(people_error)?;
             AgentSecret {
                 agent: stored_agent(&mut store, &args.name)?,
@@ -552,16 +559,35 @@ fn agent_line(agent: &AgentShape) -> String {
         (false, Some(at)) => format!("until {at}"),
         (false, None) => "active".to_owned(),
     };
-    let certificate = agent.certificate.as_deref().map(visible_line);
-    let certificate = certificate.map_or_else(String::new, |name| format!("  certificate {name}"));
+    let log_in = match agent.certificate.as_deref() {
+        Some(name) => format!("certificate {}", visible_line(name)),
+        None => protocols(agent),
+    };
     format!(
-        "{}  {state}  owner {}  as {} on {}  profile {}{certificate}",
+        "{}  {state}  owner {}  as {} on {}  profile {}  {log_in}",
         agent.name,
         agent.owner,
         visible_line(&agent.database_user),
         visible_line(&databases),
         agent.profile
     )
+}
+
+/// What an agent with a secret can log in to.
+fn protocols(agent: &AgentShape) -> String {
+    let has = |way: &str| agent.log_in.iter().any(|known| known == way);
+    if !has(CACHING_SHA2) {
+        return format!(
+            "PostgreSQL only (for MySQL: countersign agent rotate {})",
+            agent.name
+        );
+    }
+    let native = if has(MYSQL_NATIVE) {
+        ", MySQL also by mysql_native_password"
+    } else {
+        ""
+    };
+    format!("PostgreSQL, MySQL{native}")
 }
 
 fn usage(problem: Problem) -> CliError {

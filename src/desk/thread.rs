@@ -23,7 +23,7 @@ use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, StandingGra
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName, SessionId};
-use crate::identity::secret::{Secret, TokenHash};
+use crate::identity::secret::{NativePassword, Secret, TokenHash};
 use crate::journal::Journal;
 use crate::store::PeopleError;
 use crate::store::sqlite::{ServingLock, Store, StoreError};
@@ -407,8 +407,13 @@ impl Desk {
             .await
     }
 
-    pub async fn agent_rotate(&self, name: PrincipalName, by: Hands) -> Result<Secret, ManageError> {
-        self.manage(move |store, now| store.agent_rotate(&name, by, now))
+    pub async fn agent_rotate(
+        &self,
+        name: PrincipalName,
+        native: NativePassword,
+        by: Hands,
+    ) -> Result<Secret, ManageError> {
+        self.manage(move |store, now| store.agent_rotate(&name, native, by, now))
             .await
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::identity::certificate::CertificateName;
 use crate::identity::principal::{NotAName, PersonName, PrincipalName, Profile};
-use crate::identity::secret::{MysqlCredential, ScramVerifier};
+use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier};
 
 /// An agent's credential and what it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ pub struct NewAgent {
     pub profile: Profile,
     pub labels: BTreeMap<String, String>,
     pub expires_at: Option<Timestamp>,
+    pub mysql_native: NativePassword,
 }
 
 #[derive(Clone, Debug)]

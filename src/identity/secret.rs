@@ -83,36 +83,35 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 }
 
 /// What the proxy keeps of an agent's secret to check log-ins of MySQL clients. Enough to check a scramble, not to make
-/// one; the secret is 256 random bits, so nobody guesses it from these.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct MysqlVerifiers {
-    /// `caching_sha2_password`, fast path: SHA-256(SHA-256(secret)).
-    pub caching_sha2: [u8; 32],
-    /// `mysql_native_password`: SHA-1(SHA-1(secret)).
-    pub native: [u8; 20],
-}
-
-impl MysqlVerifiers {
-    pub fn make(password: &str) -> Self {
-        Self {
-            caching_sha2: Sha256::digest(Sha256::digest(password)).into(),
-            native: Sha1::digest(Sha1::digest(password)).into(),
-        }
-    }
-}
-
-impl fmt::Debug for MysqlVerifiers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MysqlVerifiers(…)")
-    }
-}
-
-/// What checks an agent's log-ins over MySQL's protocol. Agents made before it was spoken have nothing, and are told to rotate.
+/// one; the secret is 256 random bits, so nobody guesses it from these. Agents without what a log-in needs are told to
+/// rotate.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct MysqlCredential {
+    /// `caching_sha2_password`: SHA-256(SHA-256(secret)).
     pub caching_sha2: Option<[u8; 32]>,
-    /// Only where it was asked for: SHA-1 is all that stands behind it.
+    /// `mysql_native_password`: SHA-1(SHA-1(secret)). Only where it was asked for: SHA-1 is all that stands behind it.
     pub native: Option<[u8; 20]>,
+}
+
+/// Whether an agent may log in by `mysql_native_password` too, for clients that know nothing newer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NativePassword {
+    #[default]
+    Refused,
+    Allowed,
+}
+
+impl MysqlCredential {
+    pub fn make(password: &str, native: NativePassword) -> Self {
+        let native = match native {
+            NativePassword::Allowed => Some(Sha1::digest(Sha1::digest(password)).into()),
+            NativePassword::Refused => None,
+        };
+        Self {
+            caching_sha2: Some(Sha256::digest(Sha256::digest(password)).into()),
+            native,
+        }
+    }
 }
 
 impl fmt::Debug for MysqlCredential {
@@ -207,9 +206,10 @@ mod tests {
     /// `SELECT PASSWORD('password')` of MariaDB gives `*` and these digits.
     #[test]
     fn a_native_verifier_is_what_the_server_keeps() {
-        let verifiers = MysqlVerifiers::make("password");
-        let hex: String = verifiers
+        let kept = MysqlCredential::make("password", NativePassword::Allowed);
+        let hex: String = kept
             .native
+            .expect("it was asked for")
             .iter()
             .map(|byte| format!("{byte:02X}"))
             .collect();

@@ -13,7 +13,7 @@ use crate::identity::directory::{
     Agent, Credential, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
-use crate::identity::secret::{MysqlCredential, MysqlVerifiers, ScramVerifier, Secret, TokenHash};
+use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::sqlite::{Store, StoreError};
@@ -250,13 +250,10 @@ impl Store {
         let by = by.into();
         let secret = Secret::agent(rand::random());
         let verifier = ScramVerifier::make(secret.reveal(), rand::random());
-        let kept = verifiers(&verifier, &secret)?;
-        let mysql = MysqlVerifiers::make(secret.reveal());
+        let mysql = MysqlCredential::make(secret.reveal(), new.mysql_native);
+        let kept = verifiers(&verifier, &mysql)?;
         let mut agent = new_agent(new, Credential::Secret(verifier), &by, now);
-        agent.mysql = MysqlCredential {
-            caching_sha2: Some(mysql.caching_sha2),
-            native: Some(mysql.native),
-        };
+        agent.mysql = mysql;
         let added = self.write(|transaction| {
             let added = insert_agent(transaction, &agent, &kept)?;
             if added {
@@ -320,16 +317,19 @@ impl Store {
         self.read(all_agents)
     }
 
-    /// A new secret; the old one, or its certificate, no longer logs in. Whoever rotates has seen it.
+    /// A new secret; the old one, or its certificate, no longer logs in. Whoever rotates has seen it. `native` counts
+    /// from now on, whatever was asked for before.
     pub fn agent_rotate(
         &mut self,
         name: &PrincipalName,
+        native: NativePassword,
         by: impl Into<Hands>,
         now: Timestamp,
     ) -> Result<Secret, PeopleError> {
         let by = by.into();
         let secret = Secret::agent(rand::random());
-        let kept = verifiers(&ScramVerifier::make(secret.reveal(), rand::random()), &secret)?;
+        let mysql = MysqlCredential::make(secret.reveal(), native);
+        let kept = verifiers(&ScramVerifier::make(secret.reveal(), rand::random()), &mysql)?;
         let rotated = self
             .write(|transaction| replace_credential(transaction, name, &kept, "agent_rotated", &by, now))?;
         rotated.map(|()| secret)
@@ -551,13 +551,15 @@ fn note(
 }
 
 /// All are made while the secret is at hand: later it is not.
-fn verifiers(scram: &ScramVerifier, secret: &Secret) -> Result<String, StoreError> {
-    let mysql = MysqlVerifiers::make(secret.reveal());
-    json(&BTreeMap::from([
-        (SCRAM, scram.to_string()),
-        (CACHING_SHA2, STANDARD.encode(mysql.caching_sha2)),
-        (NATIVE, STANDARD.encode(mysql.native)),
-    ]))
+fn verifiers(scram: &ScramVerifier, mysql: &MysqlCredential) -> Result<String, StoreError> {
+    let mut kept = BTreeMap::from([(SCRAM, scram.to_string())]);
+    kept.extend(
+        mysql
+            .caching_sha2
+            .map(|hash| (CACHING_SHA2, STANDARD.encode(hash))),
+    );
+    kept.extend(mysql.native.map(|hash| (NATIVE, STANDARD.encode(hash))));
+    json(&kept)
 }
 
 fn certified(certificate: &CertificateName) -> Result<String, StoreError> {

@@ -18,6 +18,7 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 const SCHEMA: &[&str] = &[
     include_str!("schema/001_requests.sql"),
     include_str!("schema/002_standing_grants.sql"),
+    include_str!("schema/003_native_passwords.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.
@@ -204,6 +205,8 @@ fn open(path: &Path, limits: Limits) -> Result<Connection, StoreError> {
     write_ahead(&connection, limits.busy_wait)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Verifiers that are taken away are overwritten, too.
+    connection.pragma_update(None, "secure_delete", true)?;
     migrate(&mut connection)?;
     if let Some(pages) = limits.pages_max {
         connection.pragma_update(None, "max_page_count", pages)?;

@@ -7,7 +7,7 @@ use countersign::audit::Kind;
 use countersign::clock::Timestamp;
 use countersign::desk::{Desk, NewToken, Settings};
 use countersign::identity::directory::{Hands, OtherTokens, Scope, Scopes, SignedIn};
-use countersign::identity::secret::TokenHash;
+use countersign::identity::secret::{MysqlCredential, NativePassword, TokenHash};
 use countersign::journal::{LogFilter, Order};
 use countersign::store::sqlite::Store;
 
@@ -38,7 +38,7 @@ fn neither_secrets_nor_tokens_are_in_the_store() {
         .token_issue(&token("dora", None, None), &person("root"), now)
         .expect("a token");
     let rotated = store
-        .agent_rotate(&principal("bot-a"), &person("root"), now)
+        .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("root"), now)
         .expect("a secret");
     for file in std::fs::read_dir(dir.path()).expect("the folder") {
         let bytes = std::fs::read(file.expect("a file").path()).expect("its bytes");
@@ -50,6 +50,33 @@ fn neither_secrets_nor_tokens_are_in_the_store() {
             );
         }
     }
+}
+
+#[test]
+fn a_native_verifier_is_kept_only_where_it_is_asked_for_and_goes_with_the_next_rotation() {
+    let dir = scratch();
+    let mut store = store(dir.path());
+    let now = Timestamp::now();
+    let made = store.agent("bot-a").expect("an answer").expect("known").mysql;
+    assert!(made.caching_sha2.is_some() && made.native.is_none());
+    for native in [NativePassword::Allowed, NativePassword::Refused] {
+        let secret = store
+            .agent_rotate(&principal("bot-a"), native, &person("root"), now)
+            .expect("a secret");
+        let kept = store.agent("bot-a").expect("an answer").expect("known").mysql;
+        assert_eq!(kept, MysqlCredential::make(secret.reveal(), native));
+        assert_eq!(kept.native.is_some(), native == NativePassword::Allowed);
+    }
+    let certificate = countersign::identity::certificate::CertificateName::parse("CN=bot").expect("a name");
+    store
+        .agent_certify(&principal("bot-a"), &certificate, &person("root"), now)
+        .expect("certified");
+    let kept = store.agent("bot-a").expect("an answer").expect("known").mysql;
+    assert_eq!(
+        kept,
+        MysqlCredential::default(),
+        "no secret is behind it any more"
+    );
 }
 
 #[test]
@@ -161,7 +188,7 @@ fn whoever_may_be_behind_a_call_has_seen_the_secret_that_it_makes() {
         token_seen_by: [person("dave")].into(),
     };
     store
-        .agent_rotate(&principal("bot-a"), by, Timestamp::now())
+        .agent_rotate(&principal("bot-a"), NativePassword::Refused, by, Timestamp::now())
         .expect("rotated");
     let agent = store.agent("bot-a").expect("an answer").expect("known");
     assert_eq!(
@@ -176,7 +203,12 @@ fn a_rotation_ends_the_old_secret_and_remembers_who_has_seen_the_new_one() {
     let mut store = store(dir.path());
     let before = store.agent("bot-a").expect("an answer").expect("known");
     store
-        .agent_rotate(&principal("bot-a"), &person("dora"), Timestamp::now())
+        .agent_rotate(
+            &principal("bot-a"),
+            NativePassword::Refused,
+            &person("dora"),
+            Timestamp::now(),
+        )
         .expect("rotated");
     let after = store.agent("bot-a").expect("an answer").expect("known");
     assert_ne!(before.credential, after.credential);

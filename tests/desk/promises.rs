@@ -7,6 +7,7 @@ use countersign::desk::{
 };
 use countersign::hold::{State, StateKind};
 use countersign::identity::directory::WhyNot;
+use countersign::identity::secret::NativePassword;
 use countersign::store::sqlite::{Limits, Store};
 
 use crate::world::{MINUTE, World, approval_seen_by, person, principal, store_path, word};
@@ -167,7 +168,7 @@ fn promise_4_whoever_rotates_while_it_waits_does_not_decide() {
     world
         .core()
         .store()
-        .agent_rotate(&principal("bot-a"), &person("dora"), now)
+        .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("dora"), now)
         .expect("a new secret");
     assert_eq!(
         why_not(world.approve(parked.request, "dora")),
@@ -286,7 +287,12 @@ fn promise_4_a_stake_taken_while_it_waits_counts_for_tokens_too() {
     let now = world.now;
     let store = world.core().store();
     store
-        .agent_rotate(&principal("bot-a"), &person("root"), now.wall)
+        .agent_rotate(
+            &principal("bot-a"),
+            NativePassword::Refused,
+            &person("root"),
+            now.wall,
+        )
         .expect("a new secret");
     let refused = world
         .core()

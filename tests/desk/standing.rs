@@ -15,6 +15,7 @@ use countersign::hold::{
     StandingGrantId, StandingKind, State, StateKind,
 };
 use countersign::identity::principal::{AttemptId, SessionId};
+use countersign::identity::secret::NativePassword;
 use countersign::journal::{LogFilter, Order, Reader};
 use countersign::policy::Verdict;
 use countersign::sql::judge_postgres;
@@ -508,12 +509,12 @@ fn promise_4_it_lapses_when_whoever_made_it_may_no_longer_decide_or_the_credenti
         }),
         ("the approver rotates the credential", |store, now| {
             store
-                .agent_rotate(&principal("bot-a"), &person("dora"), now)
+                .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("dora"), now)
                 .expect("rotated");
         }),
         ("somebody else rotates the credential", |store, now| {
             store
-                .agent_rotate(&principal("bot-a"), &person("carl"), now)
+                .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("carl"), now)
                 .expect("rotated");
         }),
         ("the credential is revoked", |store, now| {

@@ -11,6 +11,7 @@ use countersign::clock::Timestamp;
 use countersign::desk::{Ask, Asked, Detach, Moment, Parked, Reach, RunOutcome, Terms, Wake};
 use countersign::hold::{Permit, RequestId, Standing, StandingGrantId};
 use countersign::identity::principal::SessionId;
+use countersign::identity::secret::NativePassword;
 use countersign::journal::{LogFilter, Reader};
 use countersign::store::sqlite::Store;
 use rand::rngs::StdRng;
@@ -298,7 +299,12 @@ impl Order {
     fn rotate(&mut self) {
         let mut beside = Store::open(&store_path(self.world.dir.path())).expect("a second connection");
         beside
-            .agent_rotate(&principal("bot-a"), &person("carl"), self.world.now.wall)
+            .agent_rotate(
+                &principal("bot-a"),
+                NativePassword::Refused,
+                &person("carl"),
+                self.world.now.wall,
+            )
             .expect("rotated");
         self.learn();
         self.grants.values_mut().for_each(|known| known.is_over = true);

@@ -2,11 +2,15 @@
 
 use countersign::desk::{Asked, NotStanding};
 use countersign::hold::{Shape, StateKind};
+use countersign::identity::directory::Credential;
 use countersign::store::sqlite::{Store, StoreError};
 use rusqlite::Connection;
 
 use crate::standing::{TERMS, sending, standing_word};
 use crate::world::{World, person, scratch, store_path};
+
+/// The version that is written today.
+const KNOWN: u32 = 3;
 
 /// As versions before the second file of the schema made it.
 const FIRST: &str = include_str!("../../src/store/schema/001_requests.sql");
@@ -82,6 +86,39 @@ fn as_the_first_version_left_it(path: &std::path::Path) {
     old.pragma_update(None, "user_version", 1).expect("a version");
 }
 
+/// The verifiers of `bot-a` as that version kept them, and as they are kept after an update.
+const KEPT_OF_EVERY_SECRET: &str = r#"{"caching_sha2_password":"cW2ToZrtHQ6ynRqYAFlGjqYNj2wYXNrTF8hmHM0Wz6M=","mysql_native_password":"JHDAbeQu/RYYu5kAWtyi7J0eGQ==","scram-sha-256":"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="}"#;
+
+/// The bytes of the store's files.
+fn bytes(path: &std::path::Path) -> Vec<u8> {
+    let files = ["db", "db-wal"].map(|end| path.with_extension(end));
+    let files = files.iter().filter_map(|file| std::fs::read(file).ok());
+    files.flatten().collect()
+}
+
+#[test]
+fn native_verifiers_that_nobody_asked_for_are_gone_after_an_update_and_the_others_stay() {
+    let mut world = World::new();
+    world.core = None;
+    let path = store_path(world.dir.path());
+    as_the_first_version_left_it(&path);
+    let old = Connection::open(&path).expect("a store");
+    let changed = old.execute(
+        "UPDATE agents SET verifiers = ?1 WHERE name = 'bot-a'",
+        [KEPT_OF_EVERY_SECRET],
+    );
+    assert_eq!(changed.expect("kept"), 1);
+    drop(old);
+    let mut store = Store::open(&path).expect("brought up to date");
+    let agent = store.agent("bot-a").expect("an answer").expect("known");
+    assert!(agent.mysql.caching_sha2.is_some() && agent.mysql.native.is_none());
+    assert!(matches!(agent.credential, Credential::Secret(_)));
+    drop(store);
+    let left = bytes(&path);
+    let verifier = b"JHDAbeQu/RYYu5kAWtyi7J0eGQ==";
+    assert!(!left.windows(verifier.len()).any(|window| window == verifier));
+}
+
 fn version(path: &std::path::Path) -> u32 {
     let connection = Connection::open(path).expect("a store");
     connection
@@ -97,7 +134,7 @@ fn a_store_of_the_first_version_is_brought_up_to_date_and_its_requests_are_decid
     as_the_first_version_left_it(&path);
     assert_eq!(version(&path), 1);
     world.restart();
-    assert_eq!(version(&path), 2);
+    assert_eq!(version(&path), KNOWN);
     let waiting = countersign::hold::RequestId::parse("AAAAAA").expect("an id");
     let decided = countersign::hold::RequestId::parse("BBBBBB").expect("an id");
     assert_eq!(world.state(decided), StateKind::Denied);
@@ -144,7 +181,7 @@ fn several_processes_that_open_a_store_of_the_first_version_change_it_once() {
                 threads.spawn(|| Store::open(&path).expect("a store"));
             }
         });
-        assert_eq!(version(&path), 2);
+        assert_eq!(version(&path), KNOWN);
     }
 }
 
@@ -154,12 +191,14 @@ fn a_store_of_a_newer_version_is_not_touched() {
     let path = store_path(dir.path());
     Store::open(&path).expect("a store");
     let newer = Connection::open(&path).expect("a store");
-    newer.pragma_update(None, "user_version", 3).expect("a version");
+    newer
+        .pragma_update(None, "user_version", KNOWN + 1)
+        .expect("a version");
     drop(newer);
     let refused = Store::open(&path).expect_err("it is too new");
     assert!(
-        matches!(refused, StoreError::TooNew { found: 3, known: 2 }),
+        matches!(refused, StoreError::TooNew { found, known: KNOWN } if found == KNOWN + 1),
         "{refused}"
     );
-    assert_eq!(version(&path), 3);
+    assert_eq!(version(&path), KNOWN + 1);
 }

@@ -14,6 +14,7 @@ use countersign::desk::{
 use countersign::hold::{Digest, DigestBuilder, HeldRequest, Permit, Presented, RequestId, StateKind};
 use countersign::identity::directory::Role;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
+use countersign::identity::secret::NativePassword;
 #[cfg(feature = "faults")]
 use countersign::journal::disk::{Disk, Faults};
 use countersign::journal::{self, Journal};
@@ -111,6 +112,7 @@ pub fn populate(store: &mut Store, now: Timestamp) {
             profile: Profile::Standard,
             labels: BTreeMap::new(),
             expires_at: None,
+            mysql_native: NativePassword::Refused,
         };
         store.agent_add(&new, &person("carl"), now).expect("an agent");
     }

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::identity::directory::{NewAgent, NewPerson, NewToken, OtherTokens, Role};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
+use crate::identity::secret::NativePassword;
 use crate::store::PeopleError;
 use crate::store::sqlite::Store;
 
@@ -293,10 +294,12 @@ fn make_agent(store: &mut Store, upstream: &Upstream, owner: &PersonName) -> Res
         profile: Profile::Standard,
         labels: BTreeMap::new(),
         expires_at: None,
+        // So that every client gets in, old ones too.
+        mysql_native: NativePassword::Allowed,
     };
     let secret = match store.agent_add(&new, owner, now) {
         Ok((_, secret)) => Ok(secret),
-        Err(PeopleError::Exists(_)) => store.agent_rotate(&name, owner, now),
+        Err(PeopleError::Exists(_)) => store.agent_rotate(&name, new.mysql_native, owner, now),
         Err(error) => Err(error),
     };
     Ok(secret.map_err(|error| people_error(&error))?.reveal().to_owned())
