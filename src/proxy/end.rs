@@ -17,6 +17,8 @@ pub enum End {
     ServerEnded,
     /// The client broke the protocol, or the server did.
     Violation(String),
+    /// By another session of the same principal.
+    Killed,
     CredentialEnded(String),
     Stopping,
 }
@@ -68,4 +70,19 @@ pub fn boot_time() -> Duration {
         u64::try_from(now.tv_sec).unwrap_or(0),
         u32::try_from(now.tv_nsec).unwrap_or(0),
     )
+}
+
+/// Seconds, or a number with `ms`, `s` or `min`; anything else shortens nothing.
+pub fn wait_of(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    let number = value
+        .trim_end_matches(|letter: char| letter.is_ascii_alphabetic())
+        .trim();
+    let amount: u64 = number.parse().ok()?;
+    match value[number.len()..].trim() {
+        "" | "s" => Some(Duration::from_secs(amount)),
+        "ms" => Some(Duration::from_millis(amount)),
+        "min" => Some(Duration::from_secs(amount.saturating_mul(60))),
+        _ => None,
+    }
 }

@@ -145,6 +145,11 @@ impl Pipe {
         let _gone = flushed.await;
     }
 
+    /// The client's socket, when the session is over and the client stays.
+    pub fn into_client(self) -> Socket {
+        self.client
+    }
+
     /// Sends the server what is released, then says good-bye. The caller limits the time.
     pub async fn close_upstream(&mut self, good_bye: &[u8]) {
         let written = std::future::poll_fn(|cx| self.to_server.poll_write(&mut self.upstream, cx)).await;

@@ -22,6 +22,8 @@ pub enum Control {
         why: &'static str,
         asked: Option<Asked>,
     },
+    /// KILL of its connection by another session of the same principal.
+    Kill,
     CredentialEnded(String),
     Stop,
 }
@@ -96,20 +98,28 @@ impl Registry {
         known.control.send(cancel).ok().map(|()| carried_out)
     }
 
-    /// `pg_cancel_backend(process)` by a session of `principal`, for a process id of ours or of the server's.
-    /// Whether it is a session of the same principal, which alone may be cancelled so.
-    pub fn cancel_own(&self, principal: &PrincipalName, process: i32) -> bool {
+    /// A cancel by another session of `principal`, for an id of ours or of the server's; `None`: it has no such session,
+    /// and those of others may not be cancelled so.
+    pub fn cancel_own(&self, principal: &PrincipalName, process: i32) -> Option<CarriedOut> {
+        let (asked, carried_out) = mpsc::channel(1);
+        let cancel = Control::Cancel {
+            why: "another session of the same agent cancelled it",
+            asked: Some(asked),
+        };
+        self.tell_own(principal, process, cancel).then_some(carried_out)
+    }
+
+    /// The same for the whole connection. Whether there is one.
+    pub fn kill_own(&self, principal: &PrincipalName, process: i32) -> bool {
+        self.tell_own(principal, process, Control::Kill)
+    }
+
+    fn tell_own(&self, principal: &PrincipalName, process: i32, control: Control) -> bool {
         let sessions = self.lock();
         let own = sessions.iter().find(|(ours, known)| {
             known.principal == *principal && (**ours == process || known.backend == process)
         });
-        own.is_some_and(|(_, known)| {
-            let cancel = Control::Cancel {
-                why: "another session of the same agent cancelled it",
-                asked: None,
-            };
-            known.control.send(cancel).is_ok()
-        })
+        own.is_some_and(|(_, known)| known.control.send(control).is_ok())
     }
 
     /// Whether `process` names a session of `principal`.
@@ -181,11 +191,12 @@ mod tests {
         let agent = PrincipalName::parse("agent").expect("a name");
         let other = PrincipalName::parse("other").expect("a name");
         let (process, _) = registry.add(agent.clone(), 77, control, 4);
-        assert!(!registry.cancel_own(&other, process));
-        assert!(!registry.cancel_own(&other, 77));
+        assert!(registry.cancel_own(&other, process).is_none());
+        assert!(registry.cancel_own(&other, 77).is_none());
+        assert!(!registry.kill_own(&other, 77));
         assert!(told.try_recv().is_err());
-        assert!(registry.cancel_own(&agent, 77));
-        assert!(registry.cancel_own(&agent, process));
+        assert!(registry.cancel_own(&agent, 77).is_some());
+        assert!(registry.cancel_own(&agent, process).is_some());
         assert!(told.try_recv().is_ok());
     }
 }

@@ -157,6 +157,10 @@ impl Session {
                         why: why.to_owned(),
                     }));
                 }
+                Happened::Control(Control::Kill) => {
+                    self.withdraw(request, "its connection was killed").await;
+                    return Err(End::Killed);
+                }
                 Happened::Control(Control::CredentialEnded(why)) => {
                     self.withdraw(request, &why).await;
                     return Err(End::CredentialEnded(why));
@@ -329,6 +333,10 @@ impl Session {
                 self.leave_approved(request, &end).await;
                 Err(end)
             }
+            Happened::Control(Control::Kill) => {
+                self.withdraw(request, "its connection was killed").await;
+                Err(End::Killed)
+            }
             Happened::Control(Control::CredentialEnded(why)) => {
                 self.withdraw(request, &why).await;
                 Err(End::CredentialEnded(why))
@@ -347,6 +355,7 @@ impl Session {
             End::ServerLost | End::ServerEnded | End::Violation(_) => {
                 self.withdraw(request, "the server connection was lost").await;
             }
+            End::Killed => self.withdraw(request, "its connection was killed").await,
             End::CredentialEnded(why) => self.withdraw(request, why).await,
         }
     }

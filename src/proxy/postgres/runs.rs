@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use tracing::warn;
 
@@ -13,6 +12,7 @@ use crate::desk::RunOutcome;
 use crate::hold::RequestId;
 use crate::proxy::attempts::changes_data;
 use crate::proxy::end::End;
+use crate::proxy::end::wait_of;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::session::Session;
 use crate::sql::action::{Action, Class, Effect};
@@ -409,20 +409,5 @@ impl Session {
             session: Some(self.peer.session),
             body,
         });
-    }
-}
-
-/// Seconds, or a number with `ms`, `s` or `min`; anything else shortens nothing.
-fn wait_of(value: &str) -> Option<Duration> {
-    let value = value.trim();
-    let number = value
-        .trim_end_matches(|letter: char| letter.is_ascii_alphabetic())
-        .trim();
-    let amount: u64 = number.parse().ok()?;
-    match value[number.len()..].trim() {
-        "" | "s" => Some(Duration::from_secs(amount)),
-        "ms" => Some(Duration::from_millis(amount)),
-        "min" => Some(Duration::from_secs(amount.saturating_mul(60))),
-        _ => None,
     }
 }

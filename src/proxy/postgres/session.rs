@@ -225,6 +225,7 @@ impl Session {
                 self.cancel_upstream(asked);
                 Ok(())
             }
+            Happened::Control(Control::Kill) => Err(End::Killed),
             Happened::Control(Control::CredentialEnded(why)) => Err(End::CredentialEnded(why)),
             Happened::Control(Control::Stop) => Err(End::Stopping),
         }
@@ -453,6 +454,13 @@ fn last_words(end: &End) -> (String, Option<Fields>) {
                 Some(fatal("08P01", &format!("countersign: {what}."))),
             )
         }
+        End::Killed => (
+            "killed by another session of the same agent".to_owned(),
+            Some(fatal(
+                "57P01",
+                "countersign: another session of the same agent killed this connection.",
+            )),
+        ),
         End::CredentialEnded(why) => (
             format!("credential ended: {why}"),
             Some(fatal(

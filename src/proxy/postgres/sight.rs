@@ -207,6 +207,7 @@ impl Session {
                 Happened::ClientLeft => return Err(End::ClientLeft),
                 Happened::End(end) => return Err(end),
                 Happened::Control(Control::Cancel { asked, .. }) => self.cancel_upstream(asked),
+                Happened::Control(Control::Kill) => return Err(End::Killed),
                 Happened::Control(Control::CredentialEnded(why)) => return Err(End::CredentialEnded(why)),
                 Happened::Control(Control::Stop) => return Err(End::Stopping),
             }
