@@ -21,6 +21,7 @@ use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::classify::postgres::setting::Followed;
 use crate::sql::classify::postgres::{self, Classified, Context};
 use crate::sql::lex::postgres::{Kind, Scan, scan};
+use crate::sql::mysql_state::MysqlState;
 use crate::sql::names::{KnownNames, NamesThen};
 use crate::sql::statement::{Encoding, LexingState};
 use crate::sql::{PARSE_BYTES_MAX, seen};
@@ -265,9 +266,7 @@ fn complaint(message: &str) -> String {
 }
 
 struct Job {
-    text: Arc<[u8]>,
-    lexing: LexingState,
-    names: NamesThen,
+    work: Box<dyn FnOnce() -> Judgement + Send>,
     answer: oneshot::Sender<Judgement>,
 }
 
@@ -297,19 +296,30 @@ impl ParserThreads {
 
     /// A full queue, a thread that is gone and a wait that is over all give `Unknown`.
     pub async fn judge(&self, text: Arc<[u8]>, lexing: LexingState, names: NamesThen) -> Judgement {
+        let its = Arc::clone(&text);
+        self.apart(&text, move || judge_postgres(&its, lexing, &names))
+            .await
+    }
+
+    /// The same for a text of MySQL or MariaDB.
+    pub async fn judge_mysql(&self, text: Arc<[u8]>, state: MysqlState, names: NamesThen) -> Judgement {
+        let its = Arc::clone(&text);
+        self.apart(&text, move || crate::sql::judge_mysql(&its, &state, &names))
+            .await
+    }
+
+    async fn apart(&self, text: &[u8], work: impl FnOnce() -> Judgement + Send + 'static) -> Judgement {
         let (answer, judged) = oneshot::channel();
         let job = Job {
-            text: Arc::clone(&text),
-            lexing,
-            names,
+            work: Box::new(work),
             answer,
         };
         if self.jobs.try_send(job).is_err() {
-            return not_now(&text, "cannot be read now: too many long texts wait");
+            return not_now(text, "cannot be read now: too many long texts wait");
         }
         match tokio::time::timeout(PARSER_WAIT, judged).await {
             Ok(Ok(judgement)) => judgement,
-            Ok(Err(_)) | Err(_) => not_now(&text, "cannot be read now: the parser did not answer"),
+            Ok(Err(_)) | Err(_) => not_now(text, "cannot be read now: the parser did not answer"),
         }
     }
 }
@@ -327,7 +337,7 @@ fn work(queue: &Mutex<Receiver<Job>>) {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         // A caller that has gone away needs no answer.
-        let _ = job.answer.send(judge_postgres(&job.text, job.lexing, &job.names));
+        let _ = job.answer.send((job.work)());
     }
 }
 

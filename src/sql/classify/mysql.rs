@@ -188,6 +188,8 @@ struct Walk<'t, 'm> {
     depth: usize,
     cancels: Option<CancelTarget>,
     commits: bool,
+    /// LOAD DATA LOCAL: the server asks the client for a file.
+    copies_in: bool,
 }
 
 /// Far above what the lexer's limits let through; a second fence for the stack.
@@ -220,6 +222,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             depth: 0,
             cancels: None,
             commits: false,
+            copies_in: false,
         }
     }
 
@@ -292,7 +295,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             span: self.span,
             secrets: Vec::new(),
             parse_is_safe,
-            copies_in: false,
+            copies_in: self.copies_in,
             cancels: self.cancels,
             commits: self.commits,
         }

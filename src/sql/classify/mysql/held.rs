@@ -33,6 +33,8 @@ impl Walk<'_, '_> {
             Class::Write if words.first_word() == "load" => {
                 self.unbounded = true;
                 self.raise(class, "writes as many rows as a file has");
+                // The client's own file: of the server's it would be admin.
+                self.copies_in = true;
                 self.names_of(words);
             }
             Class::Admin if words.first_word() == "load" => {

@@ -150,6 +150,23 @@ impl Token {
     }
 }
 
+/// User variables that a text names, each once, without their `@`. None of a text that cannot be read.
+pub fn variables(text: &[u8], state: &MysqlState) -> Vec<String> {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Vec::new();
+    };
+    let scan = scan(text, 0, state);
+    let tokens = scan.tokens.iter().filter(|token| token.kind == Kind::Variable);
+    let mut names: Vec<String> = tokens
+        .map(|token| value::name_of(*token, text, state))
+        .filter_map(|name| name.strip_prefix('@').map(str::to_owned))
+        .filter(|name| !name.starts_with('@'))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
