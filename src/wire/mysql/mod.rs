@@ -7,6 +7,7 @@ pub mod auth;
 pub mod bytes;
 pub mod capability;
 pub mod command;
+pub mod conversation;
 pub mod execute;
 pub mod handshake;
 pub mod packet;
