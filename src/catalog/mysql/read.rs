@@ -99,6 +99,8 @@ pub struct Rows {
     pub lower_case_table_names: u8,
     pub sql_mode: String,
     pub tables: Vec<rows::Table>,
+    /// Empty if only definitions were read.
+    pub sizes: Vec<rows::Size>,
     pub columns: Vec<rows::Column>,
     pub views: Vec<rows::ViewText>,
     pub functions: Vec<rows::StoredFunction>,
@@ -121,7 +123,7 @@ impl Source for Reader {
     }
 
     async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
-        let rows = self.rows().await?;
+        let rows = self.rows(With::Sizes).await?;
         let listed = listed.clone();
         // Views are read by the same recursive readers as statements.
         let worker = std::thread::Builder::new()
@@ -135,49 +137,59 @@ impl Source for Reader {
         }
     }
 
+    /// Every definition is read again: no server keeps a mark that grows with each change of one. Times of creation have
+    /// whole seconds and views have none; counters of statements grow when a change begins, not when it is done.
     async fn has_changed(&mut self, since: &Snapshot) -> Result<bool, CatalogError> {
-        Ok(self.rows().await?.generation() != since.generation())
+        Ok(self.rows(With::DefinitionsAlone).await?.generation() != since.generation())
     }
 }
 
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum With {
+    DefinitionsAlone,
+    Sizes,
+}
+
 impl Reader {
-    async fn rows(&mut self) -> Result<Rows, CatalogError> {
+    async fn rows(&mut self, with: With) -> Result<Rows, CatalogError> {
         let limit = self.settings.timeout;
-        let read = tokio::time::timeout(limit, self.rows_on_connection()).await;
+        let read = tokio::time::timeout(limit, self.rows_on_connection(with)).await;
         read.map_err(|_| CatalogError::TooSlow {
             database: PLACE.to_owned(),
             seconds: limit.as_secs(),
         })?
     }
 
+    /// A connection has for good the global rights that its account had when it came, but is told those that the account
+    /// has by now. So the one that is used comes after all of them were seen.
+    async fn connect(&self) -> Result<Conn, CatalogError> {
+        let mut first = Conn::new(self.settings.options.clone()).await.map_err(refused)?;
+        see_all(&mut first).await?;
+        // How it ends changes nothing of what it was told.
+        let _ = first.disconnect().await;
+        Conn::new(self.settings.options.clone()).await.map_err(refused)
+    }
+
     /// Whatever goes wrong, the connection on which it did is closed.
-    async fn rows_on_connection(&mut self) -> Result<Rows, CatalogError> {
+    async fn rows_on_connection(&mut self, with: With) -> Result<Rows, CatalogError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Conn::new(self.settings.options.clone()).await.map_err(refused)?,
+            None => self.connect().await?,
         };
-        let rows = everything(&mut connection).await?;
+        let rows = everything(&mut connection, with).await?;
         self.connection = Some(connection);
         Ok(rows)
     }
 }
 
-async fn everything(connection: &mut Conn) -> Result<Rows, CatalogError> {
+async fn everything(connection: &mut Conn, with: With) -> Result<Rows, CatalogError> {
     let server: Option<(String, u8, String, Option<String>)> = connection
         .query_first(rows::SERVER)
         .await
         .map_err(|error| failed("version", &error.to_string()))?;
     let (version, lower_case_table_names, sql_mode, _) = server.ok_or_else(|| failed("version", "no row"))?;
-    let held: Vec<String> = lines(connection, "privileges", rows::PRIVILEGES).await?;
-    let missing: Vec<_> = PRIVILEGES_NEEDED
-        .into_iter()
-        .filter(|needed| !held.iter().any(|held| held == needed))
-        .collect();
-    if !missing.is_empty() {
-        return Err(CatalogError::Hidden {
-            lacks: missing.join(", "),
-        });
-    }
+    see_all(connection).await?;
     let has_generated_columns: Option<u8> = connection
         .query_first(
             "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'information_schema' AND \
@@ -195,6 +207,10 @@ async fn everything(connection: &mut Conn) -> Result<Rows, CatalogError> {
         lower_case_table_names,
         sql_mode,
         tables: lines(connection, "tables", rows::TABLES).await?,
+        sizes: match with {
+            With::Sizes => lines(connection, "sizes of tables", rows::SIZES).await?,
+            With::DefinitionsAlone => Vec::new(),
+        },
         columns: lines(connection, "columns", columns).await?,
         views: lines(connection, "views", rows::VIEWS).await?,
         functions: lines(connection, "stored functions", rows::STORED_FUNCTIONS).await?,
@@ -205,7 +221,33 @@ async fn everything(connection: &mut Conn) -> Result<Rows, CatalogError> {
     })
 }
 
-async fn lines<T: FromRow + Send + 'static>(
+/// An error unless nothing is hidden from the account that asks.
+async fn see_all(connection: &mut Conn) -> Result<(), CatalogError> {
+    let held: Vec<String> = lines(connection, "privileges", rows::PRIVILEGES).await?;
+    let missing: Vec<_> = PRIVILEGES_NEEDED
+        .into_iter()
+        .filter(|needed| !held.iter().any(|held| held == needed))
+        .collect();
+    if !missing.is_empty() {
+        return Err(CatalogError::Hidden {
+            lacks: format!("{} ON *.*", missing.join(", ")),
+        });
+    }
+    let revokes: Vec<(String, String)> = lines(connection, "partial revokes", rows::PARTIAL_REVOKES).await?;
+    if revokes.iter().any(|(_, value)| value == "ON") {
+        let restrictions: Vec<Option<String>> = lines(connection, "restrictions", rows::RESTRICTIONS).await?;
+        let is_restricted = restrictions.iter().any(Option::is_some);
+        if is_restricted || restrictions.is_empty() {
+            return Err(CatalogError::Hidden {
+                lacks: "in some schemas what it has ON *.*".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Sorted, because servers answer in any order.
+async fn lines<T: FromRow + Ord + Send + 'static>(
     connection: &mut Conn,
     what: &'static str,
     question: &str,
@@ -222,6 +264,7 @@ async fn lines<T: FromRow + Send + 'static>(
                     .map_err(|error| mysql_async::Error::Other(error.to_string().into()))?,
             );
         }
+        lines.sort_unstable();
         Ok::<_, mysql_async::Error>(Some(lines))
     };
     match read.await {

@@ -9,13 +9,20 @@ pub const SYSTEM_SCHEMAS: [&str; 3] = ["mysql", "information_schema", "performan
 /// Source: MariaDB knowledge base, information-schema-views-table; MySQL manual, information-schema-introduction.html
 pub const PRIVILEGES_NEEDED: [&str; 3] = ["SELECT", "SHOW VIEW", "TRIGGER"];
 
+/// MySQL since 8.0.16: what is granted ON *.* may be taken back for single schemas.
+pub const PARTIAL_REVOKES: &str = "SHOW GLOBAL VARIABLES LIKE 'partial_revokes'";
+
+/// Schemas that the asking account may not see all of, in spite of what it has ON *.*; NULL: none.
+pub const RESTRICTIONS: &str = "SELECT JSON_EXTRACT(User_attributes, '$.Restrictions') FROM mysql.user WHERE User = \
+     SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND Host = SUBSTRING_INDEX(CURRENT_USER(), '@', -1)";
+
 pub const SERVER: &str = "SELECT VERSION(), @@lower_case_table_names, @@global.sql_mode, DATABASE()";
 
 /// `'user'@'host'` as `information_schema` writes it, of the account that asks.
 pub const PRIVILEGES: &str = "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES WHERE GRANTEE = \
      CONCAT('\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '\\'@\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '\\'')";
 
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Table {
     pub table_schema: String,
@@ -23,31 +30,42 @@ pub struct Table {
     pub table_type: Option<String>,
     /// `None`: the table could not be opened.
     pub engine: Option<String>,
+}
+
+/// Without statistics, for which MariaDB and older MySQL open every table.
+pub const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES";
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
+#[mysql(rename_all = "UPPERCASE")]
+pub struct Size {
+    pub table_schema: String,
+    pub table_name: String,
     pub table_rows: Option<u64>,
 }
 
-pub const TABLES: &str =
-    "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES";
+pub const SIZES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS FROM information_schema.TABLES \
+     WHERE TABLE_TYPE <> 'VIEW'";
 
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Column {
     pub table_schema: String,
     pub table_name: String,
+    pub ordinal_position: u64,
     pub column_name: String,
     pub column_default: Option<String>,
     pub extra: Option<String>,
     pub generation_expression: Option<String>,
 }
 
-pub const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT, EXTRA, GENERATION_EXPRESSION \
-     FROM information_schema.COLUMNS ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
+pub const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_DEFAULT, EXTRA, \
+     GENERATION_EXPRESSION FROM information_schema.COLUMNS";
 
 /// The same from a server older than generated columns.
-pub const COLUMNS_OLD: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT, EXTRA, \
-     NULL AS GENERATION_EXPRESSION FROM information_schema.COLUMNS ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
+pub const COLUMNS_OLD: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_DEFAULT, \
+     EXTRA, NULL AS GENERATION_EXPRESSION FROM information_schema.COLUMNS";
 
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct ViewText {
     pub table_schema: String,
@@ -58,7 +76,7 @@ pub struct ViewText {
 pub const VIEWS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS";
 
 /// A stored function. Procedures are called by CALL alone, which is held whatever they do.
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct StoredFunction {
     pub routine_schema: String,
@@ -79,19 +97,20 @@ pub const STORED_FUNCTIONS: &str = "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, DTD_IDE
      SECURITY_TYPE, DEFINER, IS_DETERMINISTIC, SQL_DATA_ACCESS, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
      DATABASE_COLLATION FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION'";
 
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Parameter {
     pub specific_schema: String,
     pub specific_name: String,
+    pub ordinal_position: i64,
     pub dtd_identifier: String,
 }
 
-pub const PARAMETERS: &str = "SELECT SPECIFIC_SCHEMA, SPECIFIC_NAME, DTD_IDENTIFIER FROM information_schema.PARAMETERS \
-     WHERE ROUTINE_TYPE = 'FUNCTION' AND ORDINAL_POSITION > 0 ORDER BY SPECIFIC_SCHEMA, SPECIFIC_NAME, ORDINAL_POSITION";
+pub const PARAMETERS: &str = "SELECT SPECIFIC_SCHEMA, SPECIFIC_NAME, ORDINAL_POSITION, DTD_IDENTIFIER \
+     FROM information_schema.PARAMETERS WHERE ROUTINE_TYPE = 'FUNCTION' AND ORDINAL_POSITION > 0";
 
 /// A function out of a library that was loaded into the server.
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 pub struct LoadableFunction {
     pub name: String,
     pub library: String,
@@ -100,7 +119,7 @@ pub struct LoadableFunction {
 
 pub const LOADABLE_FUNCTIONS: &str = "SELECT CAST(name AS CHAR) AS name, CAST(dl AS CHAR) AS library, CAST(type AS CHAR) AS kind FROM mysql.func";
 
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Trigger {
     pub trigger_name: String,
@@ -113,7 +132,7 @@ pub struct Trigger {
 pub const TRIGGERS: &str = "SELECT TRIGGER_NAME, EVENT_MANIPULATION, EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS";
 
 /// A foreign key: its table may be written when the table that it refers to is.
-#[derive(Debug, Hash, FromRow)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Cascade {
     pub constraint_schema: String,

@@ -353,15 +353,7 @@ impl Rows {
     pub(super) fn generation(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.version, self.lower_case_table_names, &self.sql_mode).hash(&mut hasher);
-        for table in &self.tables {
-            (
-                &table.table_schema,
-                &table.table_name,
-                &table.table_type,
-                &table.engine,
-            )
-                .hash(&mut hasher);
-        }
+        self.tables.hash(&mut hasher);
         self.columns.hash(&mut hasher);
         self.views.hash(&mut hasher);
         self.functions.hash(&mut hasher);
@@ -388,13 +380,18 @@ fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
             let name = table_name(&table.table_schema, &table.table_name, folds);
             let relation = Relation {
                 name: Some(name.clone()),
-                rows: table.table_rows,
                 reading: elsewhere(table, &name).into_iter().collect(),
                 ..Relation::default()
             };
             (name, relation)
         })
         .collect();
+    for size in &rows.sizes {
+        let name = table_name(&size.table_schema, &size.table_name, folds);
+        if let Some(table) = tables.get_mut(&name) {
+            table.rows = size.table_rows;
+        }
+    }
     for column in &rows.columns {
         let name = table_name(&column.table_schema, &column.table_name, folds);
         if let Some(table) = tables.get_mut(&name) {

@@ -53,7 +53,7 @@ pub enum CatalogError {
         cause: String,
     },
     /// MySQL and MariaDB leave out what an account may not see without a word.
-    #[error("the catalog's account lacks {lacks} ON *.*, so definitions are hidden from it")]
+    #[error("definitions are hidden from the catalog's account: it lacks {lacks}")]
     Hidden { lacks: String },
     #[error("the catalog of `{database}` was not read within {seconds} s")]
     TooSlow { database: String, seconds: u64 },
