@@ -27,6 +27,7 @@ use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
 pub use crate::api::Certificate;
+use crate::catalog::mysql as mysql_catalog;
 use crate::catalog::postgres as postgres_catalog;
 use crate::identity::directory::Agent;
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
@@ -201,6 +202,16 @@ impl Config {
             password,
             tls: None,
             timeout: CATALOG_TIMEOUT,
+        }))
+    }
+
+    /// How the catalog of the MySQL server is read, without its TLS. `None`: no catalog is configured.
+    pub fn mysql_catalog(&self) -> Result<Option<mysql_catalog::Settings>, ConfigError> {
+        let upstream = &self.mysql.upstream;
+        let account = self.mysql.catalog_account()?;
+        Ok(account.map(|(user, password)| {
+            let server = (upstream.host.as_str(), upstream.port);
+            mysql_catalog::Settings::of_server(server, (user, &password), None, CATALOG_TIMEOUT)
         }))
     }
 

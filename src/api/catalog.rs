@@ -4,19 +4,22 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
 use super::login::Caller;
 use super::problem::{Problem, ProblemDocument};
-use super::read::Named;
-use crate::catalog::keeper::Report;
-use crate::catalog::postgres::UserFunction;
+use super::read::{Named, Params};
+use crate::catalog::keeper::{Report, Source as _};
+use crate::catalog::{mysql, postgres};
 use crate::identity::directory::Scope;
 
-/// One database's catalog.
+/// One catalog: of a database of PostgreSQL, or of a whole MySQL server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CatalogState {
+    /// `postgres` or `mysql`.
+    pub protocol: String,
+    /// The database; of a MySQL server the name that the settings give it.
     pub database: String,
     /// `read`: statements are judged by it; `stale`: it could not be read for too long, so what needs it is held;
     /// `asleep`: nobody uses the database now.
@@ -37,6 +40,7 @@ impl From<Report> for CatalogState {
             (false, false) => "stale",
         };
         Self {
+            protocol: report.protocol.to_owned(),
             database: report.place,
             state: state.to_owned(),
             generation: report.generation,
@@ -59,12 +63,12 @@ pub struct CatalogList {
 pub struct FunctionShape {
     /// `app.net(numeric,numeric)`.
     pub function: String,
-    /// `function`, `procedure`, `aggregate` or `window function`.
+    /// `function`, `procedure`, `aggregate` or `window function`; `stored function` or `loadable function`.
     pub kind: String,
     pub language: String,
     pub owner: String,
     pub security_definer: bool,
-    /// What the function promises of itself: it is no reason to trust it.
+    /// What the function promises of itself, volatility or what it does with data: it is no reason to trust it.
     pub volatility: String,
     /// The extension that it came with.
     pub extension: Option<String>,
@@ -76,8 +80,8 @@ pub struct FunctionShape {
     pub reason: Option<String>,
 }
 
-impl From<UserFunction> for FunctionShape {
-    fn from(own: UserFunction) -> Self {
+impl From<postgres::UserFunction> for FunctionShape {
+    fn from(own: postgres::UserFunction) -> Self {
         Self {
             function: own.function,
             kind: own.kind.to_owned(),
@@ -93,6 +97,31 @@ impl From<UserFunction> for FunctionShape {
     }
 }
 
+impl From<mysql::UserFunction> for FunctionShape {
+    fn from(own: mysql::UserFunction) -> Self {
+        Self {
+            function: own.function,
+            kind: own.kind.to_owned(),
+            language: own.language,
+            owner: own.owner,
+            security_definer: own.security_definer,
+            volatility: own.promise,
+            extension: None,
+            hash: own.hash,
+            harmless: own.harmless,
+            reason: (!own.harmless).then(|| "not listed as harmless".to_owned()),
+        }
+    }
+}
+
+/// Which of two catalogs of one name is meant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CatalogOf {
+    /// `postgres` or `mysql`; by default the first that has one of that name, in this order.
+    pub protocol: Option<String>,
+}
+
 /// The functions of one database that are not built in, in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionList {
@@ -101,7 +130,7 @@ pub struct FunctionList {
 
 fn list(rooms: &Rooms, reports: Vec<Report>) -> Json<CatalogList> {
     Json(CatalogList {
-        configured: rooms.catalogs.is_some(),
+        configured: rooms.catalogs.are_configured(),
         items: reports.into_iter().map(CatalogState::from).collect(),
     })
 }
@@ -116,8 +145,7 @@ fn list(rooms: &Rooms, reports: Vec<Report>) -> Json<CatalogList> {
 )]
 pub async fn list_catalogs(State(rooms): State<Rooms>, caller: Caller) -> Result<Json<CatalogList>, Problem> {
     caller.needs(Scope::Read)?;
-    let catalogs = rooms.catalogs.as_ref();
-    let reports = catalogs.map(|catalogs| catalogs.reports()).unwrap_or_default();
+    let reports = rooms.catalogs.reports();
     Ok(list(&rooms, reports))
 }
 
@@ -134,10 +162,7 @@ pub async fn refresh_catalogs(
     caller: Caller,
 ) -> Result<Json<CatalogList>, Problem> {
     caller.needs(Scope::Decide)?;
-    let reports = match &rooms.catalogs {
-        Some(catalogs) => catalogs.refresh().await,
-        None => Vec::new(),
-    };
+    let reports = rooms.catalogs.refresh().await;
     Ok(list(&rooms, reports))
 }
 
@@ -146,7 +171,10 @@ pub async fn refresh_catalogs(
     get,
     path = "/catalogs/{database}/functions",
     tag = "catalogs",
-    params(("database" = String, Path, description = "one that is in use")),
+    params(
+        ("database" = String, Path, description = "one that is in use; of a MySQL server the name in the settings"),
+        CatalogOf
+    ),
     responses((status = 200, body = FunctionList), (status = "4XX", body = ProblemDocument)),
     security(("token" = []))
 )]
@@ -154,16 +182,29 @@ pub async fn list_functions(
     State(rooms): State<Rooms>,
     caller: Caller,
     Named(database): Named,
+    Params(CatalogOf { protocol }): Params<CatalogOf>,
 ) -> Result<Json<FunctionList>, Problem> {
     caller.needs(Scope::Read)?;
-    let functions = rooms
-        .catalogs
-        .as_ref()
-        .and_then(|catalogs| catalogs.functions(&database));
-    let Some(functions) = functions else {
-        return Err(Problem::not_found("catalog", &database));
+    let is_meant = |name| protocol.as_deref().is_none_or(|protocol| protocol == name);
+    let of_postgres = || {
+        let keepers = rooms.catalogs.postgres.as_ref();
+        let keepers = keepers.filter(|_| is_meant(postgres::Reader::PROTOCOL));
+        Some(shapes(keepers?.functions(&database)?))
     };
-    Ok(Json(FunctionList {
-        items: functions.into_iter().map(FunctionShape::from).collect(),
-    }))
+    let of_mysql = || {
+        let keepers = rooms.catalogs.mysql.as_ref();
+        let keepers = keepers.filter(|_| is_meant(mysql::Reader::PROTOCOL));
+        Some(shapes(keepers?.functions(&database)?))
+    };
+    match of_postgres().or_else(of_mysql) {
+        Some(items) => Ok(Json(FunctionList { items })),
+        None => Err(Problem::not_found("catalog", &database)),
+    }
+}
+
+fn shapes<F>(functions: Vec<F>) -> Vec<FunctionShape>
+where
+    FunctionShape: From<F>,
+{
+    functions.into_iter().map(FunctionShape::from).collect()
 }

@@ -107,12 +107,7 @@ pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
     parts.extend(rooms.readiness.answers().await);
     let is_ready = parts.iter().all(|(_, is_well)| *is_well);
     // A proxy that cannot read the catalog is ready all the same: it holds what it does not know, as any other would.
-    parts.extend(
-        rooms
-            .catalogs
-            .iter()
-            .map(|catalogs| ("catalog", catalogs.are_read())),
-    );
+    parts.extend(rooms.catalogs.are_read().map(|are_read| ("catalog", are_read)));
     let word = |is_well: bool| if is_well { "ok" } else { "failing" }.to_owned();
     let checks = parts
         .into_iter()
@@ -140,8 +135,8 @@ pub async fn readyz(State(rooms): State<Rooms>) -> (StatusCode, Json<Health>) {
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn metrics(State(rooms): State<Rooms>) -> Response {
-    if let Some(catalogs) = &rooms.catalogs {
-        let reports = catalogs.reports();
+    if rooms.catalogs.are_configured() {
+        let reports = rooms.catalogs.reports();
         let used = reports.iter().filter(|report| !report.is_asleep);
         let age = used.clone().filter_map(|report| report.age).max();
         let stale = used.filter(|report| !report.is_read).count();

@@ -22,7 +22,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::catalog::keepers::Keepers;
+use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
 use crate::telemetry::Metrics;
@@ -38,8 +38,7 @@ pub struct Rooms {
     pub journal: Journal,
     pub reader: Reader,
     pub metrics: Metrics,
-    /// `None`: no catalog is configured.
-    pub catalogs: Option<Arc<Keepers>>,
+    pub catalogs: Catalogs,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
 }
@@ -57,13 +56,13 @@ impl Rooms {
             desk,
             journal,
             metrics,
-            catalogs: None,
+            catalogs: Catalogs::default(),
             told,
         }
     }
 
     #[must_use]
-    pub fn with_catalogs(self, catalogs: Option<Arc<Keepers>>) -> Self {
+    pub fn with_catalogs(self, catalogs: Catalogs) -> Self {
         Self { catalogs, ..self }
     }
 }

@@ -40,6 +40,8 @@ pub struct Pace {
 
 /// A way to read one catalog again and again, on a connection of its own.
 pub trait Source: Sized + Send + 'static {
+    /// What it speaks, for people.
+    const PROTOCOL: &'static str;
     /// Where the server is, and as whom it is asked.
     type Settings: Send + Sync + 'static;
     type Snapshot: Snapshot;
@@ -115,6 +117,8 @@ pub enum Standing {
 /// For people: what is known, and how well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// `postgres` or `mysql`.
+    pub protocol: &'static str,
     /// The database, or the server.
     pub place: String,
     pub is_read: bool,
@@ -207,6 +211,7 @@ impl<S: Source> Keeper<S> {
     pub fn report(&self) -> Report {
         let known = self.known.load();
         Report {
+            protocol: S::PROTOCOL,
             place: self.place.clone(),
             is_read: matches!(self.standing(), Standing::Read { .. }),
             is_asleep: self.is_asleep.load(Ordering::SeqCst),

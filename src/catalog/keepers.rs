@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::catalog::ListedFunctions;
 use crate::catalog::keeper::{Keeper, Pace, Report, Snapshot, Source};
-use crate::catalog::postgres;
+use crate::catalog::{mysql, postgres};
 
 /// Every catalog of one upstream.
 pub struct Keepers<S: Source = postgres::Reader> {
@@ -92,5 +92,54 @@ impl<S: Source> Keepers<S> {
 
     pub fn reports(&self) -> Vec<Report> {
         self.all().iter().map(|keeper| keeper.report()).collect()
+    }
+}
+
+/// What is known of the names behind each protocol's listener; `None`: no catalog is configured.
+#[derive(Clone, Default)]
+pub struct Catalogs {
+    pub postgres: Option<Arc<Keepers>>,
+    /// One catalog, of the whole server.
+    pub mysql: Option<Arc<Keepers<mysql::Reader>>>,
+}
+
+impl Catalogs {
+    pub fn are_configured(&self) -> bool {
+        self.postgres.is_some() || self.mysql.is_some()
+    }
+
+    /// Whether statements are judged by each that is in use; `None`: none is configured.
+    pub fn are_read(&self) -> Option<bool> {
+        let postgres = self.postgres.as_ref().map(|keepers| keepers.are_read());
+        let mysql = self.mysql.as_ref().map(|keepers| keepers.are_read());
+        [postgres, mysql]
+            .into_iter()
+            .flatten()
+            .reduce(|one, other| one && other)
+    }
+
+    pub fn reports(&self) -> Vec<Report> {
+        let postgres = self.postgres.as_ref().map(|keepers| keepers.reports());
+        let mysql = self.mysql.as_ref().map(|keepers| keepers.reports());
+        [postgres, mysql].into_iter().flatten().flatten().collect()
+    }
+
+    /// Reads everything anew, and tells how it went once that is over.
+    pub async fn refresh(&self) -> Vec<Report> {
+        let postgres = async {
+            match &self.postgres {
+                Some(keepers) => keepers.refresh().await,
+                None => Vec::new(),
+            }
+        };
+        let mysql = async {
+            match &self.mysql {
+                Some(keepers) => keepers.refresh().await,
+                None => Vec::new(),
+            }
+        };
+        let (mut reports, others) = tokio::join!(postgres, mysql);
+        reports.extend(others);
+        reports
     }
 }

@@ -14,6 +14,15 @@ const FUNCTIONS_MAX: usize = 10_000;
 const NEXT_STEP: &str =
     "write [[trusted]] with `function` and `hash` for each, as `countersign catalog functions` prints them";
 
+/// How functions are written in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// `schema.name(types)`.
+    Postgres,
+    /// The same, or the name alone of a function out of a loaded library, which is of no schema.
+    Mysql,
+}
+
 /// What the file says.
 #[derive(Clone, Debug, Default)]
 pub struct Trusted {
@@ -58,10 +67,10 @@ struct RawFunction {
 }
 
 impl Trusted {
-    pub fn load(file: &Path) -> Result<Self, TrustedError> {
+    pub fn load(file: &Path, spelling: Spelling) -> Result<Self, TrustedError> {
         let name = file.display().to_string();
         match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text, &name),
+            Ok(text) => Self::parse(&text, &name, spelling),
             Err(error) => Err(TrustedError {
                 file: name,
                 line: 0,
@@ -71,7 +80,7 @@ impl Trusted {
     }
 
     /// `file` is its name in errors.
-    pub fn parse(text: &str, file: &str) -> Result<Self, TrustedError> {
+    pub fn parse(text: &str, file: &str, spelling: Spelling) -> Result<Self, TrustedError> {
         let wrong = |at: usize, message: String| TrustedError {
             file: file.to_owned(),
             line: text.get(..at).unwrap_or(text).matches('\n').count() + 1,
@@ -86,7 +95,7 @@ impl Trusted {
         }
         for one in &raw.trusted {
             let RawFunction { function, hash } = one.get_ref();
-            if !is_signature(function) {
+            if !is_signature(function, spelling) {
                 let message = format!("`{function}` is no function with its schema and its types");
                 return Err(wrong(one.span().start, message));
             }
@@ -110,8 +119,10 @@ impl Trusted {
     }
 }
 
-/// Shape: `schema.name(types)`.
-fn is_signature(function: &str) -> bool {
+fn is_signature(function: &str, spelling: Spelling) -> bool {
+    if spelling == Spelling::Mysql && !function.is_empty() && !function.contains(['.', '(']) {
+        return true;
+    }
     let Some((name, _)) = function.strip_suffix(')').and_then(|rest| rest.split_once('(')) else {
         return false;
     };
@@ -139,13 +150,18 @@ mod tests {
     fn a_function_is_trusted_by_its_signature_and_its_hash() {
         let hash = format!("sha256:{}", "0f".repeat(32));
         let text = entry("app.net(numeric,numeric)", &hash);
-        let trusted = Trusted::parse(&text, "trusted.toml").expect("right");
+        let trusted = Trusted::parse(&text, "trusted.toml", Spelling::Postgres).expect("right");
         let listed = ListedFunction {
             function: "app.net(numeric,numeric)".to_owned(),
             hash,
         };
         assert_eq!(trusted.functions, ListedFunctions::new([listed]));
-        assert_eq!(Trusted::parse("", "trusted.toml").expect("right").count, 0);
+        assert_eq!(
+            Trusted::parse("", "trusted.toml", Spelling::Postgres)
+                .expect("right")
+                .count,
+            0
+        );
     }
 
     #[test]
@@ -164,11 +180,22 @@ mod tests {
             ),
         ];
         for (second, line, words) in cases {
-            let error = Trusted::parse(&format!("{first}\n{second}"), "t").expect_err(&second);
+            let error =
+                Trusted::parse(&format!("{first}\n{second}"), "t", Spelling::Postgres).expect_err(&second);
             assert!(
                 error.message.contains(words) && error.line == line,
                 "{second}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_function_of_a_loaded_library_is_of_no_schema() {
+        let text = entry("metaphon", &format!("sha256:{}", "0f".repeat(32)));
+        assert_eq!(
+            Trusted::parse(&text, "t", Spelling::Mysql).expect("right").count,
+            1
+        );
+        assert!(Trusted::parse(&text, "t", Spelling::Postgres).is_err());
     }
 }

@@ -9,7 +9,6 @@ use super::live::{Live, LiveArgs};
 use super::output::Output;
 use crate::api::catalog::{CatalogList, CatalogState, FunctionList, FunctionShape};
 use crate::catalog::keeper::Snapshot as _;
-use crate::catalog::mysql;
 
 #[derive(Debug, Subcommand)]
 pub enum CatalogCommand {
@@ -23,9 +22,12 @@ pub enum CatalogCommand {
 
 #[derive(Debug, Args)]
 pub struct FunctionsArgs {
-    /// One that agents use
+    /// One that agents use; of a MySQL server the name that the settings give it, `mysql` by default
     #[arg(required_unless_present = "upstream", conflicts_with = "upstream")]
     database: Option<String>,
+    /// Of two catalogs of that name: postgres or mysql
+    #[arg(long, requires = "database", value_parser = ["postgres", "mysql"])]
+    protocol: Option<String>,
     /// Also those that are known to be harmless already
     #[arg(long)]
     all: bool,
@@ -45,11 +47,19 @@ pub async fn run(command: CatalogCommand, output: Output) -> Result<Exit, CliErr
             let list: CatalogList = client.post("/catalogs/refresh", &serde_json::json!({})).await?;
             output.either(&list, || status_text(&list));
         }
-        CatalogCommand::Functions(FunctionsArgs { database, all, live }) => {
+        CatalogCommand::Functions(FunctionsArgs {
+            database,
+            protocol,
+            all,
+            live,
+        }) => {
             let mut list = match database {
                 Some(database) => {
                     let path = format!("/catalogs/{}/functions", one_segment(&database)?);
-                    Client::from_environment()?.get(&path, &[]).await?
+                    let protocol = protocol.map(|protocol| ("protocol", protocol));
+                    Client::from_environment()?
+                        .get(&path, protocol.as_slice())
+                        .await?
                 }
                 None => functions_of(live).await?,
             };
@@ -72,24 +82,9 @@ async fn functions_of(live: LiveArgs) -> Result<FunctionList, CliError> {
             .into_iter()
             .map(FunctionShape::from)
             .collect(),
-        Live::Mysql(live) => live.functions().into_iter().map(of_mysql).collect(),
+        Live::Mysql(live) => live.functions().into_iter().map(FunctionShape::from).collect(),
     };
     Ok(FunctionList { items })
-}
-
-fn of_mysql(own: mysql::UserFunction) -> FunctionShape {
-    FunctionShape {
-        function: own.function,
-        kind: own.kind.to_owned(),
-        language: own.language.to_owned(),
-        owner: own.owner,
-        security_definer: own.security_definer,
-        volatility: own.promise,
-        extension: None,
-        hash: own.hash,
-        harmless: own.harmless,
-        reason: (!own.harmless).then(|| "not listed as harmless".to_owned()),
-    }
 }
 
 /// A name as one piece of a path.
@@ -125,8 +120,8 @@ fn status_line(one: &CatalogState) -> String {
         format!(": {problem}")
     };
     format!(
-        "{}  {}, generation {}, {age}{problem}\n",
-        one.database, one.state, one.generation
+        "{}  {}, {}, generation {}, {age}{problem}\n",
+        one.database, one.protocol, one.state, one.generation
     )
 }
 

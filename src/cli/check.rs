@@ -6,6 +6,7 @@ use clap::Args;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::{SettingsArgs, serve};
+use crate::catalog::trusted::Spelling;
 use crate::config::RulesFile;
 use crate::config::reader::Override;
 use crate::proxy::check_tls;
@@ -35,13 +36,18 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         check_tls(&front.tls, &front.upstream.tls)
             .map_err(|error| CliError::error(&error, error.next_step()))?;
     }
-    for front in [&config.postgres, &config.mysql] {
+    for (front, spelling) in [
+        (&config.postgres, Spelling::Postgres),
+        (&config.mysql, Spelling::Mysql),
+    ] {
         front.catalog_account()?;
         let trusted = front
             .catalog
             .as_ref()
             .and_then(|catalog| catalog.trusted_file.as_deref());
-        trusted.map(serve::open_trusted).transpose()?;
+        trusted
+            .map(|file| serve::open_trusted(file, spelling))
+            .transpose()?;
     }
     if let Some(pair) = &config.api.certificate {
         crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;

@@ -14,7 +14,7 @@ use super::exit::CliError;
 use super::live_mysql::{self, LiveMysql};
 use crate::catalog::keeper::Source;
 use crate::catalog::postgres::{CatalogError, Reader, SessionState, Settings, Snapshot, View};
-use crate::catalog::trusted::Trusted;
+use crate::catalog::trusted::{Spelling, Trusted};
 use crate::proxy::{UpstreamTls, catalog_tls};
 use crate::sql::action::{Class, Effect, Judgement};
 use crate::sql::classify::postgres::setting::NewPath;
@@ -71,7 +71,12 @@ impl LiveArgs {
         let Some(url) = &self.upstream else {
             return Ok(None);
         };
-        let trusted = self.trusted.as_deref().map(Trusted::load).transpose();
+        let spelling = match live_mysql::is_meant(url) {
+            true => Spelling::Mysql,
+            false => Spelling::Postgres,
+        };
+        let trusted = self.trusted.as_deref().map(|file| Trusted::load(file, spelling));
+        let trusted = trusted.transpose();
         let trusted = trusted.map_err(|error| {
             let next_step = error.next_step();
             CliError::error(error, next_step)

@@ -16,6 +16,7 @@ mod live;
 mod live_mysql;
 mod log;
 mod offline;
+mod open_catalogs;
 mod output;
 mod people;
 mod policy;

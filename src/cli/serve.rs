@@ -2,7 +2,7 @@
 //! Read `proxy/mod.rs` and `api/mod.rs` for the two listeners.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +13,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::exit::{CliError, Exit};
+use super::open_catalogs::{Opened, Watched};
 use super::output::Output;
 use super::{SettingsArgs, make_private};
 use crate::api::{self, Api, Rooms};
-use crate::catalog::keeper::Pace;
-use crate::catalog::keepers::Keepers;
-use crate::catalog::postgres::ListedFunctions;
-use crate::catalog::trusted::Trusted;
+use crate::catalog::trusted::{Spelling, Trusted};
 use crate::config::reader::Override;
-use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections, UpstreamTls};
+use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections};
 use crate::desk::{Desk, DeskError};
 use crate::journal::{Journal, JournalError};
 use crate::policy::RuleSet;
@@ -69,9 +67,7 @@ pub struct Running {
     pub desk: Desk,
     rules: Arc<ArcSwap<RuleSet>>,
     rules_file: RulesFile,
-    catalogs: Option<Arc<Keepers>>,
-    trusted_file: Option<PathBuf>,
-    upstream_tls: UpstreamTls,
+    watched: Watched,
     api: Api,
     proxy: ProxyHandle,
 }
@@ -89,13 +85,13 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
     allow_files(config.limits.connections as u64);
     let rules = open_rules(&config.rules)?;
     let proxy_settings = config.proxy()?;
-    let catalog = open_catalog(&config)?;
+    let catalogs = Opened::of(&config)?;
     make_private(&config.data_dir)?;
     let journal = Journal::open(config.journal()).map_err(journal_error)?;
     let store =
         Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
     let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
-    let judging = Judging { rules, catalog };
+    let judging = Judging { rules, catalogs };
     let joined = join(config, proxy_settings, desk.clone(), journal, judging).await;
     if joined.is_err() {
         desk.stop().await;
@@ -127,36 +123,11 @@ fn allow_files(connections: u64) {
 /// What statements are judged by.
 struct Judging {
     rules: RuleSet,
-    catalog: Option<OpenCatalog>,
+    catalogs: Opened,
 }
 
-/// What is needed to read catalogs.
-struct OpenCatalog {
-    settings: crate::catalog::postgres::Settings,
-    pace: Pace,
-    trusted: Option<(PathBuf, Trusted)>,
-}
-
-/// `None`, and said so: without a catalog much is not seen.
-fn open_catalog(config: &Config) -> Result<Option<OpenCatalog>, CliError> {
-    let (Some(about), Some(mut settings)) = (&config.postgres.catalog, config.catalog()?) else {
-        warn!(
-            "no catalog is configured: views, triggers, rules and overloaded operators behind plain names are not seen"
-        );
-        return Ok(None);
-    };
-    settings.tls = proxy::catalog_tls(&config.postgres.upstream.tls)
-        .map_err(|error| CliError::error(&error, error.next_step()))?;
-    let trusted = about.trusted_file.as_deref().map(open_trusted).transpose()?;
-    Ok(Some(OpenCatalog {
-        settings,
-        pace: about.pace,
-        trusted: about.trusted_file.clone().zip(trusted),
-    }))
-}
-
-pub fn open_trusted(file: &Path) -> Result<Trusted, CliError> {
-    Trusted::load(file).map_err(|error| CliError::error(&error, error.next_step()))
+pub fn open_trusted(file: &Path, spelling: Spelling) -> Result<Trusted, CliError> {
+    Trusted::load(file, spelling).map_err(|error| CliError::error(&error, error.next_step()))
 }
 
 async fn join(
@@ -166,17 +137,14 @@ async fn join(
     journal: Journal,
     judging: Judging,
 ) -> Result<Running, CliError> {
-    let Judging { rules, catalog } = judging;
+    let Judging { rules, catalogs } = judging;
     record_rules(&desk, &rules, "serve").await?;
-    let catalogs = match catalog {
-        Some(catalog) => Some(begin_catalogs(catalog, &desk, &config.postgres.upstream.databases).await?),
-        None => None,
-    };
+    let watched = catalogs.begin(&desk, &config).await?;
     let rules = Arc::new(ArcSwap::from_pointee(rules));
     let metrics = Metrics::new();
     let upstreams = upstreams(&config);
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), upstreams);
-    let rooms = rooms.with_catalogs(catalogs.clone());
+    let rooms = rooms.with_catalogs(watched.catalogs.clone());
     let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
     let proxy = proxy::start(
         proxy_settings,
@@ -184,9 +152,7 @@ async fn join(
         journal,
         Arc::clone(&rules),
         metrics,
-        proxy::Catalogs {
-            postgres: catalogs.clone(),
-        },
+        watched.catalogs.clone(),
     )
     .await;
     let proxy = match proxy {
@@ -211,44 +177,16 @@ async fn join(
         desk,
         rules,
         rules_file: config.rules,
-        catalogs,
-        trusted_file: config.postgres.catalog.and_then(|catalog| catalog.trusted_file),
-        upstream_tls: config.postgres.upstream.tls,
+        watched,
         api,
         proxy,
     })
 }
 
-/// The catalogs of databases that the settings name are read at once, the others when somebody logs in.
-async fn begin_catalogs(
-    catalog: OpenCatalog,
-    desk: &Desk,
-    databases: &[String],
-) -> Result<Arc<Keepers>, CliError> {
-    let mut functions = ListedFunctions::default();
-    if let Some((file, trusted)) = catalog.trusted {
-        record_trusted(desk, &file, &trusted, "serve").await?;
-        functions = trusted.functions;
-    }
-    let catalogs = Keepers::new(catalog.settings, catalog.pace, functions);
-    for database in databases {
-        let _read_at_once = catalogs.of(database);
-    }
-    Ok(Arc::new(catalogs))
-}
-
-async fn record_trusted(desk: &Desk, file: &Path, trusted: &Trusted, by: &str) -> Result<(), CliError> {
-    let file = file.display().to_string();
-    let recorded = desk
-        .record_rules_change(file, trusted.digest, by.to_owned())
-        .await;
-    recorded.map_err(desk_error)
-}
-
 impl Running {
     /// Reads rules, trusted functions and certificates again. What is broken changes nothing, and is said in the log.
     pub async fn reload(&self, by: &str) {
-        self.reload_trusted(by).await;
+        self.watched.reload_trusted(&self.desk, by).await;
         match self.reload_rules(by).await {
             Ok(file) => info!("rules `{file}` are in force"),
             Err(error) => {
@@ -267,39 +205,6 @@ impl Running {
             }
         }
         self.reload_certificates(by).await;
-    }
-
-    async fn reload_trusted(&self, by: &str) {
-        let (Some(catalogs), Some(file)) = (&self.catalogs, &self.trusted_file) else {
-            return;
-        };
-        let read = match open_trusted(file) {
-            // Recorded first, as rules are.
-            Ok(trusted) => record_trusted(&self.desk, file, &trusted, by)
-                .await
-                .map(|()| trusted),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(trusted) => {
-                info!("{} functions of `{}` are trusted", trusted.count, file.display());
-                catalogs.trust(trusted.functions);
-            }
-            Err(error) => {
-                error!(
-                    next_step = error.next_step,
-                    "the functions trusted before stay so: {error}"
-                );
-                let name = file.display().to_string();
-                let rejected = self
-                    .desk
-                    .record_rules_rejected(name, error.to_string(), by.to_owned())
-                    .await;
-                if let Err(error) = rejected {
-                    error!(%error, "the rejected list of functions is not in the log");
-                }
-            }
-        }
     }
 
     async fn reload_certificates(&self, by: &str) {
@@ -329,22 +234,11 @@ impl Running {
                 (sections(name).upstream, told(read, &what))
             });
         let upstreams: Vec<_> = upstreams.collect();
-        let is_renewed =
-            |(section, read): &(&str, Result<(), String>)| *section == POSTGRES.upstream && read.is_ok();
-        if let Some(catalogs) = self
-            .catalogs
-            .as_ref()
-            .filter(|_| upstreams.iter().any(is_renewed))
-        {
-            match proxy::catalog_tls(&self.upstream_tls) {
-                Ok(tls) => catalogs.change_settings(|settings| crate::catalog::postgres::Settings {
-                    tls: tls.clone(),
-                    ..settings.clone()
-                }),
-                Err(error) => error!(
-                    next_step = error.next_step(),
-                    "the catalog keeps the old authority: {error}"
-                ),
+        for (section, _) in upstreams.iter().filter(|(_, read)| read.is_ok()) {
+            for sections in [&POSTGRES, &MYSQL] {
+                if sections.upstream == *section {
+                    self.watched.renew_tls(sections);
+                }
             }
         }
         let read: Vec<_> = api.into_iter().chain(listeners).chain(upstreams).collect();
@@ -419,7 +313,7 @@ fn journal_error(error: JournalError) -> CliError {
     CliError::error(&error, error.next_step())
 }
 
-fn desk_error(error: DeskError) -> CliError {
+pub fn desk_error(error: DeskError) -> CliError {
     let next_step = match error {
         DeskError::AlreadyServed => "stop the other `countersign serve`, or give this one another data_dir",
         DeskError::LogUnavailable | DeskError::StoreUnavailable => {

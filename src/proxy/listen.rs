@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
-use crate::catalog::keepers::Keepers;
+use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
@@ -60,12 +60,6 @@ impl ProxyError {
             Self::Thread(_) => "allow this process more threads",
         }
     }
-}
-
-/// What is known of the names behind each protocol's listener; `None`: no catalog is configured.
-#[derive(Default)]
-pub struct Catalogs {
-    pub postgres: Option<Arc<Keepers>>,
 }
 
 /// What one listener's clients speak.

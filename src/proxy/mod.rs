@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use crate::catalog::keepers::Catalogs;
 use crate::catalog::postgres as catalog;
 use crate::identity::directory::Agent;
 
@@ -33,7 +34,7 @@ use crate::identity::directory::Agent;
 pub const POSTGRES_NAME: &str = "PostgreSQL";
 pub const MYSQL_NAME: &str = "MySQL";
 
-pub use listen::{Catalogs, ProxyError, ProxyHandle, start};
+pub use listen::{ProxyError, ProxyHandle, start};
 pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
 
 /// TLS for the catalog's own connection, as the sessions have it; `None`: none.
@@ -43,6 +44,11 @@ pub fn catalog_tls(settings: &UpstreamTls) -> Result<Option<catalog::Tls>, TlsEr
         connector,
         end_point: end_point::end_point,
     }))
+}
+
+/// The same for the catalog of a MySQL server, whose driver makes its own connection.
+pub fn mysql_catalog_tls(settings: &UpstreamTls) -> Result<Option<mysql_async::SslOpts>, TlsError> {
+    tls::driver_options(settings)
 }
 
 /// When records of reads are on disk.

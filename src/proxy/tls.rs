@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::proxy::end_point::end_point;
 use arc_swap::ArcSwap;
+use mysql_async::SslOpts;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -218,6 +219,33 @@ pub fn connector(settings: &UpstreamTls, alpn: Alpn) -> Result<Option<TlsConnect
     // As libpq does since 17: servers from 17 on know it, older ones do not look at it.
     config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
     Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+/// The same for a driver that makes its own connections. Under `verify-ca` it looks at the name as well: rustls tells it of
+/// a wrong name in words that it does not know.
+pub fn driver_options(settings: &UpstreamTls) -> Result<Option<SslOpts>, TlsError> {
+    let options = SslOpts::default();
+    Ok(Some(match settings {
+        UpstreamTls::Disable => return Ok(None),
+        UpstreamTls::Require => options.with_danger_accept_invalid_certs(true),
+        UpstreamTls::VerifyCa { ca_file } => {
+            with_authority(options, ca_file.as_deref())?.with_danger_skip_domain_validation(true)
+        }
+        UpstreamTls::VerifyFull { ca_file } => with_authority(options, ca_file.as_deref())?,
+    }))
+}
+
+/// Without a file the driver trusts what `webpki` above does.
+fn with_authority(options: SslOpts, ca_file: Option<&Path>) -> Result<SslOpts, TlsError> {
+    let Some(file) = ca_file else {
+        return Ok(options);
+    };
+    let authorities = certificates(file)?
+        .into_iter()
+        .map(|authority| authority.as_ref().to_vec().into());
+    Ok(options
+        .with_disable_built_in_roots(true)
+        .with_root_certs(authorities.collect()))
 }
 
 fn client_verifier(authority: Option<&ClientAuthority>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

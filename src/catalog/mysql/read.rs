@@ -111,6 +111,7 @@ pub struct Rows {
 }
 
 impl Source for Reader {
+    const PROTOCOL: &'static str = "mysql";
     type Settings = Settings;
     type Snapshot = Snapshot;
 

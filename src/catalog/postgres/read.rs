@@ -65,6 +65,7 @@ pub struct Reader {
 }
 
 impl Source for Reader {
+    const PROTOCOL: &'static str = "postgres";
     type Settings = Settings;
     type Snapshot = Snapshot;
 
