@@ -20,13 +20,14 @@ use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
+use crate::proxy::mysql::{self, RsaError};
 use crate::proxy::postgres;
 use crate::proxy::registry::{Control, Registry};
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::throttle::Throttle;
 use crate::proxy::tls::{Listener, TlsError};
-use crate::proxy::{POSTGRES_NAME, Settings};
+use crate::proxy::{MYSQL_NAME, POSTGRES_NAME, Settings};
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
 
@@ -48,6 +49,8 @@ pub enum ProxyError {
     Listen { address: SocketAddr, cause: io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
     #[error("a wire thread cannot be started: {0}")]
     Thread(io::Error),
 }
@@ -57,6 +60,7 @@ impl ProxyError {
         match self {
             Self::Listen { .. } => "choose another address in [listen], or stop what uses this one",
             Self::Tls(error) => error.next_step(),
+            Self::Rsa(_) => "start it again",
             Self::Thread(_) => "allow this process more threads",
         }
     }
@@ -66,6 +70,7 @@ impl ProxyError {
 #[derive(Clone)]
 enum Protocol {
     Postgres(Arc<postgres::Side>),
+    Mysql(Arc<mysql::Side>),
 }
 
 /// A running proxy. Dropping it does not stop it: `shutdown` does.
@@ -84,36 +89,42 @@ impl Protocol {
     fn name(&self) -> &'static str {
         match self {
             Self::Postgres(_) => POSTGRES_NAME,
+            Self::Mysql(_) => MYSQL_NAME,
         }
     }
 
     fn registry(&self) -> &Registry {
         match self {
             Self::Postgres(side) => &side.registry,
+            Self::Mysql(side) => &side.registry,
         }
     }
 
     fn listener(&self) -> Option<&Listener> {
         match self {
             Self::Postgres(side) => side.listener.as_ref(),
+            Self::Mysql(side) => side.listener.as_ref(),
         }
     }
 
     fn reload_authority(&self) -> Option<Result<(), TlsError>> {
         match self {
             Self::Postgres(side) => side.dialler.reload_authority(),
+            Self::Mysql(side) => side.dialler.reload_authority(),
         }
     }
 
     fn put_full(&self, limit: usize, out: &mut Vec<u8>) {
         match self {
             Self::Postgres(_) => postgres::put_full(limit, out),
+            Self::Mysql(_) => mysql::put_full(limit, out),
         }
     }
 
     async fn serve(&self, thread: &Rc<WireThread>, stream: TcpStream, source: IpAddr) {
         match self {
             Self::Postgres(side) => postgres::serve(thread, side, stream, source).await,
+            Self::Mysql(side) => mysql::serve(thread, side, stream, source).await,
         }
     }
 }
@@ -179,7 +190,7 @@ pub async fn start(
     catalogs: Catalogs,
 ) -> Result<ProxyHandle, ProxyError> {
     let thread_count = settings.threads.max(1);
-    let postgres = settings.postgres.clone();
+    let (postgres, mysql) = (settings.postgres.clone(), settings.mysql.clone());
     let shared = Arc::new(Shared {
         settings,
         desk,
@@ -194,7 +205,7 @@ pub async fn start(
     // Lane 0 is the desk's, then come the wire threads'.
     let mut lane = u16::try_from(thread_count).unwrap_or(u16::MAX);
     let (mut threads, mut protocols, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
-    let mut postgres_addr = None;
+    let (mut postgres_addr, mut mysql_addr) = (None, None);
     if let Some(front) = postgres {
         let (listener, address) = listen(front.listen).await?;
         let (side, waiting) = postgres::Side::open(front, catalogs.postgres)?;
@@ -205,6 +216,13 @@ pub async fn start(
         threads.push(impact);
         postgres_addr = Some(address);
         protocols.push(Protocol::Postgres(side));
+        listeners.push(listener);
+    }
+    if let Some(front) = mysql {
+        let (listener, address) = listen(front.listen).await?;
+        let side = Arc::new(mysql::Side::open(front)?);
+        mysql_addr = Some(address);
+        protocols.push(Protocol::Mysql(side));
         listeners.push(listener);
     }
     let mut workers = Vec::new();
@@ -238,7 +256,7 @@ pub async fn start(
     tokio::spawn(end_credentials(Arc::clone(&shared), protocols.clone()));
     Ok(ProxyHandle {
         postgres_addr,
-        mysql_addr: None,
+        mysql_addr,
         shared,
         protocols,
         stop,

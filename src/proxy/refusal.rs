@@ -257,6 +257,11 @@ pub fn fatal(sqlstate: &str, message: &str) -> Fields {
     }
 }
 
+/// Any text as an error's message has it: ASCII, and not too long.
+pub fn one_line(message: &str) -> String {
+    cut(&ascii(message))
+}
+
 fn duration(wait: Duration) -> String {
     let seconds = wait.as_secs();
     if seconds >= 120 {

@@ -2,6 +2,7 @@
 //! has no answer to it. Read `listen.rs` next.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,9 @@ use crate::identity::principal::PrincipalName;
 
 /// The process ids given to clients start here. No server has such a one: Linux ends at 2^22.
 pub const PROCESS_MIN: i32 = 1 << 30;
+
+/// Of a session whose client is told none.
+const DRAWN_KEY_BYTES: usize = 32;
 
 /// What others may tell a session.
 #[derive(Clone, Debug)]
@@ -60,12 +64,7 @@ impl Registry {
         let mut key = vec![0; key_bytes];
         rand::rng().fill_bytes(&mut key);
         let mut sessions = self.lock();
-        let process = loop {
-            let process = PROCESS_MIN | (rand::random::<i32>() & (PROCESS_MIN - 1));
-            if !sessions.contains_key(&process) {
-                break process;
-            }
-        };
+        let process = free_in(&sessions);
         sessions.insert(
             process,
             Known {
@@ -76,6 +75,35 @@ impl Registry {
             },
         );
         (process, key)
+    }
+
+    /// A process id that is free now, for a client that is told its own before it says who it is.
+    pub fn draw(&self) -> i32 {
+        free_in(&self.lock())
+    }
+
+    /// Adds a session under the id that its client was told; nobody cancels it by a key. Whether the id was still free.
+    pub fn add_drawn(
+        &self,
+        process: i32,
+        principal: PrincipalName,
+        backend: i32,
+        control: UnboundedSender<Control>,
+    ) -> bool {
+        let mut key = vec![0; DRAWN_KEY_BYTES];
+        rand::rng().fill_bytes(&mut key);
+        match self.lock().entry(process) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(Known {
+                    key,
+                    principal,
+                    backend,
+                    control,
+                });
+                true
+            }
+        }
     }
 
     pub fn remove(&self, process: i32) {
@@ -151,6 +179,15 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Known>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn free_in(sessions: &HashMap<i32, Known>) -> i32 {
+    loop {
+        let process = PROCESS_MIN | (rand::random::<i32>() & (PROCESS_MIN - 1));
+        if !sessions.contains_key(&process) {
+            return process;
+        }
     }
 }
 

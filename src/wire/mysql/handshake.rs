@@ -7,6 +7,7 @@
 use zeroize::Zeroizing;
 
 use crate::wire::bytes::{Malformed, Reader};
+use crate::wire::mysql::bytes::{put_lenenc, put_lenenc_bytes};
 use crate::wire::mysql::capability::Capabilities;
 
 /// Bytes of a scramble without the NUL behind it.
@@ -57,16 +58,16 @@ impl Greeting {
             return Err(Malformed("a greeting of another version"));
         }
         let version = reader.c_str()?.to_owned();
-        let connection_id = u32_le(&mut reader)?;
+        let connection_id = reader.u32_le()?;
         let first = reader.bytes(8)?;
         reader.u8()?;
-        let low = u16_le(&mut reader)?;
+        let low = reader.u16_le()?;
         let collation = reader.u8()?;
-        let status = u16_le(&mut reader)?;
-        let high = u16_le(&mut reader)?;
+        let status = reader.u16_le()?;
+        let high = reader.u16_le()?;
         let scramble_bytes = reader.u8()?;
         reader.bytes(6)?;
-        let extended = u32_le(&mut reader)?;
+        let extended = reader.u32_le()?;
         let capabilities = joined(u32::from(low) | u32::from(high) << 16, extended);
         let needed = Capabilities::PROTOCOL_41 | Capabilities::SECURE_CONNECTION | Capabilities::PLUGIN_AUTH;
         if !capabilities.has(needed) || usize::from(scramble_bytes) != SCRAMBLE_BYTES + 1 {
@@ -119,7 +120,7 @@ pub enum First {
 impl First {
     /// The first packet on a connection that is not encrypted yet. One that asks for TLS says nothing else.
     pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
-        let capabilities = Capabilities(u64::from(u32_le(&mut Reader::new(payload))?));
+        let capabilities = Capabilities(u64::from(Reader::new(payload).u32_le()?));
         if !capabilities.has(Capabilities::SSL) {
             return HandshakeResponse::decode(payload).map(Self::Response);
         }
@@ -165,15 +166,15 @@ pub struct HandshakeResponse {
 impl HandshakeResponse {
     pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);
-        let own = u32_le(&mut reader)?;
-        let packet_bytes_max = u32_le(&mut reader)?;
+        let own = reader.u32_le()?;
+        let packet_bytes_max = reader.u32_le()?;
         let collation = reader.u8()?;
         reader.bytes(RESERVED_BYTES - 4)?;
-        let capabilities = joined(own, u32_le(&mut reader)?);
+        let capabilities = joined(own, reader.u32_le()?);
         check_spoken(capabilities)?;
         let user = reader.c_str()?.to_owned();
         let answer = if capabilities.has(Capabilities::PLUGIN_AUTH_LENENC_DATA) {
-            lenenc_bytes(&mut reader)?
+            reader.lenenc_bytes()?
         } else {
             let length = reader.u8()?;
             reader.bytes(usize::from(length))?
@@ -222,8 +223,7 @@ impl HandshakeResponse {
             put_c_str(&mut out, self.method.as_deref().unwrap_or_default().as_bytes());
         }
         if has(Capabilities::CONNECT_ATTRS) {
-            put_lenenc(&mut out, attributes_bytes.len() as u64);
-            out.extend(attributes_bytes);
+            put_lenenc_bytes(&mut out, &attributes_bytes);
         }
         out
     }
@@ -294,7 +294,7 @@ impl ChangeUser {
         let database = reader.c_str()?.to_owned();
         let collation = match reader.is_empty() {
             true => None,
-            false => Some(u16_le(&mut reader)?),
+            false => Some(reader.u16_le()?),
         };
         let has_method = capabilities.has(Capabilities::PLUGIN_AUTH) && !reader.is_empty();
         let method = optional(&mut reader, has_method)?;
@@ -328,9 +328,7 @@ impl ChangeUser {
         {
             put_c_str(&mut out, method.as_bytes());
             if capabilities.has(Capabilities::CONNECT_ATTRS) {
-                let attributes = encoded_attributes(&self.attributes);
-                put_lenenc(&mut out, attributes.len() as u64);
-                out.extend(attributes);
+                put_lenenc_bytes(&mut out, &encoded_attributes(&self.attributes));
             }
         }
         out
@@ -381,11 +379,11 @@ fn optional(reader: &mut Reader<'_>, is_there: bool) -> Result<Option<String>, M
 
 /// Shape: length-encoded bytes of all, then names and values in turns, each length-encoded.
 fn attributes(reader: &mut Reader<'_>) -> Result<Attributes, Malformed> {
-    let mut all = Reader::new(lenenc_bytes(reader)?);
+    let mut all = Reader::new(reader.lenenc_bytes()?);
     let mut attributes = Attributes::new();
     while !all.is_empty() {
-        let name = lenenc_bytes(&mut all)?.to_vec();
-        attributes.push((name, lenenc_bytes(&mut all)?.to_vec()));
+        let name = all.lenenc_bytes()?.to_vec();
+        attributes.push((name, all.lenenc_bytes()?.to_vec()));
     }
     Ok(attributes)
 }
@@ -393,8 +391,7 @@ fn attributes(reader: &mut Reader<'_>) -> Result<Attributes, Malformed> {
 fn encoded_attributes(attributes: &Attributes) -> Vec<u8> {
     let mut out = Vec::new();
     for text in attributes.iter().flat_map(|(name, value)| [name, value]) {
-        put_lenenc(&mut out, text.len() as u64);
-        out.extend(text);
+        put_lenenc_bytes(&mut out, text);
     }
     out
 }
@@ -406,47 +403,6 @@ fn put_c_str(out: &mut Vec<u8>, text: &[u8]) {
 
 fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
     bytes.try_into().map_err(|_| Malformed("shorter than it says"))
-}
-
-fn u16_le(reader: &mut Reader<'_>) -> Result<u16, Malformed> {
-    Ok(u16::from_le_bytes(array(reader.bytes(2)?)?))
-}
-
-fn u32_le(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
-    Ok(u32::from_le_bytes(array(reader.bytes(4)?)?))
-}
-
-fn lenenc_bytes<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
-    let wide = match reader.u8()? {
-        short @ 0..=0xfa => return reader.bytes(usize::from(short)),
-        0xfc => 2,
-        0xfd => 3,
-        0xfe => 8,
-        0xfb | 0xff => return Err(Malformed("no length")),
-    };
-    let mut length = [0; 8];
-    length[..wide].copy_from_slice(reader.bytes(wide)?);
-    let length = usize::try_from(u64::from_le_bytes(length));
-    reader.bytes(length.map_err(|_| Malformed("shorter than it says"))?)
-}
-
-fn put_lenenc(out: &mut Vec<u8>, length: u64) {
-    let bytes = length.to_le_bytes();
-    match length {
-        0..=0xfa => out.push(bytes[0]),
-        0xfb..=0xffff => {
-            out.push(0xfc);
-            out.extend(&bytes[..2]);
-        }
-        0x1_0000..=0xff_ffff => {
-            out.push(0xfd);
-            out.extend(&bytes[..3]);
-        }
-        _ => {
-            out.push(0xfe);
-            out.extend(bytes);
-        }
-    }
 }
 
 #[cfg(test)]
