@@ -96,7 +96,9 @@ impl Demo {
 /// A running `countersign serve --json`.
 pub struct Serve {
     child: Process,
+    /// Where agents connect: those of MySQL, where MySQL alone is served.
     pub listen: std::net::SocketAddr,
+    pub mysql_listen: Option<std::net::SocketAddr>,
     pub api_url: String,
 }
 
@@ -115,15 +117,13 @@ impl Serve {
             .next_line()
             .unwrap_or_else(|| panic!("serve printed nothing: {}", child.messages()));
         let ready: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-        let address = |key: &str| -> std::net::SocketAddr {
-            ready[key]
-                .as_str()
-                .and_then(|text| text.parse().ok())
-                .expect("an address")
+        let address = |key: &str| -> Option<std::net::SocketAddr> {
+            Some(ready[key].as_str()?.parse().expect("an address"))
         };
         Serve {
-            listen: address("listen"),
-            api_url: format!("http://{}", address("api")),
+            listen: address("listen").or(address("mysql_listen")).expect("an address"),
+            mysql_listen: address("mysql_listen"),
+            api_url: format!("http://{}", address("api").expect("an address")),
             child,
         }
     }

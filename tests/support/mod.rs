@@ -11,6 +11,7 @@
 pub mod api;
 pub mod child;
 pub mod house;
+pub mod house_mysql;
 pub mod mariadb;
 pub mod mysql_answer;
 pub mod mysql_wire;
