@@ -47,6 +47,12 @@ has_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_node() { have node && [[ $(node --version) =~ ^v([0-9]+) ]] && ((BASH_REMATCH[1] >= 18)); }
 
 jdbc_jar=/usr/share/java/postgresql.jar
+mariadb_jar=/usr/share/java/mariadb-java-client.jar
+
+# What mysqlclient is compiled against.
+has_python_headers() {
+    have python3 && [[ -e $(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]]
+}
 
 # What building and running the demo needs, as Debian package names: one line for each that is missing.
 packages_for_demo() {
@@ -67,6 +73,11 @@ packages_for_tests() {
     have npm || echo npm
     have javac || echo default-jdk-headless
     [[ -e $jdbc_jar ]] || echo libpostgresql-jdbc-java
+    [[ -e $mariadb_jar ]] || echo libmariadb-java
+    any_exists /usr/include/{mariadb,mysql}/mysql.h || echo libmariadb-dev
+    have pkg-config || echo pkg-config
+    has_python_headers || echo python3-dev
+    have sysbench || echo sysbench
     # The package without -core would make a cluster and start it.
     have mariadbd && have mariadb-install-db || echo mariadb-server-core
     have mariadb || echo mariadb-client-core
