@@ -58,6 +58,9 @@ has_python_headers() {
 packages_for_demo() {
     has_postgresql || echo postgresql-15
     have psql || echo postgresql-client
+    # The package without -core would make a server and start it.
+    have mariadbd && have mariadb-install-db || echo mariadb-server-core
+    have mariadb || echo mariadb-client-core
     has_libclang || echo libclang-14-dev
     have gcc || echo gcc
     have g++ || echo g++
@@ -78,9 +81,6 @@ packages_for_tests() {
     have pkg-config || echo pkg-config
     has_python_headers || echo python3-dev
     have sysbench || echo sysbench
-    # The package without -core would make a cluster and start it.
-    have mariadbd && have mariadb-install-db || echo mariadb-server-core
-    have mariadb || echo mariadb-client-core
 }
 
 # What the drivers' own tests need: the source package of one asks for pg_config before it says its name.

@@ -88,7 +88,7 @@ enum Command {
     Version,
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
-    /// Run a scratch PostgreSQL with a sample shop and the proxy in front of it
+    /// Run a scratch PostgreSQL and a scratch MariaDB with a sample shop each, and the proxy in front of them
     Demo(demo::DemoArgs),
     /// Run a scratch server until standard input ends
     #[command(hide = true)]

@@ -15,8 +15,14 @@ use super::server::{PROGRAM, Postgres};
 /// What `countersign demo --json` prints.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sheet {
+    #[serde(default)]
     pub postgres_url: String,
+    #[serde(default)]
     pub admin_postgres_url: String,
+    #[serde(default)]
+    pub mysql_url: String,
+    #[serde(default)]
+    pub admin_mysql_url: String,
     pub api_url: String,
     pub reviewer_token: String,
     pub second_reviewer_token: String,
@@ -40,6 +46,7 @@ impl Demo {
     pub fn in_front_of_with(postgres: &Postgres, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["demo", "--json", "--upstream-postgres", &postgres.upstream_url()]);
+        command.args(["--only", "postgres"]);
         command.envs(environment.iter().copied());
         Self::spawn(command)
     }
@@ -52,6 +59,16 @@ impl Demo {
     /// As `start`, by a command that runs countersign with the arguments that follow.
     pub fn start_as(arguments: &[&str], mut command: Command) -> Self {
         command.args(["demo", "--json"]).args(arguments);
+        // A test in front of one server has nothing to ask of another.
+        let has = |flag: &str| arguments.contains(&flag);
+        for (named, other, only) in [
+            ("--upstream-postgres", "--upstream-mysql", "postgres"),
+            ("--upstream-mysql", "--upstream-postgres", "mysql"),
+        ] {
+            if has(named) && !has(other) && !has("--only") {
+                command.args(["--only", only]);
+            }
+        }
         Self::spawn(command)
     }
 

@@ -1,9 +1,12 @@
-//! `countersign demo`: a scratch PostgreSQL with a sample shop, the proxy in front of it, and what to paste.
+//! `countersign demo`: a scratch PostgreSQL and a scratch MariaDB with a sample shop each, the proxy in front of them, and
+//! what to paste.
 //!
 //! Never leaves a server behind, and never touches one that it did not start. Read `stage.rs` for what is built up,
-//! `postgres.rs` for the scratch server, `watchdog.rs` for how it ends.
+//! `postgres.rs` and `mariadb.rs` for the scratch servers, `watchdog.rs` for how they end.
 
+pub mod mariadb;
 pub mod postgres;
+pub mod scratch;
 mod sheet;
 pub mod shop;
 mod stage;
@@ -28,7 +31,7 @@ pub struct DemoArgs {
     /// Judge by this rule file [default: the shipped default rules]
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// Where agents connect [default: a free port on loopback]
+    /// Where agents of PostgreSQL connect [default: a free port on loopback]
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -36,12 +39,33 @@ pub struct DemoArgs {
         hide_default_value = true
     )]
     listen: std::net::SocketAddr,
-    /// Read the server's catalog, as the same user: what views, triggers and functions do is seen
+    /// Where agents of MySQL and MariaDB connect [default: a free port on loopback]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true
+    )]
+    mysql_listen: std::net::SocketAddr,
+    /// Read the servers' catalogs: what views, triggers and functions do is seen
     #[arg(long)]
     catalog: bool,
     /// Stand in front of this server instead of a scratch one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     upstream_postgres: Option<String>,
+    /// The same for MySQL or MariaDB: mysql://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
+    upstream_mysql: Option<String>,
+    /// Serve one protocol alone
+    #[arg(long, value_enum)]
+    only: Option<Speaks>,
+}
+
+/// A protocol that the proxy can stand in front of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speaks {
+    Postgres,
+    Mysql,
 }
 
 /// Runs the demo until Ctrl-C, SIGTERM or the end of its scratch server.
@@ -79,7 +103,7 @@ impl Ends {
         tokio::select! {
             _ = told => Ok(Exit::Done),
             log = stage.server_ended() => {
-                Err(CliError::error("the scratch server has ended by itself", format!("its last words: {log}")))
+                Err(CliError::error("a scratch server has ended by itself", format!("its last words: {log}")))
             }
         }
     }

@@ -1,67 +1,28 @@
 //! A scratch PostgreSQL: a free loopback port, random passwords, a folder that goes with the process.
 //!
 //! Never touches a server or a cluster that it did not make, and never needs a fixed port. `watchdog.rs` ends the server;
-//! read `mod.rs` for what the demo puts into it.
+//! read `scratch.rs` for what it shares with `mariadb.rs`.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
+use std::fs::{self, DirBuilder};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
-use thiserror::Error;
-
+use super::scratch::{
+    LOG_FILE, PORT_ATTEMPTS, START_SECONDS_MAX, ScratchError, ServerUser, free_port, io_error,
+    make_scratch_folder, program_failed, random_word, run_as, write_secret,
+};
 use super::watchdog::{ENDED_FILE, Watchdog};
-
-/// The server's own log, in the server's folder.
-pub const LOG_FILE: &str = "server.log";
 
 /// The superuser of a scratch server.
 pub const SUPERUSER: &str = "postgres";
 
-/// Another process may take the free port that was found, before the server does.
-const PORT_ATTEMPTS: u32 = 5;
-
 /// The superuser's password, beside a template's cluster.
 const PASSWORD_FILE: &str = "superuser-password";
-
-const START_SECONDS_MAX: u64 = 60;
-
-/// Scratch folders are tried in this order; short, because a socket's path must stay under 100 bytes.
-const SCRATCH_PARENTS: [&str; 2] = ["/tmp", "/var/tmp"];
-
-/// Why a scratch server could not be started.
-#[derive(Debug, Error)]
-pub enum ScratchError {
-    #[error("no PostgreSQL server binaries found in /usr/lib/postgresql, PATH or pg_config's folder")]
-    NoBinaries,
-    #[error("no unprivileged user `postgres` or `nobody` to run the server as")]
-    NoUser,
-    #[error("cannot {what}: {cause}")]
-    Io { what: String, cause: io::Error },
-    #[error("{program} failed: {output}")]
-    Program { program: &'static str, output: String },
-    #[error("the scratch server did not start: {log}")]
-    NotStarted { log: String },
-}
-
-impl ScratchError {
-    /// What the person can do now.
-    pub fn next_step(&self) -> &'static str {
-        match self {
-            ScratchError::NoBinaries => "run ./demo --prepare, or apt-get install postgresql-15",
-            ScratchError::NoUser => "create a user named postgres, or run the demo as an ordinary user",
-            ScratchError::Io { .. } => "make sure that /tmp or /var/tmp can be written",
-            ScratchError::Program { .. } | ScratchError::NotStarted { .. } => "read the server's words above",
-        }
-    }
-}
 
 /// How to start one.
 #[derive(Debug, Clone)]
@@ -90,8 +51,8 @@ pub struct ScratchServer {
 impl ScratchServer {
     /// Makes the cluster (or copies the template), starts the server and waits until it answers.
     pub fn start(settings: &ScratchSettings) -> Result<Self, ScratchError> {
-        let programs = find_binaries().ok_or(ScratchError::NoBinaries)?;
-        let user = ServerUser::choose()?;
+        let programs = find_binaries().ok_or(ScratchError::NoPostgres)?;
+        let user = ServerUser::choose(SUPERUSER)?;
         let mut last = ScratchError::NotStarted {
             log: String::from("no free port"),
         };
@@ -231,7 +192,7 @@ impl ScratchServer {
         command
             .args(["stop", "--mode=fast", "--wait", "--silent", "--pgdata"])
             .arg(data);
-        run_as(&ServerUser::choose()?, "pg_ctl", command)
+        run_as(&ServerUser::choose(SUPERUSER)?, "pg_ctl", command)
     }
 
     fn wait_until_ready(&mut self) -> Result<(), ScratchError> {
@@ -253,59 +214,6 @@ impl ScratchServer {
             .nth(7)
             .is_some_and(|state| state.trim() == "ready")
     }
-}
-
-/// Who runs the server: PostgreSQL refuses to run as root.
-#[derive(Debug, Clone, Copy)]
-enum ServerUser {
-    Myself,
-    Other { uid: u32, gid: u32 },
-}
-
-impl ServerUser {
-    fn choose() -> Result<Self, ScratchError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(ServerUser::Myself);
-        }
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let found = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| find_user(&users, name));
-        found
-            .map(|(uid, gid)| ServerUser::Other { uid, gid })
-            .ok_or(ScratchError::NoUser)
-    }
-
-    fn apply(self, command: &mut Command) {
-        if let ServerUser::Other { uid, gid } = self {
-            command.uid(uid).gid(gid);
-        }
-    }
-
-    fn own(self, path: &Path) -> Result<(), ScratchError> {
-        match self {
-            ServerUser::Myself => Ok(()),
-            ServerUser::Other { uid, gid } => {
-                chown(path, Some(uid), Some(gid)).map_err(|cause| io_error("give away", path, cause))
-            }
-        }
-    }
-}
-
-/// Shape of a line: name:password:uid:gid:comment:home:shell.
-fn find_user(users: &str, name: &str) -> Option<(u32, u32)> {
-    let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// A word of the lower-case alphabet and digits: fit for file names, passwords and URLs.
-pub fn random_word(characters: usize) -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = rand::rng();
-    (0..characters)
-        .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
-        .collect()
 }
 
 /// The folder of `postgres` and `initdb`, the newest version first.
@@ -340,19 +248,6 @@ fn debian_folders() -> Vec<PathBuf> {
 fn folder_of_pg_config() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
-}
-
-/// Makes `/tmp/countersign-XXXXXXXX`, which others may pass through but not list.
-pub fn make_scratch_folder() -> Result<PathBuf, ScratchError> {
-    let mut refused = io_error("write", Path::new("/tmp"), io::ErrorKind::NotFound.into());
-    for parent in SCRATCH_PARENTS {
-        let folder = Path::new(parent).join(format!("countersign-{}", random_word(8)));
-        match DirBuilder::new().mode(0o711).create(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(cause) => refused = io_error("make", &folder, cause),
-        }
-    }
-    Err(refused)
 }
 
 /// Fills `folder/data` and `folder/socket`; gives the superuser's password.
@@ -408,26 +303,6 @@ fn run_initdb(binaries: &Path, user: &ServerUser, folder: &Path) -> Result<Strin
     Ok(password)
 }
 
-/// Runs a server program in a clean environment: the caller's locale and PG variables are nobody's business here.
-fn run_as(user: &ServerUser, name: &'static str, mut command: Command) -> Result<(), ScratchError> {
-    command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null());
-    user.apply(&mut command);
-    let output = command.output().map_err(|cause| ScratchError::Io {
-        what: format!("run {name}"),
-        cause,
-    })?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(program_failed(name, &output.stderr))
-    }
-}
-
 fn server_command(settings: &ScratchSettings, binaries: &Path, folder: &Path, port: u16) -> Vec<OsString> {
     let mut command = vec![binaries.join("postgres").into_os_string(), OsString::from("-D")];
     command.push(folder.join("data").into_os_string());
@@ -453,16 +328,6 @@ fn server_command(settings: &ScratchSettings, binaries: &Path, folder: &Path, po
     command
 }
 
-fn free_port() -> Result<u16, ScratchError> {
-    let found = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    found
-        .map(|address| address.port())
-        .map_err(|cause| ScratchError::Io {
-            what: String::from("find a free port"),
-            cause,
-        })
-}
-
 /// `cp` keeps owner and mode, and shares blocks where the file system can.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), ScratchError> {
     let output = Command::new("cp")
@@ -477,27 +342,5 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), ScratchError> {
         Ok(())
     } else {
         Err(program_failed("cp", &output.stderr))
-    }
-}
-
-/// Writes a file that only its owner can read.
-pub fn write_secret(path: &Path, secret: &str) -> Result<(), ScratchError> {
-    let written = fs::write(path, "")
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o600)))
-        .and_then(|()| fs::write(path, secret));
-    written.map_err(|cause| io_error("write", path, cause))
-}
-
-fn program_failed(program: &'static str, stderr: &[u8]) -> ScratchError {
-    ScratchError::Program {
-        program,
-        output: String::from_utf8_lossy(stderr).trim().to_owned(),
-    }
-}
-
-fn io_error(verb: &str, path: &Path, cause: io::Error) -> ScratchError {
-    ScratchError::Io {
-        what: format!("{verb} `{}`", path.display()),
-        cause,
     }
 }

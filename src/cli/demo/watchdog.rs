@@ -158,7 +158,7 @@ fn spawn_server(args: &WatchdogArgs) -> io::Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
-        .open(args.folder.join(super::postgres::LOG_FILE))?;
+        .open(args.folder.join(super::scratch::LOG_FILE))?;
     let owner = fs::metadata(args.folder.join("data"))?;
     let mut command = tied_to_this_process(program);
     command.args(arguments).current_dir(&args.folder).process_group(0);
