@@ -220,7 +220,7 @@ pub async fn start(
     }
     if let Some(front) = mysql {
         let (listener, address) = listen(front.listen).await?;
-        let side = Arc::new(mysql::Side::open(front)?);
+        let side = Arc::new(mysql::Side::open(front, catalogs.mysql)?);
         mysql_addr = Some(address);
         protocols.push(Protocol::Mysql(side));
         listeners.push(listener);

@@ -1,19 +1,343 @@
-//! What only the server knows of a session.
-//! Never believes what a client's text says of it. Read `sight.rs` next.
+//! What a session's texts mean at this moment: schema, sql_mode, character set, role; and the questions that ask for it.
+//! Never trusts what a client says of its own settings: the server is asked, on the session's own connection.
+//! Read `judging.rs` next.
+//!
+//! Why values are asked for as binary: others come in the character set of results, which the client chooses, and which
+//! may be one that reads otherwise. Why with a LIMIT: `sql_select_limit` takes rows from a SELECT that has none.
 
-use crate::sql::mysql_state::MysqlState;
+use std::collections::BTreeSet;
 
-/// What the server told of a session.
+use crate::sql::action::{FunctionName, Judgement, TableName};
+use crate::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
+use crate::wire::mysql::conversation::Tracked;
+
+/// Tables, functions and variables of one statement that are looked up before it is shown; more are not shown at all.
+const NAMES_MAX: usize = 60;
+
+/// User variables are shown up to so many bytes each; all of each counts.
+pub const VARIABLE_BYTES_SHOWN: usize = 1_000;
+
+/// What texts mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The default schema; `None`: none is chosen.
+    /// Where names without a schema are looked up.
     pub schema: Option<String>,
-    /// What CURRENT_ROLE() says; empty where the server has no roles.
+    /// Whom statements run as: the account, and the role that is set.
     pub role: String,
-    /// How texts are read now.
     pub state: MysqlState,
-    /// Grows with every change.
-    pub revision: u64,
-    /// It may have temporary tables: they hide others of their names, with and without a schema.
+    /// As the server prints them.
+    pub sql_mode: String,
+    pub character_set_client: String,
+    /// It has made temporary tables, perhaps.
     pub has_own_objects: bool,
+    /// The server must be asked before anything is judged.
+    pub is_stale: bool,
+    /// Counts up whenever anything of it changes.
+    pub revision: u64,
+}
+
+impl Facts {
+    /// Before the server has said anything: nothing can be read.
+    pub fn unknown(version: &str) -> Self {
+        let mut state = MysqlState::of_server(version, "");
+        state.charset = Charset::Other;
+        Self {
+            schema: None,
+            role: String::new(),
+            state,
+            sql_mode: String::new(),
+            character_set_client: String::new(),
+            has_own_objects: false,
+            is_stale: true,
+            revision: 0,
+        }
+    }
+
+    /// Takes the answer to `QUESTION`. `None`: it is no answer.
+    pub fn told(&mut self, answer: &[Option<Vec<u8>>]) -> Option<()> {
+        let [schema, sql_mode, charset, role @ ..] = answer else {
+            return None;
+        };
+        let text = |value: &Option<Vec<u8>>| {
+            let bytes = value.clone().unwrap_or_default();
+            String::from_utf8(bytes).ok()
+        };
+        let mut roles = Vec::new();
+        for value in role {
+            roles.push(text(value)?);
+        }
+        let before = self.clone();
+        self.schema = match schema {
+            Some(_) => Some(text(schema)?),
+            None => None,
+        };
+        self.sql_mode = text(sql_mode)?;
+        self.character_set_client = text(charset)?;
+        self.role = roles.join(" ").trim_end().to_owned();
+        self.read();
+        self.is_stale = false;
+        self.count(&before);
+        Some(())
+    }
+
+    /// Takes what the server told by itself.
+    pub fn tracked(&mut self, change: &Tracked) {
+        let before = self.clone();
+        match change {
+            Tracked::Schema(name) => match std::str::from_utf8(name) {
+                Ok(name) => self.schema = (!name.is_empty()).then(|| name.to_owned()),
+                Err(_) => self.is_stale = true,
+            },
+            Tracked::Variable { name, value } => {
+                let (name, value) = (name.as_slice(), std::str::from_utf8(value));
+                match (name, value) {
+                    (b"sql_mode", Ok(value)) => value.clone_into(&mut self.sql_mode),
+                    (b"character_set_client", Ok(value)) => value.clone_into(&mut self.character_set_client),
+                    (b"sql_mode" | b"character_set_client", Err(_)) => self.is_stale = true,
+                    _ => {}
+                }
+            }
+        }
+        self.read();
+        self.count(&before);
+    }
+
+    fn read(&mut self) {
+        self.state.modes = SqlModes::of(&self.sql_mode);
+        self.state.charset = Charset::of(&self.character_set_client);
+    }
+
+    fn count(&mut self, before: &Self) {
+        if (&self.schema, &self.role, self.state) != (&before.schema, &before.role, before.state) {
+            self.revision += 1;
+        }
+    }
+
+    /// Temporary tables may have been made, or may all be gone.
+    pub fn set_own_objects(&mut self, has: bool) {
+        self.revision += u64::from(self.has_own_objects != has);
+        self.has_own_objects = has;
+    }
+}
+
+/// Asks for schema, sql_mode, character set and account, and for the role where the server has roles.
+pub fn question(state: &MysqlState) -> Vec<u8> {
+    let has_roles = match (state.kind, state.version) {
+        (ServerKind::Mariadb, Some(version)) => version >= 100_005,
+        (ServerKind::Mysql, Some(version)) => version >= 80_000,
+        (ServerKind::Mariadb | ServerKind::Mysql | ServerKind::Unknown, _) => false,
+    };
+    let mut asked = vec![
+        "DATABASE()",
+        "@@session.sql_mode",
+        "@@session.character_set_client",
+        "CURRENT_USER()",
+    ];
+    if has_roles {
+        asked.push("CURRENT_ROLE()");
+    }
+    let values: Vec<String> = asked.iter().map(|value| as_binary(value)).collect();
+    format!("SELECT {} LIMIT 1", values.join(",")).into_bytes()
+}
+
+fn as_binary(value: &str) -> String {
+    format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)")
+}
+
+/// What has the server tell of every change of a setting.
+pub const TRACK: &[u8] =
+    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,session_track_state_change=OFF";
+
+/// Names in a statement whose meaning is bound to its approval.
+pub struct Names {
+    tables: BTreeSet<TableName>,
+    functions: BTreeSet<FunctionName>,
+}
+
+impl Names {
+    pub fn of(judgement: &Judgement) -> Self {
+        let actions = &judgement.actions;
+        Self {
+            tables: actions
+                .iter()
+                .flat_map(|action| &action.tables)
+                .cloned()
+                .collect(),
+            functions: actions
+                .iter()
+                .flat_map(|action| &action.functions)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    pub fn are_too_many(&self) -> bool {
+        self.tables.len() + self.functions.len() > NAMES_MAX
+    }
+
+    /// Asks for a digest of the definitions of all of them: columns, views, triggers, foreign keys that lead to a table,
+    /// partitions, stored functions and procedures. `None`: there is nothing to ask for.
+    ///
+    /// Why no text of a definition is compared here: what a digest leaves out would not be seen, so it takes in all.
+    pub fn question(&self, schema: Option<&str>, state: &MysqlState) -> Option<Vec<u8>> {
+        let mut parts = Vec::new();
+        for table in &self.tables {
+            let Some(schema) = table.schema.as_deref().or(schema) else {
+                continue;
+            };
+            let (schema, name) = (literal(schema), literal(&table.name));
+            let at = |prefix: &str| format!("{prefix}_SCHEMA={schema} AND {prefix}_NAME={name}");
+            parts.push(part(
+                "'t',TABLE_TYPE,ENGINE,CREATE_TIME,CREATE_OPTIONS",
+                "TABLES",
+                &at("TABLE"),
+            ));
+            parts.push(part(
+                "'c',COLUMN_NAME,ORDINAL_POSITION,COLUMN_TYPE,COLUMN_DEFAULT,IS_NULLABLE,EXTRA",
+                "COLUMNS",
+                &at("TABLE"),
+            ));
+            parts.push(part(
+                "'v',VIEW_DEFINITION,DEFINER,SECURITY_TYPE,CHECK_OPTION",
+                "VIEWS",
+                &at("TABLE"),
+            ));
+            parts.push(part(
+                "'g',TRIGGER_NAME,EVENT_MANIPULATION,ACTION_TIMING,ACTION_STATEMENT,DEFINER,SQL_MODE",
+                "TRIGGERS",
+                &format!("EVENT_OBJECT_SCHEMA={schema} AND EVENT_OBJECT_TABLE={name}"),
+            ));
+            parts.push(part(
+                "'f',CONSTRAINT_SCHEMA,CONSTRAINT_NAME,TABLE_NAME,UPDATE_RULE,DELETE_RULE",
+                "REFERENTIAL_CONSTRAINTS",
+                &format!("UNIQUE_CONSTRAINT_SCHEMA={schema} AND REFERENCED_TABLE_NAME={name}"),
+            ));
+            parts.push(part(
+                "'p',PARTITION_NAME,PARTITION_METHOD,PARTITION_EXPRESSION,PARTITION_DESCRIPTION",
+                "PARTITIONS",
+                &format!("{} AND PARTITION_NAME IS NOT NULL", at("TABLE")),
+            ));
+        }
+        for function in &self.functions {
+            let Some(schema) = function.schema.as_deref().or(schema) else {
+                continue;
+            };
+            parts.push(part(
+                "'r',ROUTINE_TYPE,DTD_IDENTIFIER,ROUTINE_DEFINITION,DEFINER,SECURITY_TYPE,SQL_MODE,LAST_ALTERED",
+                "ROUTINES",
+                &format!(
+                    "ROUTINE_SCHEMA={} AND ROUTINE_NAME={}",
+                    literal(schema),
+                    literal(&function.name)
+                ),
+            ));
+        }
+        if parts.is_empty() {
+            return None;
+        }
+        // Each half of a digest fits a number, and their sum does not depend on the order of rows.
+        let half = |end: &str| format!("COALESCE(SUM(CAST(CONV({end}(h,12),16,10) AS UNSIGNED)),0)");
+        let digest = format!("CONCAT_WS('-',COUNT(*),{},{})", half("LEFT"), half("RIGHT"));
+        // A definition that somebody changes at this moment is locked: it is not waited for.
+        let (before, hint) = match (state.kind, state.version) {
+            (ServerKind::Mariadb, Some(100_100..)) => ("SET STATEMENT max_statement_time=5 FOR ", ""),
+            (ServerKind::Mysql, Some(50_708..)) => ("", "/*+ MAX_EXECUTION_TIME(5000) */ "),
+            (ServerKind::Mariadb | ServerKind::Mysql | ServerKind::Unknown, _) => ("", ""),
+        };
+        let text = format!(
+            "{before}SELECT {hint}{} FROM ({}) named LIMIT 1",
+            as_binary(&digest),
+            parts.join(" UNION ALL ")
+        );
+        Some(text.into_bytes())
+    }
+}
+
+fn part(columns: &str, table: &str, condition: &str) -> String {
+    let columns: Vec<String> = columns
+        .split(',')
+        .map(|column| format!("COALESCE({column},'')"))
+        .collect();
+    format!(
+        "SELECT MD5(CONCAT_WS('|',{})) h FROM information_schema.{table} WHERE {condition}",
+        columns.join(",")
+    )
+}
+
+/// A name as no setting of the session can read otherwise.
+fn literal(name: &str) -> String {
+    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("CONVERT(x'{hex}' USING utf8)")
+}
+
+/// Asks for the values of user variables that a text names. `None`: it names none.
+pub fn variables_question(names: &[String]) -> Option<Vec<u8>> {
+    if names.is_empty() {
+        return None;
+    }
+    let quoted = names.iter().map(|name| {
+        let name = name.replace('`', "``");
+        as_binary(&format!("@`{name}`"))
+    });
+    let values: Vec<String> = quoted.collect();
+    Some(format!("SELECT {} LIMIT 1", values.join(",")).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(values: &[Option<&str>]) -> Facts {
+        let mut facts = Facts::unknown("10.11.6-MariaDB");
+        let values: Vec<_> = values
+            .iter()
+            .map(|value| value.map(|text| text.as_bytes().to_vec()))
+            .collect();
+        facts.told(&values).expect("an answer");
+        facts
+    }
+
+    #[test]
+    fn nothing_can_be_read_before_the_server_has_spoken() {
+        assert!(!Facts::unknown("10.11.6-MariaDB").state.is_served());
+    }
+
+    #[test]
+    fn what_the_server_says_counts() {
+        let facts = told(&[
+            Some("app"),
+            Some("ANSI_QUOTES"),
+            Some("utf8mb4"),
+            Some("a@b"),
+            None,
+        ]);
+        assert_eq!(
+            (facts.schema.as_deref(), facts.role.as_str()),
+            (Some("app"), "a@b")
+        );
+        assert!(facts.state.is_served() && facts.state.modes.ansi_quotes);
+        assert!(
+            !told(&[None, Some("ORACLE"), Some("utf8mb4"), Some("a@b")])
+                .state
+                .is_served()
+        );
+        assert!(
+            !told(&[None, Some(""), Some("gbk"), Some("a@b")])
+                .state
+                .is_served()
+        );
+    }
+
+    #[test]
+    fn a_change_that_the_server_tells_is_followed() {
+        let mut facts = told(&[Some("app"), Some(""), Some("utf8mb4"), Some("a@b")]);
+        let revision = facts.revision;
+        facts.tracked(&Tracked::Variable {
+            name: b"sql_mode".to_vec(),
+            value: b"NO_BACKSLASH_ESCAPES".to_vec(),
+        });
+        assert!(facts.state.modes.no_backslash_escapes && facts.revision > revision);
+        facts.tracked(&Tracked::Schema(b"other".to_vec()));
+        assert_eq!(facts.schema.as_deref(), Some("other"));
+    }
 }

@@ -1,17 +1,27 @@
 //! MySQL and MariaDB: one client and its server connection, from the first byte to the last.
 //! Never judges and never decides: it asks `sql`, `policy` and `desk`, and forwards what holds a permit.
-//! Read `arrive.rs`, `prove.rs`, `login.rs`, then `facts.rs` and `sight.rs`.
+//! Read `arrive.rs`, `prove.rs`, `login.rs`, then `session.rs`.
 
 mod arrive;
 mod ask;
+mod command;
 mod exchange;
 pub mod facts;
+mod judging;
+mod kill;
 mod letters;
 mod login;
+mod parameters;
+mod park;
 mod prove;
+mod refuse;
 mod refused;
+mod relay;
 mod rsa;
+mod runs;
+mod session;
 pub mod sight;
+mod statements;
 mod upstream;
 
 use std::net::IpAddr;
@@ -21,11 +31,14 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tracing::info;
 
+use crate::catalog::keepers::Keepers;
+use crate::catalog::mysql::Reader;
 use crate::proxy::listen::LAST_WORD;
-use crate::proxy::mysql::login::login;
+use crate::proxy::mysql::login::{change_user, login};
 use crate::proxy::mysql::refused::error;
 use crate::proxy::mysql::rsa::KeyPair;
 pub use crate::proxy::mysql::rsa::RsaError;
+use crate::proxy::mysql::session::{ChangesUser, Left, Session};
 use crate::proxy::mysql::upstream::Dialler;
 use crate::proxy::registry::Registry;
 use crate::proxy::thread::WireThread;
@@ -40,34 +53,60 @@ pub struct Side {
     /// `None`: no TLS for clients.
     pub listener: Option<Listener>,
     pub dialler: Dialler,
+    /// `None`: no catalog is configured.
+    pub catalogs: Option<Arc<Keepers<Reader>>>,
     /// For passwords outside TLS.
     pub keys: Arc<KeyPair>,
 }
 
 impl Side {
     /// Takes a fraction of a second: it makes a key.
-    pub fn open(front: Front) -> Result<Self, ProxyError> {
+    pub fn open(front: Front, catalogs: Option<Arc<Keepers<Reader>>>) -> Result<Self, ProxyError> {
         Ok(Self {
             registry: Registry::default(),
             listener: Listener::open(&front.tls, None)?,
             dialler: Dialler::new(front.upstream.clone())?,
+            catalogs,
             keys: Arc::new(KeyPair::make()?),
             front,
         })
     }
 }
 
-/// One client, from its first byte to its last.
+/// One client, from its first byte to its last. Who changes its user begins anew on the same connection.
 pub async fn serve(thread: &Rc<WireThread>, side: &Arc<Side>, stream: TcpStream, source: IpAddr) {
     let within = thread.shared.settings.limits.login + LAST_WORD;
     // Boxed, so that its buffers are gone before the relay starts.
     let login = Box::pin(login(thread, side, stream, source));
-    let Ok(logged_in) = tokio::time::timeout(within, login).await else {
+    let Ok(mut logged_in) = tokio::time::timeout(within, login).await else {
         info!(%source, "a log-in took too long");
         return;
     };
-    if let Some(logged_in) = logged_in {
-        side.registry.remove(logged_in.greeted.connection_id);
+    let mut ahead = Vec::new();
+    while let Some(begun) = logged_in {
+        thread.shared.metrics.sessions.inc();
+        thread.shared.metrics.sessions_active.inc();
+        let session = Session::begin(Rc::clone(thread), Arc::clone(side), begun, ahead);
+        let left = session.run().await;
+        thread.shared.metrics.sessions_active.dec();
+        let Left::ChangesUser(changes) = left else { return };
+        let ChangesUser {
+            client,
+            greeted,
+            payload,
+            sequence,
+            ahead: sent,
+        } = *changes;
+        ahead = sent;
+        let connection_id = greeted.connection_id;
+        let change = change_user(thread, side, client, greeted, source, &payload, sequence);
+        logged_in = match tokio::time::timeout(within, Box::pin(change)).await {
+            Ok(logged_in) => logged_in,
+            Err(_elapsed) => None,
+        };
+        if logged_in.is_none() {
+            side.registry.remove(connection_id);
+        }
     }
 }
 
