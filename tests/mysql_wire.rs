@@ -136,3 +136,12 @@ fn it_waits_in_silence_and_is_cancelled() {
     }
     assert_eq!(value(&wire.query("SELECT 1")), "1");
 }
+
+#[test]
+fn the_fixtures_of_the_corpus_load() {
+    let server = Mariadb::with_fixtures();
+    let mut wire = MysqlWire::connect(&server.url("root", "", "app"));
+    let counted = wire
+        .query("SELECT CONCAT_WS(' ', (SELECT COUNT(*) FROM customers), (SELECT COUNT(*) FROM big.events))");
+    assert_eq!(value(&counted), "200 30000");
+}

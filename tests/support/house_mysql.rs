@@ -30,6 +30,8 @@ pub struct MysqlSettings {
     /// Whole further sections.
     pub sections: String,
     pub rules: String,
+    /// Instead of the server's own: something stands in between.
+    pub port: Option<u16>,
 }
 
 impl Default for MysqlSettings {
@@ -39,6 +41,7 @@ impl Default for MysqlSettings {
             upstream: String::new(),
             sections: String::new(),
             rules: "default".to_owned(),
+            port: None,
         }
     }
 }
@@ -73,7 +76,7 @@ impl MysqlHouse {
              [[mysql.upstream.users]]\nname = \"{OWNER}\"\npassword_file = \"password\"\n{}\n",
             settings.rules,
             settings.listen,
-            server.port(),
+            settings.port.unwrap_or(server.port()),
             settings.upstream,
             settings.sections,
         );
