@@ -1,5 +1,7 @@
 //! The demo and its scratch server, as a newcomer meets them: what is printed, and that nothing is left behind.
 
+#[path = "demo/mysql.rs"]
+mod mysql;
 mod support;
 
 use rustix::process::Signal;
