@@ -14,7 +14,7 @@ use countersign::policy::{Outcome, RuleSet, evaluate};
 use countersign::sql::action::{Class, Judgement};
 use countersign::sql::lex::mysql::words::is_reserved;
 use countersign::sql::lex::mysql::{Kind, scan};
-use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
+use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes, TableNames};
 use countersign::sql::parse::PARSER_STACK_BYTES;
 use countersign::sql::{PARSE_BYTES_MAX, judge_mysql};
 use libfuzzer_sys::fuzz_target;
@@ -47,6 +47,7 @@ fn state(settings: u8) -> MysqlState {
         },
         charset: [Charset::Utf8mb4, Charset::Utf8mb3, Charset::Ascii, Charset::Other]
             [usize::from(settings >> 6)],
+        table_names: TableNames::AsWritten,
     }
 }
 

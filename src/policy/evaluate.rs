@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
-use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet};
+use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet, is_alike};
 use crate::policy::when::{Budget, Facts, NoAnswer};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
 
@@ -264,12 +264,14 @@ fn columns_match(rule: &Rule, action: &Action) -> bool {
     if rule.columns.is_empty() {
         return true;
     }
-    let listed = |column: &String| rule.columns.contains(column);
     match rule.outcome {
-        Outcome::Allow => !action.columns.is_empty() && action.columns.iter().all(listed),
-        Outcome::Hold | Outcome::Deny => action
-            .columns
-            .iter()
-            .any(|column| column == "*" || listed(column)),
+        Outcome::Allow => {
+            let listed = |column: &String| rule.columns.contains(column);
+            !action.columns.is_empty() && action.columns.iter().all(listed)
+        }
+        Outcome::Hold | Outcome::Deny => action.columns.iter().any(|column| {
+            let mut listed = rule.columns.iter();
+            column == "*" || listed.any(|listed| is_alike(listed, column))
+        }),
     }
 }

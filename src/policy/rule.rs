@@ -14,6 +14,7 @@ use crate::policy::network::Network;
 use crate::policy::when::Condition;
 use crate::policy::window::Window;
 use crate::sql::action::{Breadth, Class};
+use crate::sql::mysql_state::folded;
 
 /// The name of a rule, as people see it in verdicts and in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,9 +199,15 @@ impl Pattern {
     /// Possibly the object the rule means.
     pub fn may_mean(&self, schema: Option<&str>, name: &str) -> bool {
         let same_schema = match (self.schema.as_deref(), schema) {
-            (Some(known), Some(schema)) => known == schema,
+            (Some(known), Some(schema)) => is_alike(known, schema),
             (None, _) | (_, None) => true,
         };
-        same_schema && self.name.as_deref().is_none_or(|known| known == name)
+        same_schema && self.name.as_deref().is_none_or(|known| is_alike(known, name))
     }
+}
+
+/// Whether a name in a rule that holds or denies may be this one. Servers that compare names in any case have them told in
+/// small letters, and MySQL always has columns so: there the rule must not miss its name for the case it is written in.
+pub fn is_alike(in_rule: &str, name: &str) -> bool {
+    in_rule == name || in_rule.chars().map(folded).eq(name.chars())
 }

@@ -11,6 +11,40 @@ pub struct MysqlState {
     pub version: Option<u32>,
     pub modes: SqlModes,
     pub charset: Charset,
+    pub table_names: TableNames,
+}
+
+/// How the server compares names of schemas, tables and aliases: `lower_case_table_names`, which never changes while it
+/// runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TableNames {
+    /// 0: `T` and `t` are two tables. Also where the server is not known: then a name is told as it is written.
+    AsWritten,
+    /// 1 and 2: they are one.
+    Folded,
+}
+
+impl TableNames {
+    /// The value of `@@lower_case_table_names`. What no server has is taken for the one that makes two names one.
+    pub fn of(lower_case_table_names: u8) -> Self {
+        match lower_case_table_names {
+            0 => Self::AsWritten,
+            _ => Self::Folded,
+        }
+    }
+
+    /// A name as it is told and compared.
+    pub fn told(self, name: &str) -> String {
+        match self {
+            Self::AsWritten => name.to_owned(),
+            Self::Folded => name.chars().map(folded).collect(),
+        }
+    }
+}
+
+/// One letter for one, as the servers fold: some letters have a longer lower case by Unicode's full rules.
+pub fn folded(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +162,7 @@ impl MysqlState {
             version: None,
             modes: SqlModes::default(),
             charset: Charset::Utf8mb4,
+            table_names: TableNames::AsWritten,
         }
     }
 
@@ -163,6 +198,14 @@ impl MysqlState {
             version,
             modes: SqlModes::of(sql_mode),
             ..Self::default_mysql()
+        }
+    }
+
+    /// The same before a server with that `@@lower_case_table_names`.
+    pub fn with_table_names(self, lower_case_table_names: u8) -> Self {
+        Self {
+            table_names: TableNames::of(lower_case_table_names),
+            ..self
         }
     }
 
@@ -267,6 +310,19 @@ mod tests {
         assert_eq!(of("5.6.24-log"), (ServerKind::Mysql, Some(50_624)));
         assert_eq!(of("8"), (ServerKind::Mysql, None));
         assert_eq!(of("99999999999.1.1"), (ServerKind::Mysql, None));
+    }
+
+    #[test]
+    fn names_of_tables_are_told_as_the_server_compares_them() {
+        let state = MysqlState::of_server("10.11.19-MariaDB", "");
+        assert_eq!(state.table_names, TableNames::AsWritten);
+        assert_eq!(state.with_table_names(0).table_names.told("Orders"), "Orders");
+        for folds in [1, 2] {
+            let names = state.with_table_names(folds).table_names;
+            assert_eq!(names.told("ORDERS"), "orders");
+            // One letter: the full lower case of this one is two.
+            assert_eq!(names.told("\u{130}D"), "id");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use self::words::Words;
 use crate::sql::action::{Action, Breadth, CancelTarget, Class, Effect, FunctionName, Judgement, TableName};
 use crate::sql::lex::mysql::Token;
 use crate::sql::mysql::read;
-use crate::sql::mysql_state::{MysqlFollowed, MysqlState};
+use crate::sql::mysql_state::{MysqlFollowed, MysqlState, TableNames};
 use crate::sql::names::{KnownNames, NotKnown, Relation};
 
 /// What a message is read under.
@@ -77,6 +77,20 @@ pub fn classify(statements: &[&[Token]], context: Context<'_>) -> Classified {
         depends_on_names: message.depends_on_names,
         followed: message.followed,
     }
+}
+
+/// Names as the server compares them: what is one table to it is one name to rules.
+fn told(tables: BTreeSet<TableName>, names: TableNames) -> BTreeSet<TableName> {
+    if names == TableNames::AsWritten {
+        return tables;
+    }
+    tables
+        .into_iter()
+        .map(|table| TableName {
+            schema: table.schema.map(|schema| names.told(&schema)),
+            name: names.told(&table.name),
+        })
+        .collect()
 }
 
 /// The action of a text that could not be read.
@@ -279,16 +293,17 @@ impl<'t, 'm> Walk<'t, 'm> {
             | Class::Admin
             | Class::Unknown => Breadth::Unbounded,
         };
+        let names = self.message.context.state.table_names;
         // Nothing of a statement that is understood runs when it is prepared.
         let parse_is_safe = !matches!(self.class, Class::Unknown | Class::Procedural);
         Action {
             class: self.class,
             breadth,
             verb: self.verb,
-            tables: self.tables,
+            tables: told(self.tables, names),
             columns: self.columns,
             functions: self.functions,
-            behind: self.behind,
+            behind: told(self.behind, names),
             rows: self.rows_whole,
             reasons: self.reasons,
             effects: self.effects,

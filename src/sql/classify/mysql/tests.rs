@@ -712,6 +712,17 @@ fn a_table_that_reaches_beyond_the_database_is_administration() {
 }
 
 #[test]
+fn tables_are_told_as_the_server_compares_them() {
+    let told = |lower_case_table_names| {
+        let state = MysqlState::default_mariadb().with_table_names(lower_case_table_names);
+        let judged = judge("SELECT a FROM App.Orders", &state);
+        judged.actions[0].tables.first().map(ToString::to_string)
+    };
+    assert_eq!(told(0).as_deref(), Some("App.Orders"));
+    assert_eq!(told(1).as_deref(), Some("app.orders"));
+}
+
+#[test]
 fn a_lone_kill_tells_whom() {
     let state = MysqlState::default_mariadb();
     let cancels = |text: &str| judge(text, &state).actions[0].cancels.clone();
