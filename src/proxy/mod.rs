@@ -8,6 +8,7 @@
 mod attempts;
 mod end;
 mod end_point;
+mod impact;
 mod judgements;
 mod listen;
 pub mod mysql;

@@ -33,8 +33,9 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::catalog::keepers::Keepers;
+use crate::proxy::impact::record::Recorder;
+use crate::proxy::impact::{Jobs, Waiting};
 use crate::proxy::listen::LAST_WORD;
-use crate::proxy::postgres::impact::Jobs;
 use crate::proxy::postgres::login::login;
 use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::upstream::Dialler;
@@ -55,13 +56,16 @@ pub struct Side {
     /// `None`: no catalog is configured.
     pub catalogs: Option<Arc<Keepers>>,
     /// Where statements that wait are looked at for their reviewers.
-    pub impact: Jobs,
+    pub impact: Jobs<impact::Job>,
 }
 
 impl Side {
     /// With the jobs that its sessions will leave; `start_impact` takes them.
-    pub fn open(front: Front, catalogs: Option<Arc<Keepers>>) -> Result<(Self, impact::Waiting), TlsError> {
-        let (jobs, waiting) = impact::queue();
+    pub fn open(
+        front: Front,
+        catalogs: Option<Arc<Keepers>>,
+    ) -> Result<(Self, Waiting<impact::Job>), TlsError> {
+        let (jobs, waiting) = crate::proxy::impact::queue();
         let side = Self {
             registry: Registry::default(),
             listener: Listener::open(&front.tls, Some(tls::ALPN_POSTGRES))?,
@@ -79,10 +83,14 @@ pub fn start_impact(
     shared: Arc<Shared>,
     side: Arc<Side>,
     lane: u16,
-    waiting: impact::Waiting,
+    waiting: Waiting<impact::Job>,
     stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ProxyError> {
-    impact::start(shared, side, lane, waiting, stopped)
+    let looker = move || {
+        let lane = shared.journal.lane(lane);
+        impact::Looker::new(side, Recorder::new(shared, lane))
+    };
+    crate::proxy::impact::start(looker, waiting, stopped)
 }
 
 /// One client, from its first byte to its last.

@@ -2,35 +2,27 @@
 //! Never sends a plan's question that could run anybody's code, and never one that is not in the log first.
 //! Read `facts.rs` next.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, StatementOutcome};
+use crate::audit::entry::{OutcomeKind, ParameterRecord};
 use crate::catalog::impact::{Impact, Status};
 use crate::catalog::plan::{self, Explainable};
-use crate::clock::Timestamp;
-use crate::hold::masked;
-use crate::identity::principal::{AttemptId, SessionId};
-use crate::journal::Lane;
-use crate::proxy::AuditMode;
+use crate::desk::Desk;
 use crate::proxy::attempts::parameter_record;
+use crate::proxy::impact;
+use crate::proxy::impact::record::{Answered, Asking, Recorder};
 use crate::proxy::postgres::Side;
 use crate::proxy::postgres::facts::{IDENTITY, Names, array, identity_values};
 use crate::proxy::postgres::impact::Job;
 use crate::proxy::postgres::impact::connection::{Connection, NoAnswer, Question};
 use crate::proxy::postgres::impact::facts::{Facts, Size, kind_of};
-use crate::proxy::thread::Shared;
-use crate::sql::action::{Action, Class, TableName};
+use crate::sql::action::{Action, TableName};
 use crate::sql::lock::{self, Locks, Mode};
 use crate::wire::postgres::message::Bind;
 
 const RESOLVE: &str = include_str!("resolve.sql");
 const FACTS: &str = include_str!("facts.sql");
 const SIZES: &str = include_str!("sizes.sql");
-
-/// Whose the questions are in the log. No agent can have a name with a blank.
-const PRINCIPAL: &str = "countersign impact";
 
 /// Statements of one message whose tables are looked up.
 const STATEMENTS_MAX: usize = 8;
@@ -40,31 +32,18 @@ const FIRST_NORMAL_OID: u32 = 16_384;
 
 /// What all looks of a process share.
 pub struct Looker {
-    shared: Arc<Shared>,
     side: Arc<Side>,
-    lane: RefCell<Lane>,
-    /// The attempts of this process, as one session of its own.
-    session: SessionId,
-    attempts: Cell<u64>,
+    recorder: Recorder,
 }
 
-impl Looker {
-    pub fn new(shared: Arc<Shared>, side: Arc<Side>, lane: Lane) -> Self {
-        Self {
-            shared,
-            side,
-            lane: RefCell::new(lane),
-            session: SessionId(rand::random()),
-            attempts: Cell::new(0),
-        }
+impl impact::Look for Looker {
+    type Job = Job;
+
+    fn desk(&self) -> &Desk {
+        &self.recorder.shared().desk
     }
 
-    pub fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    /// Fills in what can be found out. Whatever stands in `impact` when it is cut short is true.
-    pub async fn look(&self, job: &Job, impact: &mut Impact) {
+    async fn look(&self, job: &Job, impact: &mut Impact) {
         let locks = lock::locks(&job.text, &job.judgement);
         impact.set_locks(&locks);
         if let Some(catalog) = &job.catalog {
@@ -75,6 +54,12 @@ impl Looker {
             impact.give_up(&why);
         }
         impact.status = Status::Done;
+    }
+}
+
+impl Looker {
+    pub fn new(side: Arc<Side>, recorder: Recorder) -> Self {
+        Self { side, recorder }
     }
 
     async fn ask_all(&self, job: &Job, locks: &Locks, impact: &mut Impact) -> Result<(), String> {
@@ -195,95 +180,44 @@ impl Looker {
             formats: bind.as_ref().map(|bind| bind.formats.clone()).unwrap_or_default(),
             values: bind.map(|bind| bind.values).unwrap_or_default(),
         };
-        let attempt = self.record(job, &explain).await?;
+        let parameters: Vec<ParameterRecord<'_>> = job.parameters.iter().map(parameter_record).collect();
+        let asking = Asking {
+            request: job.request,
+            peer: &job.peer,
+            text: &explain.text,
+            judgement: &explain.judgement,
+            parameters: &parameters,
+            protocol: "extended",
+        };
+        let attempt = self.recorder.attempt(&asking).await?;
         let answer = connection.ask(&question).await;
-        self.record_outcome(job, attempt, answer.as_ref())?;
+        let lost;
+        let answered = match &answer {
+            Ok(_) => Answered {
+                kind: OutcomeKind::Ran,
+                tag: "EXPLAIN",
+                sqlstate: "",
+                message: "",
+            },
+            Err(NoAnswer::Server(fields)) => Answered {
+                kind: OutcomeKind::Failed,
+                tag: "",
+                sqlstate: &fields.sqlstate,
+                message: &fields.message,
+            },
+            Err(other) => {
+                lost = other.to_string();
+                Answered {
+                    kind: OutcomeKind::Unknown,
+                    tag: "",
+                    sqlstate: "",
+                    message: &lost,
+                }
+            }
+        };
+        self.recorder.outcome(attempt, job.request, &answered)?;
         let plan = answer.map_err(words)?.unwrap_or_default();
         plan::estimate(&plan)
-    }
-
-    /// The attempt, written before it is sent; on disk too, where reads are.
-    async fn record(&self, job: &Job, explain: &Explainable) -> Result<AttemptId, String> {
-        self.attempts.set(self.attempts.get() + 1);
-        let id = AttemptId {
-            session: self.session,
-            number: self.attempts.get(),
-        };
-        let text = masked(&explain.text, &explain.judgement);
-        let actions = &explain.judgement.actions;
-        let tables: BTreeSet<String> = actions
-            .iter()
-            .flat_map(|action| &action.tables)
-            .map(ToString::to_string)
-            .collect();
-        let tables: Vec<String> = tables.into_iter().collect();
-        let parameters: Vec<ParameterRecord<'_>> = job.parameters.iter().map(parameter_record).collect();
-        let request = job.request.to_string();
-        let body = Body::Attempt(Attempt {
-            id,
-            principal: PRINCIPAL,
-            database: &job.peer.database,
-            database_user: &job.peer.database_user,
-            text: &text,
-            class: Class::Read,
-            verdict: "allow",
-            rule: "",
-            tables: &tables,
-            fingerprint: explain.judgement.fingerprint,
-            parameters: &parameters,
-            request: Some(&request),
-            grant: None,
-            protocol: "extended",
-            claimed: &[],
-        });
-        let unavailable = |_| "the audit log is not available".to_owned();
-        let recorded = self.append(body).map_err(unavailable)?;
-        if self.shared.settings.audit == AuditMode::Durable {
-            let synced = self.lane.borrow().sync(&recorded);
-            synced.await.map_err(unavailable)?;
-        }
-        Ok(id)
-    }
-
-    fn record_outcome(
-        &self,
-        job: &Job,
-        attempt: AttemptId,
-        answer: Result<&Option<String>, &NoAnswer>,
-    ) -> Result<(), String> {
-        let request = job.request.to_string();
-        let (kind, tag, sqlstate, message) = match answer {
-            Ok(_) => (OutcomeKind::Ran, "EXPLAIN", String::new(), String::new()),
-            Err(NoAnswer::Server(fields)) => (
-                OutcomeKind::Failed,
-                "",
-                fields.sqlstate.clone(),
-                fields.message.clone(),
-            ),
-            Err(other) => (OutcomeKind::Unknown, "", String::new(), other.to_string()),
-        };
-        let body = Body::Outcome(StatementOutcome {
-            attempt,
-            kind,
-            rows: None,
-            tag,
-            sqlstate: &sqlstate,
-            message: &message,
-            request: Some(&request),
-        });
-        let appended = self.append(body);
-        appended
-            .map_err(|_| "the audit log is not available".to_owned())
-            .map(drop)
-    }
-
-    fn append(&self, body: Body<'_>) -> Result<crate::journal::Recorded, crate::journal::JournalError> {
-        let entry = Entry {
-            time: Timestamp::now(),
-            session: Some(self.session),
-            body,
-        };
-        self.lane.borrow_mut().append(&[entry])
     }
 }
 

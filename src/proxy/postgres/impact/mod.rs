@@ -1,45 +1,19 @@
-//! Finds out what a statement that waits would do, for its reviewer, while it waits. Never delays the statement: sessions
-//! leave a job here and go on, and what cannot be found out in time is "no estimate".
+//! Asks a PostgreSQL server about statements that wait. Never for itself: `../../impact/mod.rs` says when and for how long.
 //! Read `connection.rs`, then `look.rs`.
-//!
-//! Why a thread of its own: reading a statement again needs a deep stack, and wire threads have better things to do.
 
 mod connection;
 mod facts;
 mod look;
 
-use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::LocalSet;
-use tracing::warn;
-
-use crate::catalog::impact::Impact;
-use crate::desk::Desk;
 use crate::hold::{Parameter, RequestId};
 use crate::identity::principal::Peer;
-use crate::proxy::ProxyError;
-use crate::proxy::postgres::Side;
-use crate::proxy::postgres::impact::look::Looker;
-use crate::proxy::thread::Shared;
+use crate::proxy::impact;
+pub use crate::proxy::postgres::impact::look::Looker;
 use crate::sql::action::Judgement;
 use crate::sql::names::Catalog;
-use crate::sql::parse::PARSER_STACK_BYTES;
 use crate::sql::statement::LexingState;
-
-/// Connections to the server that ask at once.
-const CONNECTIONS_MAX: usize = 4;
-
-/// Statements that wait to be looked at; more have no estimate.
-const QUEUE_MAX: usize = 64;
-
-/// All questions about one statement together, the log-in included.
-const WITHIN: Duration = Duration::from_secs(5);
 
 /// A statement that waits, with what gives it its meaning.
 pub struct Job {
@@ -62,110 +36,12 @@ pub struct Job {
     pub names: String,
 }
 
-/// Where sessions leave their jobs.
-pub struct Jobs(mpsc::Sender<Job>);
-
-/// Jobs on their way to the thread that does them.
-pub struct Waiting(mpsc::Receiver<Job>);
-
-pub fn queue() -> (Jobs, Waiting) {
-    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    (Jobs(sender), Waiting(receiver))
-}
-
-impl Jobs {
-    /// Leaves a job. Where there are too many, that is what its reviewer is told.
-    pub async fn leave(&self, job: Job, desk: &Desk) {
-        if let Err(refused) = self.0.try_send(job) {
-            let job = refused.into_inner();
-            let mut impact = estimating(&job);
-            impact.give_up("too many statements are being looked at");
-            tell(desk, job.request, impact).await;
-        }
+impl impact::Job for Job {
+    fn request(&self) -> RequestId {
+        self.request
     }
-}
 
-/// Starts the thread; it ends when `stopped` says so.
-pub fn start(
-    shared: Arc<Shared>,
-    side: Arc<Side>,
-    lane: u16,
-    waiting: Waiting,
-    stopped: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, ProxyError> {
-    std::thread::Builder::new()
-        .name("impact".to_owned())
-        .stack_size(PARSER_STACK_BYTES)
-        .spawn(move || run(shared, side, lane, waiting, stopped))
-        .map_err(ProxyError::Thread)
-}
-
-fn run(
-    shared: Arc<Shared>,
-    side: Arc<Side>,
-    lane: u16,
-    waiting: Waiting,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match built {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            warn!(%error, "the impact of statements is not looked at: its thread has no runtime");
-            return;
-        }
-    };
-    let Waiting(mut jobs) = waiting;
-    let looker = Rc::new(Looker::new(Arc::clone(&shared), side, shared.journal.lane(lane)));
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    LocalSet::new().block_on(&runtime, async {
-        loop {
-            let taken = async {
-                let permit = Arc::clone(&free).acquire_owned().await.ok()?;
-                jobs.recv().await.map(|job| (job, permit))
-            };
-            let (job, permit) = tokio::select! {
-                taken = taken => match taken {
-                    Some(taken) => taken,
-                    None => break,
-                },
-                _ = stopped.wait_for(|stop| *stop) => break,
-            };
-            let looker = Rc::clone(&looker);
-            tokio::task::spawn_local(async move {
-                let _permit = permit;
-                do_job(&looker, job).await;
-            });
-        }
-    });
-}
-
-async fn do_job(looker: &Looker, job: Job) {
-    let request = job.request;
-    let mut impact = estimating(&job);
-    let looked = {
-        let work = looker.look(&job, &mut impact);
-        let work = tokio::time::timeout(WITHIN, AssertUnwindSafe(work).catch_unwind());
-        work.await
-    };
-    match looked {
-        Ok(Ok(())) => impact.give_up("it could not be asked for"),
-        Ok(Err(_panic)) => impact.give_up("looking at it failed"),
-        Err(_elapsed) => impact.give_up("the server did not answer in time"),
-    }
-    tell(&looker.shared().desk, request, impact).await;
-}
-
-fn estimating(job: &Job) -> Impact {
-    let tables = job.judgement.actions.iter().flat_map(|action| &action.tables);
-    let mut tables: Vec<String> = tables.map(ToString::to_string).collect();
-    tables.sort();
-    tables.dedup();
-    Impact::estimating(tables)
-}
-
-async fn tell(desk: &Desk, request: RequestId, impact: Impact) {
-    if let Err(error) = desk.set_impact(request, impact).await {
-        warn!(request.id = %request, %error, "the impact of request {request} cannot be kept");
+    fn judgement(&self) -> &Judgement {
+        &self.judgement
     }
 }
