@@ -179,7 +179,8 @@ impl Impact {
 }
 
 impl Table {
-    fn named(name: String) -> Self {
+    /// Nothing is known of it but its name.
+    pub fn named(name: String) -> Self {
         Self {
             name,
             kind: None,

@@ -135,8 +135,8 @@ fn is_harmless(name: &FunctionName, catalog: &dyn Catalog) -> bool {
 }
 
 /// The session's names, with what planning a write runs in place of what the write itself would.
-struct Planned<'c> {
-    catalog: &'c dyn Catalog,
+pub(super) struct Planned<'c> {
+    pub catalog: &'c dyn Catalog,
 }
 
 impl KnownNames for Planned<'_> {

@@ -4,6 +4,8 @@
 //!
 //! Why the account needs `SELECT, SHOW VIEW, TRIGGER ON *.*`: without them definitions are empty or missing.
 
+pub mod about;
+pub mod plan;
 mod read;
 mod rows;
 mod snapshot;

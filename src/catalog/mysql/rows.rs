@@ -41,9 +41,11 @@ pub struct Size {
     pub table_schema: String,
     pub table_name: String,
     pub table_rows: Option<u64>,
+    pub data_length: Option<u64>,
+    pub index_length: Option<u64>,
 }
 
-pub const SIZES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS FROM information_schema.TABLES \
+pub const SIZES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH FROM information_schema.TABLES \
      WHERE TABLE_TYPE <> 'VIEW'";
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
@@ -123,19 +125,22 @@ pub const LOADABLE_FUNCTIONS: &str = "SELECT CAST(name AS CHAR) AS name, CAST(dl
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Trigger {
     pub trigger_name: String,
+    /// BEFORE or AFTER.
+    pub action_timing: String,
     /// INSERT, UPDATE or DELETE.
     pub event_manipulation: String,
     pub event_object_schema: String,
     pub event_object_table: String,
 }
 
-pub const TRIGGERS: &str = "SELECT TRIGGER_NAME, EVENT_MANIPULATION, EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS";
+pub const TRIGGERS: &str = "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS";
 
 /// A foreign key: its table may be written when the table that it refers to is.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
 pub struct Cascade {
     pub constraint_schema: String,
+    pub constraint_name: String,
     pub table_name: String,
     pub referenced_schema: String,
     pub referenced_table_name: String,
@@ -143,5 +148,5 @@ pub struct Cascade {
     pub update_rule: String,
 }
 
-pub const CASCADES: &str = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA AS REFERENCED_SCHEMA, \
+pub const CASCADES: &str = "SELECT CONSTRAINT_SCHEMA, CONSTRAINT_NAME, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA AS REFERENCED_SCHEMA, \
      REFERENCED_TABLE_NAME, DELETE_RULE, UPDATE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS";

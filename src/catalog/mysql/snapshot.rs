@@ -16,7 +16,7 @@ use super::rows::{self, SYSTEM_SCHEMAS};
 use crate::catalog::{ListedFunctions, Listing, keeper};
 use crate::sql::action::{Action, Class, FunctionName, TableName};
 use crate::sql::mysql::judge_mysql;
-use crate::sql::mysql_state::MysqlState;
+use crate::sql::mysql_state::{MysqlState, SqlModes, TableNames};
 use crate::sql::names::{Catalog, Concern, ForeignType, KnownNames, NotKnown, Relation, Routine};
 
 /// Views over views over views: deeper ones are not followed.
@@ -44,11 +44,44 @@ pub struct Snapshot {
     pub state: MysqlState,
     generation: u64,
     taken: Instant,
-    folds_table_names: bool,
+    table_names: TableNames,
     relations: HashMap<TableName, Result<Arc<Relation>, NotKnown>>,
     stored: HashMap<FunctionName, Arc<Routine>>,
     loadable: HashMap<String, Arc<Routine>>,
     functions: Vec<UserFunction>,
+    about: HashMap<TableName, TableFacts>,
+}
+
+/// What is known of a table besides what statements are judged by.
+#[derive(Debug, Default)]
+pub struct TableFacts {
+    /// `base table`, `view`, `sequence` …
+    pub kind: String,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub index_bytes: Option<u64>,
+    pub triggers: Vec<TriggerFacts>,
+    /// Foreign keys that refer to it.
+    pub references: Vec<Reference>,
+    /// Views that read it, directly or through others.
+    pub viewed_by: Vec<TableName>,
+}
+
+#[derive(Debug)]
+pub struct TriggerFacts {
+    pub name: String,
+    /// BEFORE or AFTER.
+    pub timing: String,
+    /// INSERT, UPDATE or DELETE; in newer MariaDB several of them.
+    pub event: String,
+}
+
+#[derive(Debug)]
+pub struct Reference {
+    pub table: TableName,
+    pub constraint: String,
+    pub on_delete: String,
+    pub on_update: String,
 }
 
 /// A function that is not built in, for people who decide whether to list it.
@@ -72,21 +105,25 @@ pub struct UserFunction {
 
 impl Snapshot {
     pub(super) fn of(rows: Rows, listed: &ListedFunctions) -> Self {
-        let folds = rows.lower_case_table_names != 0;
-        let state = MysqlState::of_server(&rows.version, &rows.sql_mode);
+        let names = TableNames::of(rows.lower_case_table_names);
+        let state = MysqlState::of_server(&rows.version, &rows.sql_mode)
+            .with_table_names(rows.lower_case_table_names);
         let generation = rows.generation();
         let mut functions = Vec::new();
         let stored = stored_functions(&rows, listed, &mut functions);
         let loadable = loadable_functions(&rows, listed, &mut functions);
         let builder = Builder {
-            state: MysqlState::of_server(&rows.version, ""),
-            folds,
-            tables: tables(&rows, folds),
+            state: MysqlState {
+                modes: SqlModes::default(),
+                ..state
+            },
+            names,
+            tables: tables(&rows, names),
             views: rows
                 .views
                 .iter()
                 .map(|view| {
-                    let name = table_name(&view.table_schema, &view.table_name, folds);
+                    let name = table_name(&view.table_schema, &view.table_name, names);
                     (name, view.view_definition.clone().unwrap_or_default())
                 })
                 .collect(),
@@ -97,7 +134,7 @@ impl Snapshot {
         let mut builder = builder;
         for column in &rows.columns {
             let concerns = expressions(&builder, column);
-            let name = table_name(&column.table_schema, &column.table_name, folds);
+            let name = table_name(&column.table_schema, &column.table_name, names);
             if let Some(table) = builder.tables.get_mut(&name) {
                 if column.generation_expression.is_some() {
                     table.reading.extend(concerns.iter().cloned());
@@ -106,8 +143,8 @@ impl Snapshot {
                 table.updating.extend(concerns);
             }
         }
-        let names: Vec<TableName> = builder.tables.keys().cloned().collect();
-        for name in &names {
+        let all: Vec<TableName> = builder.tables.keys().cloned().collect();
+        for name in &all {
             // Kept in `followed`, where it is found below.
             let _ = builder.followed_relation(name);
         }
@@ -115,11 +152,13 @@ impl Snapshot {
             .followed
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        let about = about(&rows, names, &done);
         Self {
             state,
             generation,
+            about,
             taken: Instant::now(),
-            folds_table_names: folds,
+            table_names: names,
             relations: done,
             stored: builder.stored,
             loadable: builder.loadable,
@@ -155,6 +194,30 @@ pub struct View {
     pub has_own_objects: bool,
 }
 
+impl View {
+    /// As the server finds it; `None`: there is no such table, or it is not known which is meant.
+    pub fn about(&self, name: &TableName) -> Option<&TableFacts> {
+        self.snapshot.about.get(&self.whole(name)?)
+    }
+
+    /// Whether it surely is a table that keeps its own rows, and no view.
+    pub fn is_plain(&self, name: &TableName) -> bool {
+        self.relation(name)
+            .is_ok_and(|relation| relation.name.is_some() && relation.reading.is_empty())
+            && self.about(name).is_some_and(|facts| facts.kind == "base table")
+    }
+
+    /// With its schema, where one is known.
+    pub fn told(&self, name: &TableName) -> String {
+        self.whole(name).as_ref().unwrap_or(name).to_string()
+    }
+
+    fn whole(&self, name: &TableName) -> Option<TableName> {
+        let schema = name.schema.as_deref().or(self.database.as_deref())?;
+        (!self.has_own_objects).then(|| table_name(schema, &name.name, self.snapshot.table_names))
+    }
+}
+
 impl KnownNames for View {
     fn prepared(&self, _: &str) -> Option<Arc<Action>> {
         None
@@ -175,7 +238,7 @@ impl Catalog for View {
         let Some(schema) = name.schema.as_deref().or(self.database.as_deref()) else {
             return Ok(Arc::default());
         };
-        let name = table_name(schema, &name.name, self.snapshot.folds_table_names);
+        let name = table_name(schema, &name.name, self.snapshot.table_names);
         self.snapshot
             .relations
             .get(&name)
@@ -231,7 +294,7 @@ fn meant(
 /// Follows views while the snapshot is made.
 struct Builder {
     state: MysqlState,
-    folds: bool,
+    names: TableNames,
     tables: HashMap<TableName, Relation>,
     views: HashMap<TableName, String>,
     stored: HashMap<FunctionName, Arc<Routine>>,
@@ -321,7 +384,7 @@ impl KnownNames for Builder {
 impl Catalog for Builder {
     fn relation(&self, name: &TableName) -> Result<Arc<Relation>, NotKnown> {
         match &name.schema {
-            Some(schema) => self.followed_relation(&table_name(schema, &name.name, self.folds)),
+            Some(schema) => self.followed_relation(&table_name(schema, &name.name, self.names)),
             None => Err(NotKnown("a view names a table without its schema".to_owned())),
         }
     }
@@ -366,7 +429,7 @@ impl Rows {
 }
 
 /// Every relation outside the system's schemas, before views are followed.
-fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
+fn tables(rows: &Rows, names: TableNames) -> HashMap<TableName, Relation> {
     let is_system = |schema: &str| {
         SYSTEM_SCHEMAS
             .iter()
@@ -377,7 +440,7 @@ fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
         .iter()
         .filter(|table| !is_system(&table.table_schema))
         .map(|table| {
-            let name = table_name(&table.table_schema, &table.table_name, folds);
+            let name = table_name(&table.table_schema, &table.table_name, names);
             let relation = Relation {
                 name: Some(name.clone()),
                 reading: elsewhere(table, &name).into_iter().collect(),
@@ -387,19 +450,19 @@ fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
         })
         .collect();
     for size in &rows.sizes {
-        let name = table_name(&size.table_schema, &size.table_name, folds);
+        let name = table_name(&size.table_schema, &size.table_name, names);
         if let Some(table) = tables.get_mut(&name) {
             table.rows = size.table_rows;
         }
     }
     for column in &rows.columns {
-        let name = table_name(&column.table_schema, &column.table_name, folds);
+        let name = table_name(&column.table_schema, &column.table_name, names);
         if let Some(table) = tables.get_mut(&name) {
             table.columns.push(column.column_name.clone());
         }
     }
     for trigger in &rows.triggers {
-        let name = table_name(&trigger.event_object_schema, &trigger.event_object_table, folds);
+        let name = table_name(&trigger.event_object_schema, &trigger.event_object_table, names);
         let Some(table) = tables.get_mut(&name) else {
             continue;
         };
@@ -423,7 +486,7 @@ fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
         }
     }
     for key in &rows.cascades {
-        let name = table_name(&key.referenced_schema, &key.referenced_table_name, folds);
+        let name = table_name(&key.referenced_schema, &key.referenced_table_name, names);
         let Some(table) = tables.get_mut(&name) else {
             continue;
         };
@@ -442,6 +505,58 @@ fn tables(rows: &Rows, folds: bool) -> HashMap<TableName, Relation> {
         }
     }
     tables
+}
+
+fn about(
+    rows: &Rows,
+    names: TableNames,
+    relations: &HashMap<TableName, Result<Arc<Relation>, NotKnown>>,
+) -> HashMap<TableName, TableFacts> {
+    let mut about: HashMap<TableName, TableFacts> = HashMap::new();
+    for table in &rows.tables {
+        let name = table_name(&table.table_schema, &table.table_name, names);
+        let kind = table.table_type.as_deref().unwrap_or_default().to_lowercase();
+        about.entry(name).or_default().kind = kind;
+    }
+    for size in &rows.sizes {
+        let name = table_name(&size.table_schema, &size.table_name, names);
+        if let Some(facts) = about.get_mut(&name) {
+            facts.rows = size.table_rows;
+            facts.bytes = size.data_length;
+            facts.index_bytes = size.index_length;
+        }
+    }
+    for trigger in &rows.triggers {
+        let name = table_name(&trigger.event_object_schema, &trigger.event_object_table, names);
+        if let Some(facts) = about.get_mut(&name) {
+            facts.triggers.push(TriggerFacts {
+                name: trigger.trigger_name.clone(),
+                timing: trigger.action_timing.clone(),
+                event: trigger.event_manipulation.clone(),
+            });
+        }
+    }
+    for key in &rows.cascades {
+        let name = table_name(&key.referenced_schema, &key.referenced_table_name, names);
+        if let Some(facts) = about.get_mut(&name) {
+            facts.references.push(Reference {
+                table: table_name(&key.constraint_schema, &key.table_name, names),
+                constraint: key.constraint_name.clone(),
+                on_delete: key.delete_rule.clone(),
+                on_update: key.update_rule.clone(),
+            });
+        }
+    }
+    for (view, relation) in relations {
+        let behind = relation.iter().flat_map(|relation| &relation.behind);
+        for table in behind {
+            if let Some(facts) = about.get_mut(table) {
+                facts.viewed_by.push(view.clone());
+            }
+        }
+    }
+    about.values_mut().for_each(|facts| facts.viewed_by.sort());
+    about
 }
 
 /// What a row's own expressions call: generated columns when it is read, these and defaults when it is written.
@@ -604,17 +719,10 @@ fn routine(
 }
 
 /// Table names keep their case unless the server folds them; names of schemas go with them.
-fn table_name(schema: &str, name: &str, folds: bool) -> TableName {
-    let fold = |text: &str| {
-        if folds {
-            text.to_lowercase()
-        } else {
-            text.to_owned()
-        }
-    };
+fn table_name(schema: &str, name: &str, names: TableNames) -> TableName {
     TableName {
-        schema: Some(fold(schema)),
-        name: fold(name),
+        schema: Some(names.told(schema)),
+        name: names.told(name),
     }
 }
 

@@ -1,0 +1,165 @@
+//! A connection on which the server is asked about a statement that waits: logged in as the session's database user, in its
+//! schema, under the modes that its texts are read under, in a transaction that cannot write.
+//! Never used for anything else, and closed after one question. Read `look.rs` next.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, OptsBuilder, Params, Row, SslOpts, Value};
+
+use crate::catalog::mysql::plan::Line;
+use crate::proxy::UpstreamSettings;
+use crate::proxy::mysql::impact::Job;
+use crate::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
+
+/// What the server may take for its plan. MySQL 5.6 has no such limit: there the connection is closed on it.
+const LIMIT: &str = "SET SESSION net_write_timeout = 5 /*M!100101 , max_statement_time = 2 */ /*!50708 , max_execution_time = 2000 */";
+
+/// Lines of a plan; a join has one for each table.
+const LINES_MAX: usize = 1_000;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    #[error("the database user is not among those that the settings name")]
+    UnknownUser,
+    /// The server's own words.
+    #[error("{message}")]
+    Server {
+        number: u16,
+        sqlstate: String,
+        message: String,
+    },
+    #[error("its connection was lost: {0}")]
+    Lost(String),
+}
+
+impl From<Error> for NoAnswer {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Server(error) => Self::Server {
+                number: error.code,
+                sqlstate: error.state,
+                message: error.message,
+            },
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+pub struct Connection(Conn);
+
+/// How texts are read on this connection: as in the session, but for the character set, which is UTF-8 on both sides.
+pub fn state_of(session: &MysqlState) -> MysqlState {
+    MysqlState {
+        charset: Charset::Utf8mb4,
+        ..*session
+    }
+}
+
+impl Connection {
+    pub async fn open(
+        upstream: &UpstreamSettings,
+        tls: Option<SslOpts>,
+        job: &Job,
+    ) -> Result<Self, NoAnswer> {
+        let named = |user: &&crate::proxy::UpstreamUser| user.name == job.peer.database_user;
+        let user = upstream.users.iter().find(named).ok_or(NoAnswer::UnknownUser)?;
+        let options = OptsBuilder::default()
+            .ip_or_hostname(&*upstream.host)
+            .tcp_port(upstream.port)
+            .user(Some(&*user.name))
+            .pass(Some(user.password.as_str()))
+            .db_name(job.schema.clone())
+            .ssl_opts(tls)
+            .prefer_socket(false)
+            .stmt_cache_size(0);
+        let mut connection = Self(Conn::new(options).await?);
+        let modes = modes(job.state.modes);
+        connection
+            .command(&format!("SET NAMES utf8mb4, SESSION sql_mode = '{modes}'"))
+            .await?;
+        connection.command(LIMIT).await?;
+        connection.take_role(job).await?;
+        connection.command("START TRANSACTION READ ONLY").await?;
+        Ok(connection)
+    }
+
+    /// The session's role, which the server itself has told.
+    async fn take_role(&mut self, job: &Job) -> Result<(), NoAnswer> {
+        match (job.role.as_str(), job.state.kind) {
+            // Either it has none, or its server has none to give; the latter does not know the word.
+            ("", _) => match self.command("SET ROLE NONE").await {
+                Err(NoAnswer::Server { number, .. }) if UNKNOWN_TO_OLD.contains(&number) => Ok(()),
+                answer => answer,
+            },
+            (role, ServerKind::Mariadb) => {
+                let role = role.replace('`', "``");
+                self.command(&format!("SET ROLE `{role}`")).await
+            }
+            // A list of quoted names, or NONE, which is how SET ROLE takes it.
+            (roles, ServerKind::Mysql | ServerKind::Unknown) => {
+                self.command(&format!("SET ROLE {roles}")).await
+            }
+        }
+    }
+
+    async fn command(&mut self, text: &str) -> Result<(), NoAnswer> {
+        Ok(self.0.query_drop(text).await?)
+    }
+
+    /// The plan's lines. A text with parameters has no colon in it: the driver would take what follows for a name of its
+    /// own, and ask something else.
+    pub async fn ask(&mut self, text: &str, values: Vec<Value>) -> Result<Vec<Line>, NoAnswer> {
+        let rows: Vec<Row> = if values.is_empty() {
+            self.0.query(text).await?
+        } else {
+            self.0.exec(text, Params::Positional(values)).await?
+        };
+        Ok(rows.into_iter().take(LINES_MAX).map(line).collect())
+    }
+
+    /// Says good-bye. The server rolls back by itself.
+    pub async fn close(self) {
+        // It may be gone already.
+        let _gone = self.0.disconnect().await;
+    }
+}
+
+/// ER_PARSE_ERROR, ER_UNKNOWN_SYSTEM_VARIABLE. Source: MySQL manual, error messages reference
+const UNKNOWN_TO_OLD: [u16; 2] = [1064, 1193];
+
+fn modes(modes: SqlModes) -> String {
+    let SqlModes {
+        ansi_quotes,
+        no_backslash_escapes,
+        pipes_as_concat,
+        high_not_precedence,
+        ignore_space,
+        // Such a session is not judged, and so not explained.
+        unreadable: _,
+    } = modes;
+    let each = [
+        (ansi_quotes, "ANSI_QUOTES"),
+        (no_backslash_escapes, "NO_BACKSLASH_ESCAPES"),
+        (pipes_as_concat, "PIPES_AS_CONCAT"),
+        (high_not_precedence, "HIGH_NOT_PRECEDENCE"),
+        (ignore_space, "IGNORE_SPACE"),
+    ];
+    let set = each.into_iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, name)| name).collect::<Vec<_>>().join(",")
+}
+
+/// Servers tell more or fewer columns, by kind and version; numbers come as such or as text.
+fn line(row: Row) -> Line {
+    let text = |name: &str| {
+        let value = row.get_opt::<String, _>(name);
+        value.and_then(Result::ok).unwrap_or_default()
+    };
+    let number = |name: &str| row.get_opt::<f64, _>(name).and_then(Result::ok);
+    let whole = |name: &str| row.get_opt::<u64, _>(name).and_then(Result::ok);
+    Line {
+        select_type: text("select_type"),
+        rows: whole("rows").map(|rows| rows as f64).or_else(|| number("rows")),
+        filtered: number("filtered"),
+        extra: text("Extra"),
+    }
+}

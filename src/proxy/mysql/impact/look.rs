@@ -1,0 +1,127 @@
+//! What is found out about one statement: from the catalog what stands around it, from the server its plan.
+//! Never sends a question that could run anybody's code, and never one that is not in the log first.
+//! Read `../../../catalog/mysql/plan.rs` and `about.rs` next.
+
+use crate::audit::entry::OutcomeKind;
+use crate::catalog::impact::{Impact, Status, Written};
+use crate::catalog::mysql::about;
+use crate::catalog::mysql::plan::{self, Explainable};
+use crate::desk::Desk;
+use crate::proxy::impact;
+use crate::proxy::impact::record::{Answered, Asking, Recorder};
+use crate::proxy::mysql::impact::Job;
+use crate::proxy::mysql::impact::connection::{Connection, NoAnswer, state_of};
+use crate::proxy::{UpstreamSettings, mysql_catalog_tls};
+
+/// What all looks of a process share.
+pub struct Looker {
+    upstream: UpstreamSettings,
+    recorder: Recorder,
+}
+
+impl impact::Look for Looker {
+    type Job = Job;
+
+    fn desk(&self) -> &Desk {
+        &self.recorder.shared().desk
+    }
+
+    async fn look(&self, job: &Job, impact: &mut Impact) {
+        about::set_locks(&job.judgement, impact);
+        match &job.catalog {
+            Some(catalog) => about::tell(&job.judgement, catalog, impact),
+            None => {
+                impact.not_read = Some("nothing is known of its tables: no catalog can be read".to_owned())
+            }
+        }
+        match self.estimate(job, impact).await {
+            Ok(()) => {}
+            Err(why) => impact.no_estimate = Some(why),
+        }
+        impact.status = Status::Done;
+    }
+}
+
+impl Looker {
+    pub fn new(upstream: UpstreamSettings, recorder: Recorder) -> Self {
+        Self { upstream, recorder }
+    }
+
+    async fn estimate(&self, job: &Job, impact: &mut Impact) -> Result<(), String> {
+        let state = state_of(&job.state);
+        let explain = plan::explainable(&job.text, &job.judgement, &state, job.catalog.as_deref())?;
+        let values: Option<Vec<_>> = explain
+            .parameters
+            .iter()
+            .map(|at| job.parameters.get(*at).cloned())
+            .collect();
+        let values = values.ok_or_else(|| "its parameters cannot be read".to_owned())?;
+        // The authority's file may be another by now.
+        let tls = mysql_catalog_tls(&self.upstream.tls).map_err(|error| error.to_string())?;
+        let opened = Connection::open(&self.upstream, tls, job).await;
+        let mut connection = opened.map_err(|error| format!("the server cannot be asked: {error}"))?;
+        let asked = self.ask(&mut connection, job, &explain, values).await;
+        connection.close().await;
+        let rows = plan::estimate(&asked?)?;
+        if explain.has_fewer {
+            return Err(format!(
+                "the server tells only how many rows are read for it: about {rows}"
+            ));
+        }
+        impact.estimated_rows = Some(rows);
+        impact.writes = explain
+            .writes
+            .map(|(operation, table)| Written {
+                operation: operation.to_owned(),
+                table,
+                rows,
+            })
+            .into_iter()
+            .collect();
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        connection: &mut Connection,
+        job: &Job,
+        explain: &Explainable,
+        values: Vec<mysql_async::Value>,
+    ) -> Result<Vec<plan::Line>, String> {
+        let asking = Asking {
+            request: job.request,
+            peer: &job.peer,
+            text: explain.text.as_bytes(),
+            judgement: &explain.judgement,
+            // They are with the record of the statement itself.
+            parameters: &[],
+            protocol: "binary",
+        };
+        let attempt = self.recorder.attempt(&asking).await?;
+        let answer = connection.ask(&explain.text, values).await;
+        let words = answer.as_ref().err().map(ToString::to_string);
+        let message = words.as_deref().unwrap_or_default();
+        let (kind, tag, sqlstate) = match &answer {
+            Ok(_) => (OutcomeKind::Ran, "EXPLAIN", ""),
+            Err(NoAnswer::Server { sqlstate, .. }) => (OutcomeKind::Failed, "", sqlstate.as_str()),
+            Err(NoAnswer::UnknownUser | NoAnswer::Lost(_)) => (OutcomeKind::Unknown, "", ""),
+        };
+        let answered = Answered {
+            kind,
+            tag,
+            sqlstate,
+            message,
+        };
+        self.recorder.outcome(attempt, job.request, &answered)?;
+        answer.map_err(|error| match error {
+            NoAnswer::Server { number, .. } if TOOK_TOO_LONG.contains(&number) => {
+                "planning it takes too long".to_owned()
+            }
+            other => format!("the server says: {other}"),
+        })
+    }
+}
+
+/// ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL, ER_QUERY_INTERRUPTED.
+/// Source: the servers' error references
+const TOOK_TOO_LONG: [u16; 3] = [1969, 3024, 1317];

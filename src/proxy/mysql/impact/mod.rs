@@ -1,0 +1,43 @@
+//! Asks a MySQL or MariaDB server about statements that wait. Never for itself: `../../impact/mod.rs` says when and for
+//! how long. Read `look.rs` next.
+
+mod connection;
+mod look;
+
+use std::sync::Arc;
+
+use mysql_async::Value;
+
+use crate::catalog::mysql::View;
+use crate::hold::RequestId;
+use crate::identity::principal::Peer;
+use crate::proxy::impact;
+pub use crate::proxy::mysql::impact::look::Looker;
+use crate::sql::action::Judgement;
+use crate::sql::mysql_state::MysqlState;
+
+/// A statement that waits, with what gives it its meaning.
+pub struct Job {
+    pub request: RequestId,
+    pub peer: Arc<Peer>,
+    /// The whole message.
+    pub text: Arc<[u8]>,
+    pub judgement: Arc<Judgement>,
+    pub state: MysqlState,
+    pub schema: Option<String>,
+    pub role: String,
+    /// `None`: no catalog is configured, or nothing is known of names now.
+    pub catalog: Option<Arc<View>>,
+    /// In the order of the text's question marks.
+    pub parameters: Vec<Value>,
+}
+
+impl impact::Job for Job {
+    fn request(&self) -> RequestId {
+        self.request
+    }
+
+    fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+}
