@@ -220,7 +220,12 @@ pub async fn start(
     }
     if let Some(front) = mysql {
         let (listener, address) = listen(front.listen).await?;
-        let side = Arc::new(mysql::Side::open(front, catalogs.mysql)?);
+        let (side, waiting) = mysql::Side::open(front, catalogs.mysql)?;
+        let side = Arc::new(side);
+        lane = lane.saturating_add(1);
+        let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+        let impact = mysql::start_impact(shared, &side, lane, waiting, stopped)?;
+        threads.push(impact);
         mysql_addr = Some(address);
         protocols.push(Protocol::Mysql(side));
         listeners.push(listener);

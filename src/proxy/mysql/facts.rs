@@ -55,13 +55,14 @@ impl Facts {
 
     /// Takes the answer to `QUESTION`. `None`: it is no answer.
     pub fn told(&mut self, answer: &[Option<Vec<u8>>]) -> Option<()> {
-        let [schema, sql_mode, charset, role @ ..] = answer else {
+        let [schema, sql_mode, charset, table_names, role @ ..] = answer else {
             return None;
         };
         let text = |value: &Option<Vec<u8>>| {
             let bytes = value.clone().unwrap_or_default();
             String::from_utf8(bytes).ok()
         };
+        let lower_case_table_names = text(table_names)?.parse().ok()?;
         let mut roles = Vec::new();
         for value in role {
             roles.push(text(value)?);
@@ -74,6 +75,7 @@ impl Facts {
         self.sql_mode = text(sql_mode)?;
         self.character_set_client = text(charset)?;
         self.role = roles.join(" ").trim_end().to_owned();
+        self.state = self.state.with_table_names(lower_case_table_names);
         self.read();
         self.is_stale = false;
         self.count(&before);
@@ -120,20 +122,26 @@ impl Facts {
     }
 }
 
-/// Asks for schema, sql_mode, character set and account, and for the role where the server has roles.
-pub fn question(state: &MysqlState) -> Vec<u8> {
-    let has_roles = match (state.kind, state.version) {
+/// Whether the server knows CURRENT_ROLE().
+pub fn has_roles(state: &MysqlState) -> bool {
+    match (state.kind, state.version) {
         (ServerKind::Mariadb, Some(version)) => version >= 100_005,
         (ServerKind::Mysql, Some(version)) => version >= 80_000,
         (ServerKind::Mariadb | ServerKind::Mysql | ServerKind::Unknown, _) => false,
-    };
+    }
+}
+
+/// Asks for schema, sql_mode, character set, how names of tables are compared and the account, and for the role where the
+/// server has roles.
+pub fn question(state: &MysqlState) -> Vec<u8> {
     let mut asked = vec![
         "DATABASE()",
         "@@session.sql_mode",
         "@@session.character_set_client",
+        "@@lower_case_table_names",
         "CURRENT_USER()",
     ];
-    if has_roles {
+    if has_roles(state) {
         asked.push("CURRENT_ROLE()");
     }
     let values: Vec<String> = asked.iter().map(|value| as_binary(value)).collect();
@@ -286,6 +294,7 @@ pub fn variables_question(names: &[String]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::mysql_state::TableNames;
 
     fn told(values: &[Option<&str>]) -> Facts {
         let mut facts = Facts::unknown("10.11.6-MariaDB");
@@ -308,6 +317,7 @@ mod tests {
             Some("app"),
             Some("ANSI_QUOTES"),
             Some("utf8mb4"),
+            Some("1"),
             Some("a@b"),
             None,
         ]);
@@ -316,13 +326,14 @@ mod tests {
             (Some("app"), "a@b")
         );
         assert!(facts.state.is_served() && facts.state.modes.ansi_quotes);
+        assert_eq!(facts.state.table_names, TableNames::Folded);
         assert!(
-            !told(&[None, Some("ORACLE"), Some("utf8mb4"), Some("a@b")])
+            !told(&[None, Some("ORACLE"), Some("utf8mb4"), Some("0"), Some("a@b")])
                 .state
                 .is_served()
         );
         assert!(
-            !told(&[None, Some(""), Some("gbk"), Some("a@b")])
+            !told(&[None, Some(""), Some("gbk"), Some("0"), Some("a@b")])
                 .state
                 .is_served()
         );
@@ -330,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_change_that_the_server_tells_is_followed() {
-        let mut facts = told(&[Some("app"), Some(""), Some("utf8mb4"), Some("a@b")]);
+        let mut facts = told(&[Some("app"), Some(""), Some("utf8mb4"), Some("0"), Some("a@b")]);
         let revision = facts.revision;
         facts.tracked(&Tracked::Variable {
             name: b"sql_mode".to_vec(),

@@ -28,12 +28,16 @@ mod upstream;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::catalog::keepers::Keepers;
 use crate::catalog::mysql::Reader;
+use crate::proxy::impact::record::Recorder;
+use crate::proxy::impact::{Jobs, Waiting};
 use crate::proxy::listen::LAST_WORD;
 use crate::proxy::mysql::login::{change_user, login};
 use crate::proxy::mysql::refused::error;
@@ -42,7 +46,7 @@ pub use crate::proxy::mysql::rsa::RsaError;
 use crate::proxy::mysql::session::{ChangesUser, Left, Session};
 use crate::proxy::mysql::upstream::Dialler;
 use crate::proxy::registry::Registry;
-use crate::proxy::thread::WireThread;
+use crate::proxy::thread::{Shared, WireThread};
 use crate::proxy::tls::Listener;
 use crate::proxy::{Front, ProxyError};
 use crate::wire::mysql::packet;
@@ -58,20 +62,44 @@ pub struct Side {
     pub catalogs: Option<Arc<Keepers<Reader>>>,
     /// For passwords outside TLS.
     pub keys: Arc<KeyPair>,
+    /// Where statements that wait are looked at for their reviewers.
+    pub impact: Jobs<impact::Job>,
 }
 
 impl Side {
-    /// Takes a fraction of a second: it makes a key.
-    pub fn open(front: Front, catalogs: Option<Arc<Keepers<Reader>>>) -> Result<Self, ProxyError> {
-        Ok(Self {
+    /// With the jobs that its sessions will leave; `start_impact` takes them. Takes a fraction of a second: it makes a key.
+    pub fn open(
+        front: Front,
+        catalogs: Option<Arc<Keepers<Reader>>>,
+    ) -> Result<(Self, Waiting<impact::Job>), ProxyError> {
+        let (jobs, waiting) = crate::proxy::impact::queue();
+        let side = Self {
             registry: Registry::default(),
             listener: Listener::open(&front.tls, None)?,
             dialler: Dialler::new(front.upstream.clone())?,
             catalogs,
             keys: Arc::new(KeyPair::make()?),
+            impact: jobs,
             front,
-        })
+        };
+        Ok((side, waiting))
     }
+}
+
+/// Starts the thread that looks at what waits; it ends when `stopped` says so.
+pub fn start_impact(
+    shared: Arc<Shared>,
+    side: &Side,
+    lane: u16,
+    waiting: Waiting<impact::Job>,
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ProxyError> {
+    let upstream = side.front.upstream.clone();
+    let looker = move || {
+        let lane = shared.journal.lane(lane);
+        impact::Looker::new(upstream, Recorder::new(shared, lane))
+    };
+    crate::proxy::impact::start(looker, waiting, stopped)
 }
 
 /// One client, from its first byte to its last. Who changes its user begins anew on the same connection.

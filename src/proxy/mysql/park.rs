@@ -16,7 +16,8 @@ use crate::hold::{Digest, DigestBuilder, RequestId};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
 use crate::proxy::mysql::command::Sending;
-use crate::proxy::mysql::facts::{self, Names, VARIABLE_BYTES_SHOWN};
+use crate::proxy::mysql::facts::{self, Facts, Names, VARIABLE_BYTES_SHOWN};
+use crate::proxy::mysql::impact::Job;
 use crate::proxy::mysql::session::Session;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
@@ -84,7 +85,10 @@ impl Session {
 
     async fn park(&mut self, mut sending: Sending, number: u64, mut parked: Parked) -> Result<(), End> {
         let request = parked.request;
-        self.thread.shared.metrics.held.inc();
+        let shared = &self.thread.shared;
+        shared.metrics.held.inc();
+        let job = self.look_at(&sending, request);
+        self.side.impact.leave(job, &shared.desk).await;
         let rule = sending.verdict.rule.to_string();
         let what = sending.judged.what();
         let notice = refusal::held_notice(request, &what, &rule, parked.wait, parked.reattached).message;
@@ -96,6 +100,36 @@ impl Session {
         match ended? {
             Ended::Refused(refusal) => self.refuse(&refusal, &sending),
             Ended::Approved { by } => self.release(sending, number, request, &by).await,
+        }
+    }
+
+    /// Where its names without a schema are looked up: those of a prepared statement stay where it was prepared.
+    fn schema_of(&self, sending: &Sending) -> Option<String> {
+        let id = sending.execution.as_ref().map(|(id, _)| id);
+        match id.and_then(|id| self.statements.get(id)) {
+            Some(prepared) => prepared.schema.clone(),
+            None => self.facts.schema.clone(),
+        }
+    }
+
+    /// What a reviewer is told besides the statement itself is found out while it waits.
+    fn look_at(&self, sending: &Sending, request: RequestId) -> Job {
+        let facts = &self.facts;
+        let schema = self.schema_of(sending);
+        let seen = Facts {
+            schema: schema.clone(),
+            ..facts.clone()
+        };
+        Job {
+            request,
+            peer: Arc::clone(&self.peer),
+            text: Arc::clone(&sending.judged.text),
+            judgement: Arc::clone(&sending.judged.judgement),
+            state: sending.judged.lexing,
+            schema,
+            role: facts.role.clone(),
+            catalog: self.sight.view(&seen),
+            parameters: sending.parameters.clone(),
         }
     }
 
@@ -317,8 +351,9 @@ impl Session {
         if self.facts.is_stale {
             return Ok(Err(unread()));
         }
+        let schema = self.schema_of(sending);
         let mut identity = String::new();
-        if let Some(question) = names.question(self.facts.schema.as_deref(), &self.facts.state) {
+        if let Some(question) = names.question(schema.as_deref(), &self.facts.state) {
             match self.ask(&question, Expected::Results).await?.as_deref() {
                 Some([row]) => match row.first() {
                     Some(Some(digest)) => identity.push_str(&digest.escape_ascii().to_string()),
@@ -329,7 +364,6 @@ impl Session {
         }
         // What could be meant besides shows in the judgement alone.
         if self.sight.has_catalog() && !judgement.depends_on_names {
-            let schema = self.facts.schema.clone();
             let now = self.judge_again(&sending.judged, schema.as_deref()).await?;
             identity.push_str(&format!("\nj {}", now.meaning()));
         }

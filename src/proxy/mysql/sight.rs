@@ -159,6 +159,18 @@ impl Sight {
         self.now.as_ref().is_some_and(|now| now.is_shared)
     }
 
+    /// What is read of the catalog now, as this session sees it; `None`: there is none, or it is not known.
+    pub fn view(&self, facts: &Facts) -> Option<Arc<View>> {
+        let Basis::Read { generation } = self.basis(false) else {
+            return None;
+        };
+        Some(Arc::new(View {
+            snapshot: self.keeper.as_ref()?.snapshot(generation)?,
+            database: facts.schema.clone(),
+            has_own_objects: facts.has_own_objects,
+        }))
+    }
+
     /// What answers for names under the number given last. Made anew each time: a session that sleeps must not keep a
     /// snapshot of long ago alive.
     pub fn catalog(&self, facts: &Facts) -> Option<Arc<dyn Catalog>> {

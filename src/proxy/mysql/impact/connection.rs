@@ -7,6 +7,7 @@ use mysql_async::{Conn, Error, OptsBuilder, Params, Row, SslOpts, Value};
 
 use crate::catalog::mysql::plan::Line;
 use crate::proxy::UpstreamSettings;
+use crate::proxy::mysql::facts;
 use crate::proxy::mysql::impact::Job;
 use crate::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
 
@@ -21,6 +22,8 @@ const LINES_MAX: usize = 1_000;
 pub enum NoAnswer {
     #[error("the database user is not among those that the settings name")]
     UnknownUser,
+    #[error("the session acts as somebody whom another connection cannot be")]
+    AnotherUser,
     /// The server's own words.
     #[error("{message}")]
     Server {
@@ -83,23 +86,39 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The session's role, which the server itself has told.
+    /// Whom the session's statements run as: its account, and the role that it has set.
     async fn take_role(&mut self, job: &Job) -> Result<(), NoAnswer> {
-        match (job.role.as_str(), job.state.kind) {
-            // Either it has none, or its server has none to give; the latter does not know the word.
-            ("", _) => match self.command("SET ROLE NONE").await {
-                Err(NoAnswer::Server { number, .. }) if UNKNOWN_TO_OLD.contains(&number) => Ok(()),
-                answer => answer,
-            },
-            (role, ServerKind::Mariadb) => {
-                let role = role.replace('`', "``");
-                self.command(&format!("SET ROLE `{role}`")).await
-            }
-            // A list of quoted names, or NONE, which is how SET ROLE takes it.
-            (roles, ServerKind::Mysql | ServerKind::Unknown) => {
-                self.command(&format!("SET ROLE {roles}")).await
-            }
+        let account: Option<String> = self.0.query_first("SELECT CURRENT_USER()").await?;
+        let account = account.unwrap_or_default();
+        if self.is_as(&account, job).await? {
+            return Ok(());
         }
+        let role = job
+            .role
+            .strip_prefix(&account)
+            .map(str::trim_start)
+            .ok_or(NoAnswer::AnotherUser)?;
+        let wanted = match (role, job.state.kind) {
+            ("", _) => "NONE".to_owned(),
+            (role, ServerKind::Mariadb) => format!("`{}`", role.replace('`', "``")),
+            // A list of quoted names, or NONE, which is how SET ROLE takes it.
+            (roles, ServerKind::Mysql | ServerKind::Unknown) => roles.to_owned(),
+        };
+        self.command(&format!("SET ROLE {wanted}")).await?;
+        match self.is_as(&account, job).await? {
+            true => Ok(()),
+            false => Err(NoAnswer::AnotherUser),
+        }
+    }
+
+    /// Spelled as the session's own facts are.
+    async fn is_as(&mut self, account: &str, job: &Job) -> Result<bool, NoAnswer> {
+        if !facts::has_roles(&job.state) {
+            return Ok(account == job.role);
+        }
+        let role: Option<Option<String>> = self.0.query_first("SELECT CURRENT_ROLE()").await?;
+        let role = role.flatten().unwrap_or_default();
+        Ok(format!("{account} {role}").trim_end() == job.role)
     }
 
     async fn command(&mut self, text: &str) -> Result<(), NoAnswer> {
@@ -123,9 +142,6 @@ impl Connection {
         let _gone = self.0.disconnect().await;
     }
 }
-
-/// ER_PARSE_ERROR, ER_UNKNOWN_SYSTEM_VARIABLE. Source: MySQL manual, error messages reference
-const UNKNOWN_TO_OLD: [u16; 2] = [1064, 1193];
 
 fn modes(modes: SqlModes) -> String {
     let SqlModes {

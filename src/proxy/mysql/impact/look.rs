@@ -2,11 +2,15 @@
 //! Never sends a question that could run anybody's code, and never one that is not in the log first.
 //! Read `../../../catalog/mysql/plan.rs` and `about.rs` next.
 
-use crate::audit::entry::OutcomeKind;
+use mysql_async::Value;
+
+use crate::audit::entry::{OutcomeKind, ParameterRecord};
 use crate::catalog::impact::{Impact, Status, Written};
 use crate::catalog::mysql::about;
 use crate::catalog::mysql::plan::{self, Explainable};
 use crate::desk::Desk;
+use crate::hold::Parameter;
+use crate::proxy::attempts::parameter_record;
 use crate::proxy::impact;
 use crate::proxy::impact::record::{Answered, Asking, Recorder};
 use crate::proxy::mysql::impact::Job;
@@ -53,7 +57,7 @@ impl Looker {
         let values: Option<Vec<_>> = explain
             .parameters
             .iter()
-            .map(|at| job.parameters.get(*at).cloned())
+            .map(|at| value(job.parameters.get(*at)?))
             .collect();
         let values = values.ok_or_else(|| "its parameters cannot be read".to_owned())?;
         // The authority's file may be another by now.
@@ -88,14 +92,16 @@ impl Looker {
         explain: &Explainable,
         values: Vec<mysql_async::Value>,
     ) -> Result<Vec<plan::Line>, String> {
+        let parameters = explain.parameters.iter();
+        let parameters = parameters.filter_map(|at| job.parameters.get(*at).map(parameter_record));
+        let parameters: Vec<ParameterRecord<'_>> = parameters.collect();
         let asking = Asking {
             request: job.request,
             peer: &job.peer,
             text: explain.text.as_bytes(),
             judgement: &explain.judgement,
-            // They are with the record of the statement itself.
-            parameters: &[],
-            protocol: "binary",
+            parameters: &parameters,
+            protocol: if parameters.is_empty() { "text" } else { "binary" },
         };
         let attempt = self.recorder.attempt(&asking).await?;
         let answer = connection.ask(&explain.text, values).await;
@@ -104,7 +110,9 @@ impl Looker {
         let (kind, tag, sqlstate) = match &answer {
             Ok(_) => (OutcomeKind::Ran, "EXPLAIN", ""),
             Err(NoAnswer::Server { sqlstate, .. }) => (OutcomeKind::Failed, "", sqlstate.as_str()),
-            Err(NoAnswer::UnknownUser | NoAnswer::Lost(_)) => (OutcomeKind::Unknown, "", ""),
+            Err(NoAnswer::UnknownUser | NoAnswer::AnotherUser | NoAnswer::Lost(_)) => {
+                (OutcomeKind::Unknown, "", "")
+            }
         };
         let answered = Answered {
             kind,
@@ -125,3 +133,23 @@ impl Looker {
 /// ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL, ER_QUERY_INTERRUPTED.
 /// Source: the servers' error references
 const TOOK_TOO_LONG: [u16; 3] = [1969, 3024, 1317];
+
+/// A value for the plan's question. `None`: it was too long to be kept, or is not shown as text.
+fn value(parameter: &Parameter) -> Option<Value> {
+    let Parameter {
+        type_name,
+        value,
+        hex,
+        bytes,
+        ..
+    } = parameter;
+    let Some(text) = value else {
+        return (hex.is_none() && *bytes == 0).then_some(Value::NULL);
+    };
+    if text.len() as u64 != *bytes {
+        return None;
+    }
+    // A number beside a column of numbers must stay one: as text it may find other rows.
+    let number = type_name.contains("int").then(|| text.parse().ok()).flatten();
+    Some(number.map_or_else(|| Value::Bytes(text.clone().into_bytes()), Value::Int))
+}

@@ -6,10 +6,8 @@ mod look;
 
 use std::sync::Arc;
 
-use mysql_async::Value;
-
 use crate::catalog::mysql::View;
-use crate::hold::RequestId;
+use crate::hold::{Parameter, RequestId};
 use crate::identity::principal::Peer;
 use crate::proxy::impact;
 pub use crate::proxy::mysql::impact::look::Looker;
@@ -28,8 +26,8 @@ pub struct Job {
     pub role: String,
     /// `None`: no catalog is configured, or nothing is known of names now.
     pub catalog: Option<Arc<View>>,
-    /// In the order of the text's question marks.
-    pub parameters: Vec<Value>,
+    /// First those of the text's question marks, in their order.
+    pub parameters: Vec<Parameter>,
 }
 
 impl impact::Job for Job {
