@@ -61,7 +61,7 @@ enum Layout {
 }
 
 impl Kind {
-    /// INT24, YEAR, NEWDATE and GEOMETRY are not among them: client libraries and servers disagree on their bytes.
+    /// INT24, YEAR, NEWDATE, BIT and GEOMETRY are not among them: MariaDB 10.11 reads other bytes for them than MySQL 5.6.
     fn layout(self) -> Result<Layout, Malformed> {
         Ok(match self.code {
             kind::TINY => Layout::Integer { bytes: 1 },
@@ -74,7 +74,7 @@ impl Kind {
             kind::DECIMAL | kind::NEWDECIMAL => Layout::Decimal,
             kind::DATE | kind::DATETIME | kind::TIMESTAMP => Layout::Moment,
             kind::TIME => Layout::Time,
-            kind::VARCHAR | kind::BIT | kind::VECTOR | kind::JSON | kind::ENUM | kind::SET => Layout::Bytes,
+            kind::VARCHAR | kind::VECTOR | kind::JSON | kind::ENUM | kind::SET => Layout::Bytes,
             kind::TINY_BLOB | kind::MEDIUM_BLOB | kind::LONG_BLOB | kind::BLOB => Layout::Bytes,
             kind::VAR_STRING | kind::STRING => Layout::Bytes,
             _ => return Err(Malformed("a value of a type that cannot be read")),

@@ -37,7 +37,7 @@ pub enum Change<'a> {
 }
 
 /// Shape: any number of (u8 kind, lenenc data); data is n + (lenenc name, lenenc value) for variables, u8 encoding and
-///        lenenc text for GTIDs, or lenenc text.
+///        lenenc text for GTIDs, the text as it is for a change of the state, or lenenc text.
 /// Errors: `Malformed` if a length promises more than there is, or bytes are left.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Change<'_>>, Malformed> {
     let mut reader = Reader::new(bytes);
@@ -66,7 +66,7 @@ impl<'a> Change<'a> {
         let change = match kind {
             SYSTEM_VARIABLES => Self::SystemVariables(variables(&mut reader)?),
             SCHEMA => Self::Schema(reader.lenenc_bytes()?),
-            STATE_CHANGE => Self::State(reader.lenenc_bytes()?),
+            STATE_CHANGE => Self::State(reader.take_rest()),
             GTIDS => Self::Gtids {
                 encoding: reader.u8()?,
                 gtids: reader.lenenc_bytes()?,
@@ -97,12 +97,15 @@ impl<'a> Change<'a> {
                 out.extend_from_slice(data);
                 return kind;
             }
+            Self::State(text) => {
+                out.extend_from_slice(text);
+                return STATE_CHANGE;
+            }
             Self::Gtids { encoding, gtids } => {
                 out.push(encoding);
                 (GTIDS, gtids)
             }
             Self::Schema(text) => (SCHEMA, text),
-            Self::State(text) => (STATE_CHANGE, text),
             Self::TransactionCharacteristics(text) => (TRANSACTION_CHARACTERISTICS, text),
             Self::TransactionState(text) => (TRANSACTION_STATE, text),
         };
