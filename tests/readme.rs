@@ -8,8 +8,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use mysql_async::prelude::Queryable;
 use support::api::{Api, id_of};
 use support::child::Process;
+use support::mariadb::Mariadb;
 use support::server::{PROGRAM, Postgres, eventually};
 use support::terminal::Terminal;
 
@@ -65,6 +67,54 @@ async fn session_of_the_readme_drops_a_table_after_its_approval() {
     assert!(gone.get::<_, bool>(0));
 }
 
+/// The README's lines for MySQL, behind settings that serve nothing else.
+#[tokio::test]
+async fn session_of_the_readme_in_front_of_mysql_drops_a_table_after_its_approval() {
+    let server = Mariadb::start();
+    server.run(
+        "CREATE DATABASE app; CREATE USER app@'%' IDENTIFIED BY 'app-password'; GRANT ALL ON app.* TO app@'%';
+         CREATE TABLE app.old_orders (id BIGINT);",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mysql-app.password"), "app-password\n").unwrap();
+    let session = Session::of("## Your own MySQL or MariaDB", folder.path(), |block, proxy| {
+        block
+            .replace("6433", proxy)
+            .replace("3306", &server.port().to_string())
+    });
+    let [settings, statement] = session.blocks.as_slice() else {
+        panic!("two blocks");
+    };
+    let api = format!(
+        "data_dir = \"data\"\n[api]\naddress = \"{}\"\n",
+        &session.api_url[7..]
+    );
+    std::fs::write(folder.path().join("countersign.toml"), api).unwrap();
+    let people = "countersign user add dba-1 --role approver,auditor\ncountersign user token dba-1 > dba-1.token\n\
+                  countersign agent add reporter --owner sam --database app";
+    let output = session.shell(&format!("{settings}{people}")).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let secret = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("secret  "))
+        .unwrap_or_else(|| panic!("{printed}{}", String::from_utf8_lossy(&output.stderr)));
+    let proxy = Process::spawn(session.shell("countersign serve"));
+    let token = std::fs::read_to_string(folder.path().join("dba-1.token")).unwrap();
+    let reviewer = Api::new(&session.api_url, token.trim());
+    eventually("serve is ready", async || {
+        std::net::TcpStream::connect(&session.proxy).is_ok()
+    })
+    .await;
+
+    let mut agent = Process::spawn(session.shell(&statement.trim_end().replace("SECRET", secret)));
+    let request = reviewer.held("DROP TABLE old_orders").await;
+    assert!(!agent.has_ended(), "it waits");
+    reviewer.approve(&request).await;
+    assert!(agent.wait().success(), "{}{}", agent.messages(), proxy.messages());
+    let left: Vec<String> = server.connect().await.query("SHOW TABLES IN app").await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// The database, the role and the table that the README takes for granted; the role is no superuser.
 async fn make_app(postgres: &Postgres) -> tokio_postgres::Client {
     let superuser = postgres.connect_as_superuser().await;
@@ -94,31 +144,35 @@ struct Session {
 
 impl Session {
     fn read(postgres: &Postgres, folder: &Path) -> Self {
+        let mut session = Self::of("## Your own PostgreSQL", folder, |block, proxy| {
+            block
+                .replace("6432", proxy)
+                .replace("5432", &postgres.upstream_port().to_string())
+        });
+        assert_eq!(session.blocks.len(), 3, "three terminals");
+        let psql = postgres.server().client_programs().display().to_string();
+        session.path = format!("{psql}:{}", session.path);
+        session
+    }
+
+    /// The blocks of one section, with `ports` told the proxy's.
+    fn of(title: &str, folder: &Path, ports: impl Fn(&str, &str) -> String) -> Self {
         let readme = std::fs::read_to_string("README.md").unwrap();
-        let (_, section) = readme
-            .split_once("## Your own PostgreSQL")
-            .expect("the README has this section");
+        let (_, section) = readme.split_once(title).expect("the README has this section");
         let (section, _) = section.split_once("\n## ").expect("another section follows");
-        let [proxy, api] = [free_port(), free_port()];
+        let [proxy, api] = [free_port(), free_port()].map(|port| port.to_string());
         let blocks: Vec<String> = section
             .split("```")
             .filter_map(|block| block.strip_prefix("sh\n"))
-            .map(|block| {
-                block
-                    .replace("6432", &proxy.to_string())
-                    .replace("6480", &api.to_string())
-            })
-            .map(|block| block.replace("5432", &postgres.upstream_port().to_string()))
+            .map(|block| ports(&block.replace("6480", &api), &proxy))
             .collect();
-        assert_eq!(blocks.len(), 3, "three terminals");
         let programs = Path::new(PROGRAM).parent().unwrap().display().to_string();
-        let psql = postgres.server().client_programs().display().to_string();
         Session {
             blocks,
             proxy: format!("127.0.0.1:{proxy}"),
             api_url: format!("http://127.0.0.1:{api}"),
             folder: folder.to_owned(),
-            path: format!("{programs}:{psql}:{}", std::env::var("PATH").unwrap_or_default()),
+            path: format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()),
         }
     }
 
