@@ -60,6 +60,7 @@ pub struct Greeted {
     pub capabilities: Capabilities,
     /// The connection's number, as its client knows it.
     pub connection_id: i32,
+    /// The newest that the client was sent: it answers to it again when it changes its user.
     pub scramble: Scramble,
     pub letters: Letters,
 }
@@ -111,13 +112,12 @@ pub async fn login(
         Ok(letters) => letters,
         Err(charset) => return turn_away(exchange, &other_charset(&charset)).await,
     };
-    let asked = Asked {
+    let mut asked = Asked {
         claim: Claim {
             user: response.user,
             answer: response.answer,
             method: response.method,
             scramble,
-            is_used: false,
         },
         database: response.database.unwrap_or_default(),
         attributes: response.attributes,
@@ -130,7 +130,7 @@ pub async fn login(
     };
     let logged_in = timeout_at(
         deadline,
-        log_in(thread, side, &mut exchange, &asked, greeted, source),
+        log_in(thread, side, &mut exchange, &mut asked, greeted, source),
     );
     let logged_in = match logged_in.await {
         Ok(logged_in) => logged_in,
@@ -165,13 +165,12 @@ pub async fn change_user(
         Err(charset) => return turn_away(exchange, &other_charset(&charset)).await,
     };
     let knows_methods = before.capabilities.has(Capabilities::PLUGIN_AUTH);
-    let asked = Asked {
+    let mut asked = Asked {
         claim: Claim {
             user: change.user,
             answer: change.answer,
             method: knows_methods.then(|| change.method.unwrap_or_default()),
             scramble: before.scramble,
-            is_used: true,
         },
         database: change.database,
         attributes: change.attributes,
@@ -179,7 +178,7 @@ pub async fn change_user(
     let greeted = Greeted { letters, ..before };
     let logged_in = timeout_at(
         deadline,
-        log_in(thread, side, &mut exchange, &asked, greeted, source),
+        log_in(thread, side, &mut exchange, &mut asked, greeted, source),
     );
     let logged_in = match logged_in.await {
         Ok(logged_in) => logged_in,
@@ -214,14 +213,14 @@ async fn log_in(
     thread: &Rc<WireThread>,
     side: &Arc<Side>,
     exchange: &mut Exchange,
-    asked: &Asked,
+    asked: &mut Asked,
     greeted: Greeted,
     source: IpAddr,
 ) -> Result<Admitted, NoSession> {
     let shared = &thread.shared;
-    let user = asked.claim.user.as_str();
+    let user = asked.claim.user.clone();
     check_name(&asked.database, greeted.letters)?;
-    let agent = shared.desk.agent(user).await.map_err(|error| {
+    let agent = shared.desk.agent(&user).await.map_err(|error| {
         warn!(%error, "the store cannot be asked for an agent");
         told(
             1105,
@@ -237,7 +236,7 @@ async fn log_in(
     if let Some(passing) = passing {
         return pass_through(thread, side, exchange, passing.clone(), asked, greeted, source).await;
     }
-    let proof = prove(exchange, &side.keys, &asked.claim, agent.as_ref()).await?;
+    let proof = prove(exchange, &side.keys, &mut asked.claim, agent.as_ref()).await?;
     let let_in = match (agent, proof) {
         (Some(agent), Ok(proof)) => may_begin(agent, &asked.database, side).map(|agent| (agent, proof)),
         (_, Err(refused)) => Err(refused),
@@ -249,13 +248,13 @@ async fn log_in(
                 Proof::Secret => String::new(),
                 Proof::Certificate(name) => format!("certificate {name}"),
             };
-            record(thread, user, source, Ok(&by))?;
+            record(thread, &user, source, Ok(&by))?;
             agent
         }
         Err(refused) => {
-            record(thread, user, source, Err(&refused))?;
+            record(thread, &user, source, Err(&refused))?;
             if refused.is_hidden() {
-                play_along(exchange, &side.keys, &asked.claim).await;
+                play_along(exchange, &side.keys, &mut asked.claim).await;
             }
             return Err(refuse(thread, source, refused, asked).await);
         }
@@ -293,25 +292,25 @@ async fn pass_through(
     side: &Arc<Side>,
     exchange: &mut Exchange,
     user: Agent,
-    asked: &Asked,
+    asked: &mut Asked,
     greeted: Greeted,
     source: IpAddr,
 ) -> Result<Admitted, NoSession> {
     let name = user.name.clone();
-    let refuse = async |refused: Refused| {
+    let refuse = async |refused: Refused, asked: &Asked| {
         record(thread, name.as_str(), source, Err(&refused))?;
         Err(refuse(thread, source, refused, asked).await)
     };
     if !exchange.socket.is_encrypted() {
-        return refuse(Refused::NotEncrypted).await;
+        return refuse(Refused::NotEncrypted, asked).await;
     }
-    let password = ask_password(exchange, &asked.claim).await?;
+    let password = ask_password(exchange, &mut asked.claim).await?;
     if password.is_empty() {
-        return refuse(Refused::WrongPassword).await;
+        return refuse(Refused::WrongPassword, asked).await;
     }
     let user = match may_begin(user, &asked.database, side) {
         Ok(user) => user,
-        Err(refused) => return refuse(refused).await,
+        Err(refused) => return refuse(refused, asked).await,
     };
     let schemas = schemas(&user, side);
     let peer = Arc::new(peer_of(user, asked, source, side.dialler.name()));
@@ -329,7 +328,7 @@ async fn pass_through(
     drop(password);
     let upstream = match dialled {
         Ok(upstream) => upstream,
-        Err(error) => return refuse(dial_failed(&peer, error)).await,
+        Err(error) => return refuse(dial_failed(&peer, error), asked).await,
     };
     record(thread, name.as_str(), source, Ok("its own password"))?;
     thread.shared.throttle.succeeded(source);
@@ -532,7 +531,10 @@ async fn begin(
         control,
         claimed,
         schemas,
-        greeted,
+        greeted: Greeted {
+            scramble: asked.claim.scramble,
+            ..greeted
+        },
     })
 }
 

@@ -14,16 +14,14 @@ use crate::proxy::mysql::rsa::KeyPair;
 use crate::wire::mysql::auth::{self, Scramble};
 use crate::wire::mysql::handshake::{AuthSwitch, encode_auth_more_data};
 
-/// What a client has said of who it is, and may have proved already.
+/// What a client has said of who it is, and may have proved already: its newest answer.
 pub struct Claim {
     pub user: String,
     pub answer: Zeroizing<Vec<u8>>,
     /// What it answered by; `None`: it knows `mysql_native_password` alone.
     pub method: Option<String>,
-    /// What it answered to.
+    /// What it answered to: the newest that it was sent.
     pub scramble: Scramble,
-    /// Whether that has been answered to before, so that another must be.
-    pub is_used: bool,
 }
 
 /// By what somebody was recognised.
@@ -45,7 +43,7 @@ pub fn fresh_scramble() -> Scramble {
 pub async fn prove(
     exchange: &mut Exchange,
     keys: &Arc<KeyPair>,
-    claim: &Claim,
+    claim: &mut Claim,
     agent: Option<&Agent>,
 ) -> Result<Result<Proof, Refused>, NoSession> {
     let name = match agent {
@@ -62,56 +60,68 @@ pub async fn prove(
         Some(_) => return Ok(Err(Refused::OtherCertificate)),
         None => return Ok(Err(Refused::NoCertificate)),
     }
-    // Whoever has answered by this method waits to hear what became of it.
-    let waits = !claim.is_empty() && claim.method.as_deref() == Some(auth::CACHING_SHA2);
-    if waits {
+    settle(exchange, claim).await?;
+    Ok(Ok(Proof::Certificate(name.clone())))
+}
+
+/// Brings the method that the client has begun with to its end, whatever it answers: it may wait for something yet.
+async fn settle(exchange: &mut Exchange, claim: &mut Claim) -> Result<(), NoSession> {
+    match claim.method.as_deref() {
+        None | Some(auth::CACHING_SHA2) => {}
+        Some(auth::NATIVE) if !claim.is_empty() => {}
+        Some(auth::NATIVE) => switch(exchange, claim, auth::NATIVE).await?,
+        Some(_) => switch(exchange, claim, auth::CACHING_SHA2).await?,
+    }
+    if claim.method.as_deref() == Some(auth::CACHING_SHA2) && !claim.is_empty() {
         write(exchange, &encode_auth_more_data(&[auth::FAST_IS_RIGHT])).await?;
     }
-    Ok(Ok(Proof::Certificate(name.clone())))
+    Ok(())
 }
 
 /// Goes on with somebody who is refused already as with a name that does not exist: nobody learns which agents have
 /// certificates. However it ends, the refusal stands.
-pub async fn play_along(exchange: &mut Exchange, keys: &Arc<KeyPair>, claim: &Claim) {
+pub async fn play_along(exchange: &mut Exchange, keys: &Arc<KeyPair>, claim: &mut Claim) {
     let _refused_anyway = authenticate(exchange, keys, claim, None).await;
 }
 
-/// Against the stored verifiers, or against none with the same messages: whoever begins with `mysql_native_password` and is
-/// not right by it is asked for `caching_sha2_password`, as everybody else is who begins otherwise.
+/// Against the stored verifiers, or against none with the same messages. A client that begins with `mysql_native_password`
+/// and no answer has not looked at a scramble that was meant for another method, and knows perhaps no other: it is sent one.
+/// Whoever answers by it and is not right is asked for `caching_sha2_password`, as everybody else is who begins otherwise.
 /// `kept`: of an agent, if it is one.
 async fn authenticate(
     exchange: &mut Exchange,
     keys: &Arc<KeyPair>,
-    claim: &Claim,
+    claim: &mut Claim,
     kept: Option<MysqlCredential>,
 ) -> Result<Result<Proof, Refused>, NoSession> {
     let MysqlCredential { caching_sha2, native } = kept.unwrap_or_default();
-    let begins_with_native = match claim.method.as_deref() {
-        // It cannot be asked for another answer.
+    let begun = claim.method.clone();
+    let knows_native_alone = match begun.as_deref() {
         None => true,
-        Some(method) => method == auth::NATIVE && !claim.is_used,
+        Some(auth::NATIVE) if claim.is_empty() => {
+            switch(exchange, claim, auth::NATIVE).await?;
+            true
+        }
+        Some(_) => false,
     };
-    if begins_with_native && native.is_some_and(|kept| auth::is_native(&claim.answer, &claim.scramble, &kept))
-    {
+    let is_native = knows_native_alone || begun.as_deref() == Some(auth::NATIVE);
+    if is_native && native.is_some_and(|kept| auth::is_native(&claim.answer, &claim.scramble, &kept)) {
         return Ok(Ok(Proof::Secret));
     }
-    let no_verifier = |verifier| match (kept, verifier) {
+    let refused = |verifier: Option<()>| match (kept, verifier) {
         (None, _) => Refused::NoSuchAgent,
         (Some(_), None) => Refused::NoVerifier,
         (Some(_), Some(())) => Refused::WrongPassword,
     };
-    if claim.method.is_none() {
-        return Ok(Err(no_verifier(native.map(drop))));
+    if knows_native_alone {
+        return Ok(Err(refused(native.map(drop))));
     }
-    let is_right = if claim.method.as_deref() == Some(auth::CACHING_SHA2) && !claim.is_used {
-        knows(exchange, keys, &claim.answer, &claim.scramble, caching_sha2).await?
-    } else {
-        let (answer, scramble) = switch(exchange, auth::CACHING_SHA2).await?;
-        knows(exchange, keys, &answer, &scramble, caching_sha2).await?
-    };
-    Ok(match is_right {
+    if begun.as_deref() != Some(auth::CACHING_SHA2) {
+        switch(exchange, claim, auth::CACHING_SHA2).await?;
+    }
+    Ok(match knows(exchange, keys, claim, caching_sha2).await? {
         true => Ok(Proof::Secret),
-        false => Err(no_verifier(caching_sha2.map(drop))),
+        false => Err(refused(caching_sha2.map(drop))),
     })
 }
 
@@ -121,21 +131,20 @@ async fn authenticate(
 async fn knows(
     exchange: &mut Exchange,
     keys: &Arc<KeyPair>,
-    answer: &[u8],
-    scramble: &Scramble,
+    claim: &Claim,
     kept: Option<[u8; 32]>,
 ) -> Result<bool, NoSession> {
-    if is_no_password(answer) {
+    if claim.is_empty() {
         return Ok(false);
     }
     // Nothing that could be sent fits it.
     let wanted = kept.unwrap_or_else(rand::random);
-    if auth::is_caching_sha2(answer, scramble, &wanted) && kept.is_some() {
+    if auth::is_caching_sha2(&claim.answer, &claim.scramble, &wanted) && kept.is_some() {
         write(exchange, &encode_auth_more_data(&[auth::FAST_IS_RIGHT])).await?;
         return Ok(true);
     }
     // A wrong answer is a failed log-in, whether its client goes on or not.
-    let Ok(password) = full(exchange, keys, scramble).await else {
+    let Ok(password) = full(exchange, keys, &claim.scramble).await else {
         return Ok(false);
     };
     Ok(password.is_some_and(|password| auth::is_password(&password, &wanted)) && kept.is_some())
@@ -163,51 +172,49 @@ async fn full(
     decrypted.map_err(|_| None)
 }
 
-/// The password itself, of a user whom only the server knows. Only inside TLS: whoever calls has looked.
-pub async fn ask_password(exchange: &mut Exchange, claim: &Claim) -> Result<Zeroizing<String>, NoSession> {
+/// The password itself, of a user whom only the server knows; empty if there is none. Only inside TLS: whoever calls has
+/// looked.
+pub async fn ask_password(
+    exchange: &mut Exchange,
+    claim: &mut Claim,
+) -> Result<Zeroizing<String>, NoSession> {
+    match claim.method.as_deref() {
+        None | Some(auth::CLEAR | auth::CACHING_SHA2) => {}
+        Some(_) => switch(exchange, claim, auth::CACHING_SHA2).await?,
+    }
     let sent = match claim.method.as_deref() {
-        Some(auth::CLEAR) if !claim.is_used => claim.answer.clone(),
-        Some(auth::CACHING_SHA2) if !claim.is_used && !claim.is_empty() => ask_full(exchange).await?,
-        None | Some(auth::CACHING_SHA2) if !claim.is_used => Zeroizing::default(),
-        _ => {
-            let (answer, _) = switch(exchange, auth::CACHING_SHA2).await?;
-            match is_no_password(&answer) {
-                true => Zeroizing::default(),
-                false => ask_full(exchange).await?,
-            }
+        Some(auth::CLEAR) => claim.answer.clone(),
+        Some(auth::CACHING_SHA2) if !claim.is_empty() => {
+            write(exchange, &encode_auth_more_data(&[auth::FULL_IS_NEEDED])).await?;
+            read(exchange).await?
         }
+        // Without methods nobody can be asked for more.
+        None | Some(_) => Zeroizing::default(),
     };
     let password = sent.strip_suffix(&[0]).unwrap_or_default();
     let password = str::from_utf8(password).map_err(|_| malformed("a password that is not UTF-8"))?;
     Ok(Zeroizing::new(password.to_owned()))
 }
 
-async fn ask_full(exchange: &mut Exchange) -> Result<Zeroizing<Vec<u8>>, NoSession> {
-    write(exchange, &encode_auth_more_data(&[auth::FULL_IS_NEEDED])).await?;
-    read(exchange).await
-}
-
 impl Claim {
-    /// Whether it came without a password.
+    /// Whether it came without a password: with nothing, or the one byte by which a method says so.
     pub fn is_empty(&self) -> bool {
-        is_no_password(&self.answer)
+        matches!(self.answer.as_slice(), [] | [0])
     }
 }
 
-/// Nothing, or the one byte by which this method says so.
-fn is_no_password(answer: &[u8]) -> bool {
-    matches!(answer, [] | [0])
-}
-
 /// Asks for an answer by another method, to a scramble that nobody has answered to.
-async fn switch(exchange: &mut Exchange, method: &str) -> Result<(Zeroizing<Vec<u8>>, Scramble), NoSession> {
+async fn switch(exchange: &mut Exchange, claim: &mut Claim, method: &str) -> Result<(), NoSession> {
     let scramble = fresh_scramble();
     let request = AuthSwitch {
         method: method.to_owned(),
         data: [&scramble[..], &[0]].concat(),
     };
     write(exchange, &request.encode()).await?;
-    Ok((read(exchange).await?, scramble))
+    claim.answer = read(exchange).await?;
+    claim.method = Some(method.to_owned());
+    claim.scramble = scramble;
+    Ok(())
 }
 
 async fn read(exchange: &mut Exchange) -> Result<Zeroizing<Vec<u8>>, NoSession> {
