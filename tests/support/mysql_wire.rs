@@ -767,9 +767,13 @@ pub fn put_lenenc(out: &mut Vec<u8>, text: &[u8]) {
             out.push(0xfc);
             out.extend((length as u16).to_le_bytes());
         }
-        length => {
+        length @ 0x1_0000..=0xff_ffff => {
             out.push(0xfd);
             out.extend(&(length as u32).to_le_bytes()[..3]);
+        }
+        length => {
+            out.push(0xfe);
+            out.extend((length as u64).to_le_bytes());
         }
     }
     out.extend(text);

@@ -127,15 +127,10 @@ pub async fn serve(thread: &Rc<WireThread>, side: &Arc<Side>, stream: TcpStream,
             ahead: sent,
         } = *changes;
         ahead = sent;
-        let connection_id = greeted.connection_id;
         let change = change_user(thread, side, client, greeted, source, &payload, sequence);
-        logged_in = match tokio::time::timeout(within, Box::pin(change)).await {
-            Ok(logged_in) => logged_in,
-            Err(_elapsed) => None,
-        };
-        if logged_in.is_none() {
-            side.registry.remove(connection_id);
-        }
+        logged_in = tokio::time::timeout(within, Box::pin(change))
+            .await
+            .unwrap_or_default();
     }
 }
 

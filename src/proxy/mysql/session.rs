@@ -432,8 +432,8 @@ impl Session {
             body,
         });
         info!(session.id = %self.peer.session, principal.name = %self.peer.principal, "session ends: {reason}");
+        self.side.registry.remove(self.greeted.connection_id);
         let Some((payload, sequence)) = becomes else {
-            self.side.registry.remove(self.greeted.connection_id);
             return Left::Nothing;
         };
         let ahead = std::mem::take(&mut self.pipe.inbox);

@@ -1,0 +1,611 @@
+//! MySQL through the proxy, against a real MariaDB: the promises, one by one, and what a session must not get wrong.
+//!
+//! Never looks inside the proxy: what reached the server is read from the server's own log. Promises 4 and 5 are the
+//! desk's, and are in `desk/` and `api.rs` whatever the protocol.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::api::Api;
+use support::house_mysql::{MysqlHouse, MysqlSettings};
+use support::mariadb::Mariadb;
+use support::mysql_answer::{Answer, IN_TRANSACTION, error, value};
+use support::mysql_wire::{LAST_PREPARED, LogIn, MysqlWire, PACKET_BYTES_MAX, com, execute, flag, framed};
+use tokio::runtime::Runtime;
+
+/// A house with its reviewer, for tests that wait on blocking sockets.
+struct Stage {
+    house: MysqlHouse,
+    api: Api,
+    runtime: Runtime,
+}
+
+impl Stage {
+    fn open() -> Self {
+        Self::open_with(&MysqlSettings::default())
+    }
+
+    fn open_with(settings: &MysqlSettings) -> Self {
+        let server = Mariadb::with_fixtures();
+        server.run("SET GLOBAL max_allowed_packet = 64 << 20");
+        let house = MysqlHouse::open_with(server, settings, |_| {});
+        let api = house.reviewer();
+        let runtime = Runtime::new().expect("a runtime");
+        Self { house, api, runtime }
+    }
+
+    fn connect(&self) -> MysqlWire {
+        self.house.connect()
+    }
+
+    fn connect_with(&self, flags: u64) -> MysqlWire {
+        MysqlWire::log_in(&LogIn::of(&self.house.url("app")).with(flags)).expect("a log-in")
+    }
+
+    fn held(&self, text: &str) -> Value {
+        self.runtime.block_on(self.api.held(text))
+    }
+
+    fn approve(&self, request: &Value) {
+        self.runtime.block_on(self.api.approve(request));
+    }
+
+    fn deny(&self, request: &Value) {
+        self.runtime.block_on(self.api.deny(request, "not today"));
+    }
+
+    fn shown(&self, request: &Value) -> Value {
+        self.runtime
+            .block_on(self.api.show(request["id"].as_str().expect("an id")))
+    }
+
+    fn until(&self, request: &Value, state: &str) {
+        self.runtime.block_on(self.api.until_state(request, &[state]));
+    }
+
+    /// One value, past the proxy.
+    fn truth(&self, text: &str) -> String {
+        value(&self.house.admin().query(text))
+    }
+
+    fn count(&self, table: &str) -> String {
+        self.truth(&format!("SELECT COUNT(*) FROM app.{table}"))
+    }
+}
+
+fn denied(answers: &[Answer]) {
+    let error = error(answers);
+    assert_eq!((error.number, error.state.as_str()), (1227, "42000"), "{error:?}");
+}
+
+#[test]
+fn promise_1_values_are_shown_and_bound_to_the_approval() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let id = wire
+        .prepare("DELETE FROM orders WHERE id > ? AND note LIKE ?")
+        .statement();
+    wire.long_data(id, 1, b"drop%");
+    wire.long_data(id, 1, b" -- gift");
+    wire.send_execute(id, &[Some("590"), None], 0);
+    let request = stage.held("DELETE FROM orders");
+    let shown = stage.shown(&request)["parameters"].clone();
+    assert_eq!(
+        (&shown[0]["value"], &shown[1]["value"]),
+        (&"590".into(), &"drop% -- gift".into())
+    );
+    assert_eq!(stage.count("orders"), "600");
+    stage.deny(&request);
+    denied(&wire.answers());
+
+    // What came in pieces for the refused execution is forgotten by the server, as after an error of its own.
+    wire.send_execute(id, &[Some("590"), Some("nothing like it")], 0);
+    let request = stage.held("DELETE FROM orders");
+    stage.approve(&request);
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(stage.count("orders"), "600");
+
+    // Other values are another statement.
+    wire.send_execute(id, &[Some("590"), Some("%")], 0);
+    let request = stage.held("DELETE FROM orders");
+    stage.deny(&request);
+    denied(&wire.answers());
+    assert_eq!(stage.count("orders"), "600");
+}
+
+#[test]
+fn promise_1_an_approval_is_stale_when_its_names_mean_something_else() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.send_query(b"DELETE FROM secrets");
+    let request = stage.held("DELETE FROM secrets");
+    stage
+        .house
+        .server
+        .run("ALTER TABLE app.secrets ADD COLUMN since int");
+    stage.approve(&request);
+    let error = error(&wire.answers());
+    assert_eq!((error.number, error.state.as_str()), (1644, "45000"), "{error:?}");
+    assert!(error.message.contains("STALE"), "{error:?}");
+    assert_eq!(stage.count("secrets"), "1");
+
+    // A user variable is as good as a value.
+    wire.query("SET @who = 1");
+    wire.send_query(b"DELETE FROM customers WHERE id > @who");
+    let request = stage.held("DELETE FROM customers");
+    assert_eq!(stage.shown(&request)["facts"]["@who"], "1");
+    stage.deny(&request);
+    denied(&wire.answers());
+}
+
+#[test]
+fn promise_2_nothing_of_a_held_statement_reaches_the_server_before_the_decision() {
+    let stage = Stage::open();
+    let mut received = stage.house.received();
+    let mut wire = stage.connect();
+    let texts = [
+        "DROP TABLE secrets /* drop */",
+        "SELECT 1; DELETE FROM secrets /* behind a read */",
+        "SELECT * FROM secrets INTO OUTFILE '/tmp/countersign-no-such-file'",
+        "CALL close_month()",
+        "GRANT SELECT ON app.* TO app_ro@localhost",
+        "SELECT touch()",
+        "PREPARE s FROM 'DROP TABLE secrets'",
+        "SET @t = 'DROP TABLE secrets'; PREPARE s FROM @t; EXECUTE s",
+        "EXECUTE IMMEDIATE 'DROP TABLE secrets'",
+        "/*!50000 DROP TABLE secrets */",
+        "LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE secrets",
+        "SET GLOBAL sql_mode = 'ANSI'",
+        "SET sql_mode = CONCAT('AN', 'SI')",
+        "SET NAMES gbk",
+    ];
+    for text in texts {
+        wire.send_query(text.as_bytes());
+        let request = stage.held(text);
+        assert_eq!(received.times(text), 0, "{text}");
+        stage.deny(&request);
+        denied(&wire.answers());
+    }
+    let id = wire.prepare("DELETE FROM secrets WHERE k <> ?").statement();
+    wire.send_execute(id, &[Some("x")], 0);
+    let request = stage.held("DELETE FROM secrets WHERE k <> ?");
+    assert_eq!(received.times("DELETE FROM secrets WHERE k <>"), 0);
+    stage.deny(&request);
+    denied(&wire.answers());
+    // What is not safe to be prepared waits before that.
+    wire.command(com::STMT_PREPARE, b"SELECT touch() /* prepared */");
+    let request = stage.held("SELECT touch() /* prepared */");
+    assert!(received.prepared().iter().all(|text| !text.contains("touch")));
+    stage.deny(&request);
+    assert!(wire.prepared().error().is_some());
+    assert_eq!(value(&wire.query("SELECT 'goes on'")), "goes on");
+    assert_eq!(stage.count("secrets"), "1");
+    assert_eq!(stage.count("audit_log"), "0");
+}
+
+#[test]
+fn promise_3_no_statement_runs_whose_attempt_is_not_in_the_log() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    assert_eq!(value(&wire.query("SELECT 'on record'")), "on record");
+    let (_, page) = stage.runtime.block_on(stage.api.get("/log?limit=50"));
+    assert!(page.to_string().contains("SELECT 'on record'"), "{page}");
+}
+
+#[test]
+fn promise_6_the_same_bytes_run_once_for_who_has_left() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.send_query(b"DELETE FROM secrets");
+    let request = stage.held("DELETE FROM secrets");
+    wire.hang_up();
+    stage.runtime.block_on(async {
+        loop {
+            let id = request["id"].as_str().expect("an id");
+            if stage.api.show(id).await["detached"] == true {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    stage.approve(&request);
+    assert_eq!(stage.count("secrets"), "1");
+    let mut again = stage.connect();
+    assert!(again.query("DELETE FROM secrets")[0].is_ok());
+    assert_eq!(stage.count("secrets"), "0");
+    again.send_query(b"DELETE FROM secrets");
+    let second = stage.held("DELETE FROM secrets");
+    assert_ne!(second["id"], request["id"]);
+    stage.deny(&second);
+    denied(&again.answers());
+}
+
+#[test]
+fn promise_7_a_refusal_leaves_the_transaction_as_if_nothing_had_been_sent() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.query("BEGIN");
+    assert!(wire.query("INSERT INTO secrets VALUES ('mine', '1')")[0].is_ok());
+    wire.send_query(b"DROP TABLE orders");
+    let request = stage.held("DROP TABLE orders");
+    assert_eq!(stage.shown(&request)["transaction"]["state"], "open", "{request}");
+    stage.deny(&request);
+    denied(&wire.answers());
+    // A DROP would have committed it.
+    assert_eq!(stage.count("secrets"), "1");
+    let still = wire.query("SELECT 1");
+    assert_ne!(still[0].status().expect("rows") & IN_TRANSACTION, 0);
+    assert!(wire.query("ROLLBACK")[0].is_ok());
+    assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn promise_8_the_wait_is_told_and_can_be_cancelled_from_a_second_connection() {
+    let stage = Stage::open();
+    let mut wire = stage.connect_with(flag::MARIADB_PROGRESS);
+    wire.send_query(b"DROP TABLE secrets");
+    let request = stage.held("DROP TABLE secrets");
+    std::thread::sleep(Duration::from_secs(6));
+    let killed = stage
+        .connect()
+        .query(&format!("KILL QUERY {}", wire.greeting.connection));
+    assert!(killed[0].is_ok(), "{killed:?}");
+    // Numbers of packets are looked at as they are read: the error stands behind the reports.
+    let error = error(&wire.answers());
+    assert_eq!((error.number, error.state.as_str()), (1317, "70100"), "{error:?}");
+    assert!(wire.progress.len() >= 2, "{:?}", wire.progress);
+    let told = String::from_utf8_lossy(&wire.progress[0]).into_owned();
+    assert!(told.contains(request["id"].as_str().expect("an id")), "{told}");
+    stage.until(&request, "withdrawn");
+
+    // And the numbers of a result that comes behind reports.
+    wire.progress.clear();
+    wire.send_query(b"TRUNCATE secrets; SELECT 1; SELECT 2");
+    let request = stage.held("TRUNCATE secrets");
+    stage.approve(&request);
+    let answers = wire.answers();
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert!(!wire.progress.is_empty());
+    assert!(wire.ping().is_ok());
+}
+
+#[test]
+fn promise_8_the_wait_ends_when_it_was_said_to() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    assert!(wire.query("SET @countersign_wait = '1s'")[0].is_ok());
+    wire.send_query(b"DROP TABLE secrets");
+    let request = stage.held("DROP TABLE secrets");
+    let error = error(&wire.answers());
+    assert_eq!((error.number, error.state.as_str()), (1644, "45000"), "{error:?}");
+    stage.approve(&request);
+    assert!(wire.query("DROP TABLE secrets")[0].is_ok());
+}
+
+#[test]
+fn promise_10_what_is_too_long_is_refused_and_the_session_goes_on() {
+    let stage = Stage::open();
+    let mut received = stage.house.received();
+    let mut wire = stage.connect();
+    for bytes in [(1 << 20) + 1, PACKET_BYTES_MAX + 10] {
+        let text = format!("SELECT '{}' /* too long */", "x".repeat(bytes));
+        let error = error(&wire.query(&text));
+        assert_eq!((error.number, error.state.as_str()), (1235, "42000"), "{error:?}");
+    }
+    assert_eq!(received.times("too long"), 0);
+    assert_eq!(value(&wire.query("SELECT 'goes on'")), "goes on");
+}
+
+#[test]
+fn packets_over_16_mib_pass_in_both_directions() {
+    let stage = Stage::open();
+    stage
+        .house
+        .server
+        .run("CREATE TABLE app.blobs(id int primary key, b longblob)");
+    let mut wire = stage.connect();
+    let large = "y".repeat(PACKET_BYTES_MAX + 100);
+    let id = wire.prepare("INSERT INTO blobs VALUES (?, ?)").statement();
+    // All in one packet,
+    wire.send_execute(id, &[Some("1"), Some(&large)], 0);
+    assert!(wire.answers()[0].is_ok());
+    // and in pieces of which one is too large for a packet.
+    wire.long_data(id, 1, large.as_bytes());
+    wire.long_data(id, 1, b"z");
+    wire.send_execute(id, &[Some("2"), None], 0);
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(
+        stage.truth("SELECT LENGTH(b) FROM app.blobs WHERE id = 1"),
+        large.len().to_string()
+    );
+    assert_eq!(
+        stage.truth("SELECT SUM(LENGTH(b)) FROM app.blobs WHERE id = 2"),
+        (large.len() + 1).to_string()
+    );
+    let rows = wire.query("SELECT b FROM blobs WHERE id = 1");
+    assert_eq!(value(&rows).len(), large.len());
+    assert_eq!(value(&wire.query("SELECT 'goes on'")), "goes on");
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_answers_gets_them_in_order() {
+    let stage = Stage::open();
+    let mut received = stage.house.received();
+    let mut wire = stage.connect();
+    let packet = |payload: &[u8]| framed(&mut 0, payload);
+    let query = |text: &str| packet(&[&[com::QUERY], text.as_bytes()].concat());
+    let prepare = |text: &str| packet(&[&[com::STMT_PREPARE], text.as_bytes()].concat());
+    let all = [
+        query("SELECT 1"),
+        query("SELECT 2"),
+        prepare("SELECT COUNT(*) FROM orders WHERE id < ?"),
+        packet(&execute(LAST_PREPARED, &[Some("3")], 0)),
+        // What could not be prepared cannot be executed, and what was prepared before is not it.
+        prepare("SELECT no_such_column FROM orders"),
+        packet(&execute(LAST_PREPARED, &[Some("3")], 0)),
+        query("SELECT 3"),
+    ];
+    wire.write(&all.concat()).expect("written");
+    let mut next = |prepared: bool| {
+        wire.expect_sequence(1);
+        if prepared {
+            vec![wire.prepared()]
+        } else {
+            wire.answers()
+        }
+    };
+    assert_eq!(value(&next(false)), "1");
+    assert_eq!(value(&next(false)), "2");
+    next(true)[0].statement();
+    assert_eq!(next(false)[0].rows().rows.len(), 1);
+    assert_eq!(error(&next(true)).number, 1054);
+    assert_eq!(error(&next(false)).number, 1243);
+    assert_eq!(value(&next(false)), "3");
+    assert_eq!(received.times("SELECT COUNT(*) FROM orders WHERE id <"), 1);
+}
+
+#[test]
+fn a_held_statement_behind_a_prepare_is_not_executed_by_the_last_number() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.prepare("SELECT 1").statement();
+    wire.command(com::STMT_PREPARE, b"SELECT touch()");
+    let request = stage.held("SELECT touch()");
+    stage.deny(&request);
+    assert!(wire.prepared().error().is_some());
+    wire.send_execute(LAST_PREPARED, &[], 0);
+    assert_eq!(error(&wire.answers()).number, 1243);
+    // Numbers that the server gave to others, SQL-level PREPARE among them, are none of ours.
+    wire.query("PREPARE s FROM 'SELECT 1'");
+    for number in 0..50 {
+        if number != 1 {
+            wire.send_execute(number, &[], 0);
+            let answer = &wire.answers()[0];
+            let refused = answer.error().is_some_and(|error| error.number == 1243);
+            assert!(refused || answer.error().is_none(), "{number}: {answer:?}");
+        }
+    }
+    assert_eq!(stage.count("audit_log"), "0");
+}
+
+#[test]
+fn rows_of_a_cursor_are_fetched_and_of_no_other() {
+    let stage = Stage::open();
+    for flags in [0, flag::DEPRECATE_EOF] {
+        let mut wire = stage.connect_with(flags);
+        let id = wire.prepare("SELECT id FROM orders ORDER BY id").statement();
+        wire.send_execute(id, &[], 1);
+        let opened = wire.answers();
+        assert!(opened[0].rows().has_cursor(), "{opened:?}");
+        assert_eq!(wire.fetch(id, 100).rows().rows.len(), 100);
+        assert_eq!(wire.fetch(id, 1_000).rows().rows.len(), 500);
+        assert_eq!(wire.fetch(id + 1, 1).error().expect("an error").number, 1243);
+        assert!(wire.ask(com::STMT_RESET, &id.to_le_bytes()).is_ok());
+        wire.command(com::STMT_CLOSE, &id.to_le_bytes());
+        wire.send_execute(id, &[], 0);
+        assert_eq!(error(&wire.answers()).number, 1243);
+    }
+}
+
+#[test]
+fn a_file_of_the_client_is_read_for_the_statement_that_was_approved_alone() {
+    let stage = Stage::open();
+    let mut wire = stage.connect_with(flag::LOCAL_FILES);
+    let text = "LOAD DATA LOCAL INFILE 'mine.csv' INTO TABLE secrets FIELDS TERMINATED BY ','";
+    wire.send_query(text.as_bytes());
+    let request = stage.held("LOAD DATA LOCAL");
+    stage.approve(&request);
+    assert_eq!(wire.answers(), [Answer::LocalFile("mine.csv".to_owned())]);
+    wire.put_next(b"a,1\nb,2\n");
+    wire.put_next(b"c,3\n");
+    wire.put_next(b"");
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(stage.count("secrets"), "4");
+    assert!(wire.ping().is_ok());
+}
+
+/// Which a person must let through.
+fn under_ansi_quotes(stage: &Stage, wire: &mut MysqlWire) {
+    let text = "SET sql_mode = 'ANSI_QUOTES'";
+    wire.send_query(text.as_bytes());
+    let request = stage.held(text);
+    stage.approve(&request);
+    assert!(wire.answers()[0].is_ok());
+}
+
+#[test]
+fn what_texts_mean_is_asked_of_the_server() {
+    let stage = Stage::open();
+    for flags in [0, flag::SESSION_TRACK, flag::SESSION_TRACK | flag::DEPRECATE_EOF] {
+        let mut wire = stage.connect_with(flags);
+        // Under ANSI_QUOTES this reads a column; under the usual mode it compares two strings.
+        let text = r#"DELETE FROM secrets WHERE "k" = 'k' /* which? */"#;
+        under_ansi_quotes(&stage, &mut wire);
+        assert!(wire.query(text)[0].is_ok(), "bounded under ANSI_QUOTES");
+        assert!(wire.query("SET sql_mode = ''")[0].is_ok());
+        wire.send_query(text.as_bytes());
+        let request = stage.held("which?");
+        stage.deny(&request);
+        denied(&wire.answers());
+        // Names are those of the schema that is in use by now.
+        assert!(wire.query("USE big")[0].is_ok());
+        wire.send_query(b"DROP TABLE events");
+        let request = stage.held("DROP TABLE events");
+        assert_eq!(request["database"], "big");
+        stage.deny(&request);
+        denied(&wire.answers());
+        assert!(wire.ask(com::INIT_DB, b"app").is_ok());
+        assert_eq!(value(&wire.query("SELECT DATABASE()")), "app");
+        // A reset gives everything back.
+        under_ansi_quotes(&stage, &mut wire);
+        assert!(wire.ask(com::RESET_CONNECTION, &[]).is_ok());
+        wire.send_query(text.as_bytes());
+        let request = stage.held("which?");
+        stage.deny(&request);
+        denied(&wire.answers());
+    }
+    assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn nothing_is_read_under_settings_that_are_not_served_but_the_way_back() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    for (setting, back) in [
+        ("SET NAMES gbk", "SET NAMES utf8mb4"),
+        ("SET sql_mode = 'ORACLE'", "SET sql_mode = DEFAULT"),
+    ] {
+        wire.send_query(setting.as_bytes());
+        let request = stage.held(setting);
+        stage.approve(&request);
+        assert!(wire.answers()[0].is_ok());
+        wire.send_query(b"SELECT 1 /* unread */");
+        let request = stage.held("unread");
+        assert_eq!(request["class"], "unknown", "{request}");
+        stage.deny(&request);
+        denied(&wire.answers());
+        assert!(wire.query(back)[0].is_ok(), "{back}");
+        assert_eq!(value(&wire.query("SELECT 'read'")), "read");
+    }
+}
+
+#[test]
+fn commands_that_are_not_served_are_refused_and_the_session_goes_on() {
+    let stage = Stage::open();
+    let mut received = stage.house.received();
+    let mut wire = stage.connect();
+    let served = [
+        com::QUIT,
+        com::INIT_DB,
+        com::QUERY,
+        com::FIELD_LIST,
+        com::STATISTICS,
+        com::PROCESS_KILL,
+        com::PING,
+        com::CHANGE_USER,
+        com::STMT_PREPARE,
+        com::STMT_EXECUTE,
+        com::STMT_SEND_LONG_DATA,
+        com::STMT_CLOSE,
+        com::STMT_RESET,
+        com::SET_OPTION,
+        com::STMT_FETCH,
+        com::RESET_CONNECTION,
+    ];
+    for code in (0..=u8::MAX).filter(|code| !served.contains(code)) {
+        let answer = wire.ask(code, b"mysql");
+        let error = answer
+            .error()
+            .unwrap_or_else(|| panic!("{code:#04x}: {answer:?}"));
+        assert_eq!(
+            (error.number, error.state.as_str()),
+            (1235, "42000"),
+            "{code:#04x}"
+        );
+    }
+    assert_eq!(value(&wire.query("SELECT 'goes on'")), "goes on");
+    let texts = received.texts();
+    assert!(texts.iter().all(|text| !text.contains("mysql")), "{texts:?}");
+}
+
+#[test]
+fn commands_that_stand_for_statements_are_judged_as_these() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let columns = wire.field_list(b"secrets\0");
+    assert_eq!(columns.rows().columns.len(), 2);
+    for (code, body, text) in [
+        (com::INIT_DB, &b"mysql"[..], "USE `mysql`"),
+        (com::PROCESS_KILL, &[9, 0, 0, 0][..], "KILL 9"),
+    ] {
+        wire.command(code, body);
+        let request = stage.held(text);
+        stage.deny(&request);
+        denied(&[wire.answer()]);
+    }
+    assert!(!matches!(wire.ask(com::SET_OPTION, &[1, 0]), Answer::Error(_)));
+    wire.command(com::STATISTICS, &[]);
+    assert!(String::from_utf8_lossy(&wire.read_packet()).contains("Uptime"));
+}
+
+#[test]
+fn a_connection_is_killed_by_its_own_agent_alone() {
+    let stage = Stage::open();
+    let secret = stage.house.add_agent("other", &["--mysql-native"]);
+    let mut victim = stage.connect();
+    let id = victim.greeting.connection;
+    let mut stranger = MysqlWire::connect(&stage.house.url_of("other", &secret, "app"));
+    stranger.send_query(format!("KILL {id}").as_bytes());
+    let request = stage.held("KILL");
+    stage.deny(&request);
+    denied(&stranger.answers());
+    assert!(victim.ping().is_ok());
+    // What runs at the server is ended there.
+    victim.send_query(b"SELECT COUNT(*) FROM big.events a, big.events b, big.events c");
+    std::thread::sleep(Duration::from_millis(500));
+    let mut friend = stage.connect();
+    assert!(friend.query(&format!("KILL QUERY {id}"))[0].is_ok());
+    assert_eq!(error(&victim.answers()).number, 1317);
+    assert!(victim.ping().is_ok());
+    assert!(friend.query(&format!("KILL {id}"))[0].is_ok());
+    victim.expect_sequence(0);
+    assert_eq!(victim.answer().error().expect("an error").number, 1927);
+    assert!(victim.try_read_packet().is_err(), "it is closed");
+}
+
+#[test]
+fn who_changes_the_user_is_judged_anew() {
+    let stage = Stage::open();
+    let secret = stage.house.add_agent("other", &["--mysql-native"]);
+    let mut wire = stage.connect();
+    wire.query("SET @mine = 1");
+    let other = LogIn::of(&stage.house.url_of("other", &secret, "big"));
+    wire.change_user(&other).expect("changed");
+    assert_eq!(value(&wire.query("SELECT DATABASE()")), "big");
+    assert_eq!(value(&wire.query("SELECT COALESCE(@mine, 'gone')")), "gone");
+    wire.send_query(b"DROP TABLE events");
+    let request = stage.held("DROP TABLE events");
+    assert_eq!(request["principal"], "other");
+    stage.deny(&request);
+    denied(&wire.answers());
+    let wrong = LogIn {
+        password: "wrong".to_owned(),
+        method: Some("mysql_native_password"),
+        ..other
+    };
+    assert_eq!(wire.change_user(&wrong).expect_err("refused").number, 1045);
+}
+
+#[test]
+fn a_text_that_is_split_anywhere_means_the_same() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.split_at(1);
+    assert_eq!(value(&wire.query("SELECT 'byte by byte'")), "byte by byte");
+    wire.send_query(b"DROP TABLE secrets");
+    let request = stage.held("DROP TABLE secrets");
+    stage.deny(&request);
+    denied(&wire.answers());
+}
