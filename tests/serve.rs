@@ -37,6 +37,7 @@ struct Serve {
     child: Child,
     stderr: PathBuf,
     listen: SocketAddr,
+    mysql_listen: Option<SocketAddr>,
     api: SocketAddr,
     // Kept open, so that writing to it never fails.
     _stdout: BufReader<ChildStdout>,
@@ -74,6 +75,7 @@ impl Serve {
         };
         Self {
             listen: address("listen"),
+            mysql_listen: ready["mysql_listen"].as_str().and_then(|text| text.parse().ok()),
             api: address("api"),
             child,
             stderr,
@@ -443,4 +445,111 @@ async fn certificates_are_read_again_at_sighup() {
     serve.signal("HUP");
     serve.said("the proxy keeps its old certificate");
     assert!(api_is_trusted(serve.api, &new).await && proxy_is_trusted(serve.listen, &new).await);
+}
+
+const BOTH: &str = "[mysql.listen]\naddress = \"127.0.0.1:0\"\n[[mysql.upstream.users]]\nname = \"app\"\n";
+
+#[test]
+fn each_protocol_has_its_own_address_which_a_flag_may_name() {
+    let folder = house(SETTINGS);
+    assert_eq!(Serve::start(folder.path()).mysql_listen, None, "it is not served");
+    let folder = house(&format!("{SETTINGS}{BOTH}"));
+    let serve = Serve::start(folder.path());
+    let mysql = serve.mysql_listen.expect("it is served");
+    assert_ne!(mysql, serve.listen);
+    for address in [mysql, serve.listen] {
+        assert!(std::net::TcpStream::connect(address).is_ok(), "{address}");
+    }
+    drop(serve);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let done = run(
+        folder.path(),
+        &["serve", "--config", "countersign.toml", "--mysql-listen", &taken],
+    );
+    let messages = text(&done.stderr);
+    assert!(
+        messages.contains(&format!("cannot listen on {taken}")),
+        "{messages}"
+    );
+}
+
+#[test]
+fn mysql_alone_is_served_where_nobody_can_log_in_to_postgres() {
+    let folder = house(&SETTINGS.replace("[[upstream.users]]", "[[mysql.upstream.users]]"));
+    let mut child = countersign(folder.path())
+        .args([
+            "serve",
+            "--json",
+            "--config",
+            "countersign.toml",
+            "--mysql-listen",
+            "127.0.0.1:0",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("a line");
+    let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    assert!(
+        ready["listen"].is_null() && ready["mysql_listen"].is_string(),
+        "{line}"
+    );
+}
+
+#[test]
+fn files_of_both_protocols_are_read_again_at_sighup_and_recorded_apart() {
+    let own = |prefix: &str| {
+        format!(
+            "[{prefix}listen]\naddress = \"127.0.0.1:0\"\ncert_file = \"{prefix}tls.crt\"\nkey_file = \"tls.key\"\n\
+             [{prefix}upstream]\ntls = \"verify-ca\"\nca_file = \"{prefix}ca.crt\"\n\
+             [[{prefix}upstream.users]]\nname = \"app\"\n"
+        )
+    };
+    let settings = format!(
+        "data_dir = \"data\"\n[api]\naddress = \"127.0.0.1:0\"\n{}{}",
+        own(""),
+        own("mysql.")
+    );
+    let folder = house(&settings);
+    certify(folder.path());
+    for copy in ["mysql.tls.crt", "ca.crt", "mysql.ca.crt"] {
+        std::fs::copy(folder.path().join("tls.crt"), folder.path().join(copy)).expect("copied");
+    }
+    let serve = Serve::start(folder.path());
+    std::fs::write(folder.path().join("mysql.tls.crt"), "broken").expect("written");
+    std::fs::write(folder.path().join("ca.crt"), "broken").expect("written");
+    serve.signal("HUP");
+    serve.said("keeps its old certificate towards clients of MySQL");
+    serve.said("the PostgreSQL server is verified against the old authority");
+    let recorded = || {
+        let query = [
+            "log",
+            "query",
+            "--data-dir",
+            "data",
+            "--kind",
+            "certificates_change",
+            "--json",
+        ];
+        let page: Value = serde_json::from_slice(&run(folder.path(), &query).stdout).expect("JSON");
+        let items = page["items"].as_array().cloned().unwrap_or_default();
+        let words = |record: &Value| format!("{} {}", record["name"], record["change"]).replace('"', "");
+        items.iter().map(words).collect::<std::collections::BTreeSet<_>>()
+    };
+    let expected = [
+        "listen loaded",
+        "mysql.listen rejected",
+        "mysql.upstream loaded",
+        "upstream rejected",
+    ];
+    let end = Instant::now() + Duration::from_secs(20);
+    while !recorded().iter().eq(expected.iter()) {
+        assert!(Instant::now() < end, "{:?}", recorded());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

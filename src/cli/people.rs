@@ -19,6 +19,7 @@ use crate::api::people::{
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
 use crate::clock::Timestamp;
+use crate::config::{MYSQL, POSTGRES};
 use crate::identity::principal::PersonName;
 use crate::store::PeopleError;
 use crate::store::sqlite::{Store, StoreError};
@@ -172,6 +173,12 @@ enum Way {
     Here { store: Box<Store>, by: PersonName },
 }
 
+/// What agents connect by.
+enum Protocol {
+    Postgres,
+    Mysql,
+}
+
 impl PlaceArgs {
     fn way(&self) -> Result<Way, CliError> {
         let is_here = self.settings.data_dir.is_some() || self.settings.config.is_some();
@@ -185,6 +192,17 @@ impl PlaceArgs {
             store: Box::new(store),
             by: self.person()?,
         })
+    }
+
+    /// The protocols of the settings on this machine; both where there are none.
+    fn served(&self) -> Vec<Protocol> {
+        let config = self.settings.load(Vec::new()).ok();
+        let served = config.map(|config| (config.postgres.is_served(), config.mysql.is_served()));
+        match served {
+            Some((true, false)) => vec![Protocol::Postgres],
+            Some((false, true)) => vec![Protocol::Mysql],
+            Some((true, true) | (false, false)) | None => vec![Protocol::Postgres, Protocol::Mysql],
+        }
     }
 
     fn person(&self) -> Result<PersonName, CliError> {
@@ -393,7 +411,7 @@ async fn add_agent(args: AgentAddArgs, output: Output) -> Result<Exit, CliError>
             }
         }
     };
-    print_secret(&added, output);
+    print_secret(&added, &args.place, output);
     Ok(Exit::Done)
 }
 
@@ -454,7 +472,7 @@ async fn certify_agent(args: &RotateArgs, certificate: &str, output: Output) -> 
         }
     };
     let certified = AgentSecret { agent, secret: None };
-    print_secret(&certified, output);
+    print_secret(&certified, &args.place, output);
     Ok(Exit::Done)
 }
 
@@ -475,7 +493,7 @@ async fn renew_secret(args: &RotateArgs, output: Output) -> Result<Exit, CliErro
             }
         }
     };
-    print_secret(&rotated, output);
+    print_secret(&rotated, &args.place, output);
     Ok(Exit::Done)
 }
 
@@ -505,21 +523,21 @@ fn stored_agent(store: &mut Store, name: &str) -> Result<AgentShape, CliError> {
     agent.as_ref().map(AgentShape::of).ok_or_else(missing)
 }
 
-fn print_secret(added: &AgentSecret, output: Output) {
+fn print_secret(added: &AgentSecret, place: &PlaceArgs, output: Output) {
     let agent = &added.agent;
-    let database = visible_line(agent.databases.first().map_or("DATABASE", String::as_str));
-    let certificate = agent.certificate.as_deref().unwrap_or_default();
     output.either(added, || match &added.secret {
         Some(secret) => format!(
-            "agent   {}\nsecret  {secret}\nurl     postgres://{}:{secret}@127.0.0.1:6432/{database}\n",
-            agent.name, agent.name
+            "agent   {}\nsecret  {secret}\n{}",
+            agent.name,
+            urls(agent, secret, &place.served())
         ),
         None => format!(
             "agent        {}\ncertificate  {}\nurl          \
-             postgres://{}@127.0.0.1:6432/{database}?sslmode=verify-full&sslcert=FILE&sslkey=FILE\n",
+             postgres://{}@127.0.0.1:6432/{}?sslmode=verify-full&sslcert=FILE&sslkey=FILE\n",
             agent.name,
-            visible_line(certificate),
-            agent.name
+            visible_line(agent.certificate.as_deref().unwrap_or_default()),
+            agent.name,
+            database_of(agent)
         ),
     });
     let seen_by = agent.secret_seen_by.join(", ");
@@ -531,6 +549,27 @@ fn print_secret(added: &AgentSecret, output: Output) {
         "{credential}; never deciding for this agent: its owner {}, and {seen_by}",
         agent.owner
     );
+}
+
+/// One line for each protocol that is served. The address is the default one: where agents reach the proxy, no setting
+/// says.
+fn urls(agent: &AgentShape, secret: &str, served: &[Protocol]) -> String {
+    let line = |protocol: &Protocol| {
+        let (scheme, port) = match protocol {
+            Protocol::Postgres => ("postgres", POSTGRES.listen_port),
+            Protocol::Mysql => ("mysql", MYSQL.listen_port),
+        };
+        format!(
+            "url     {scheme}://{}:{secret}@127.0.0.1:{port}/{}\n",
+            agent.name,
+            database_of(agent)
+        )
+    };
+    served.iter().map(line).collect()
+}
+
+fn database_of(agent: &AgentShape) -> String {
+    visible_line(agent.databases.first().map_or("DATABASE", String::as_str))
 }
 
 fn person_line(person: &PersonShape) -> String {
