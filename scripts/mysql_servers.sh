@@ -38,6 +38,21 @@ install_mariadb_11_8() {
     write_mariadb_programs "$place"
 }
 
+# MariaDB's own methods of logging in, for the installed server: its package of bare programs lacks them.
+install_mariadb_plugins() {
+    local place=$1/mariadb-plugins plugin=usr/lib/mysql/plugin/auth_ed25519.so version scratch
+    [[ -e $place/$plugin ]] && return 0
+    [[ -e /$plugin ]] && mkdir -p "$place/${plugin%/*}" && cp "/$plugin" "$place/$plugin" && return 0
+    have dpkg-query && version=$(dpkg-query --show --showformat='${Version}' mariadb-server-core 2>/dev/null) ||
+        fail "MariaDB has no plug-in auth_ed25519, and this is no Debian" "copy it to $place/$plugin"
+    say "Unpacking MariaDB's plug-ins into target/servers"
+    scratch=$(mktemp -d)
+    (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "mariadb-server=$version" >&2)
+    mkdir -p "$place"
+    dpkg-deb --fsys-tarfile "$scratch"/mariadb-server_*.deb | tar -x -C "$place" "./$plugin"
+    rm -rf "$scratch"
+}
+
 # What mariadb-install-db does, which looks for more programs than its package holds.
 write_mariadb_programs() {
     local place=$1

@@ -127,7 +127,7 @@ pub struct ServerError {
 }
 
 impl ServerError {
-    pub(super) fn read(packet: &[u8]) -> Self {
+    pub fn read(packet: &[u8]) -> Self {
         let mut cursor = Cursor::new(packet);
         assert_eq!(cursor.u8(), 0xff, "an error: {packet:02x?}");
         let number = cursor.u16();

@@ -152,6 +152,8 @@ pub async fn change_user(
     sequence: u8,
 ) -> Option<LoggedIn> {
     let deadline = tokio::time::Instant::now() + thread.shared.settings.limits.login;
+    // What the session before was known by; the new one gets the same number.
+    side.registry.remove(before.connection_id);
     let mut exchange = Exchange::new(client, sequence);
     let change = match ChangeUser::decode(payload, before.capabilities) {
         Ok(change) => change,
