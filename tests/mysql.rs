@@ -603,3 +603,49 @@ fn a_text_that_is_split_anywhere_means_the_same() {
     stage.deny(&request);
     denied(&wire.answers());
 }
+
+#[test]
+fn an_agent_of_one_database_names_no_other() {
+    let stage = Stage::open();
+    let secret = stage
+        .house
+        .add_agent("narrow", &["--mysql-native", "--database", "app"]);
+    let mut wire = MysqlWire::connect(&stage.house.url_of("narrow", &secret, "app"));
+    for text in [
+        "SELECT * FROM big.events LIMIT 1",
+        "SELECT 1 FROM secrets WHERE EXISTS (SELECT 1 FROM big.events)",
+        "USE big",
+        "USE big; SELECT * FROM events LIMIT 1; USE app",
+        "INSERT INTO big.events VALUES (0, 0, '', '')",
+        "SELECT big.f()",
+    ] {
+        denied(&wire.query(text));
+    }
+    assert_eq!(
+        wire.ask(com::INIT_DB, b"big").error().expect("an error").number,
+        1227
+    );
+    assert!(wire.query("SELECT * FROM app.secrets")[0].error().is_none());
+    assert!(
+        wire.query("SELECT COUNT(*) FROM information_schema.tables")[0]
+            .error()
+            .is_none()
+    );
+    assert!(wire.query("USE app")[0].is_ok());
+}
+
+#[test]
+fn what_the_server_keeps_of_the_last_statement_is_not_wiped_out() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    wire.send_query(b"DROP TABLE IF EXISTS no_such_table");
+    let request = stage.held("DROP TABLE IF EXISTS no_such_table");
+    stage.approve(&request);
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(wire.query("SHOW WARNINGS")[0].rows().rows.len(), 1);
+    wire.send_query(b"UPDATE secrets SET v = 'x'");
+    let request = stage.held("UPDATE secrets");
+    stage.approve(&request);
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(value(&wire.query("SELECT ROW_COUNT()")), "1");
+}

@@ -208,8 +208,13 @@ impl Session {
         if query.text.len() > STATEMENT_BYTES_MAX {
             return self.refuse_too_long("COM_QUERY", command.next_sequence);
         }
-        self.refresh_facts().await?;
-        let judged = self.judge(query.text).await?;
+        let judged = match self.judge_regardless(query.text) {
+            Some(judged) => judged,
+            None => {
+                self.refresh_facts().await?;
+                self.judge(query.text).await?
+            }
+        };
         let parameters = parameters::shown(&query.attributes, &[]);
         let bound = parameters::canonical(0, &query.attributes, &[]);
         let next_sequence = command.next_sequence;
@@ -302,18 +307,39 @@ impl Session {
         }
     }
 
-    /// A USE of a schema that the agent may not connect to.
+    /// A name in a schema that the agent may not connect to, or a USE of such a schema: in this protocol one connection
+    /// reaches them all.
     fn leaves_its_databases(&self, judged: &Judged<MysqlState>) -> Option<Refusal> {
-        let uses = judged.judgement.actions.iter().any(|action| action.verb == "use");
-        if !uses {
+        if !self.schemas.confine() {
             return None;
+        }
+        let actions = &judged.judgement.actions;
+        let tables = actions.iter().flat_map(|action| &action.tables);
+        let tables = tables.filter_map(|table| table.schema.as_deref());
+        let functions = actions.iter().flat_map(|action| &action.functions);
+        let functions = functions.filter_map(|function| function.schema.as_deref());
+        let refuse = |reason: String| {
+            Some(Refusal::DeniedByRule {
+                rule: "databases".to_owned(),
+                reason,
+            })
+        };
+        let mut named = tables.chain(functions);
+        if let Some(schema) = named.find(|schema| !self.schemas.may_use(schema)) {
+            return refuse(format!("this agent may not use the database {schema}"));
+        }
+        if !actions.iter().any(|action| action.verb == "use") {
+            return None;
+        }
+        if actions.len() > 1 {
+            return refuse("this agent must send USE alone".to_owned());
         }
         let (_, followed) = crate::sql::mysql::judge_mysql_and_follow(&judged.text, &judged.lexing, &());
         let schema = followed.schema?;
-        (!self.schemas.may_use(&schema)).then(|| Refusal::DeniedByRule {
-            rule: "databases".to_owned(),
-            reason: format!("this agent may not use the database {schema}"),
-        })
+        match self.schemas.may_use(&schema) {
+            true => None,
+            false => refuse(format!("this agent may not use the database {schema}")),
+        }
     }
 
     /// The rules let it pass: its attempt is recorded, then it goes.

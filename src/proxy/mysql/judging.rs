@@ -96,24 +96,56 @@ impl Session {
     fn judge_way_back(&mut self, text: &[u8]) -> Rc<Judged<MysqlState>> {
         let state = self.facts.state;
         let scope = self.thread.mysql_judgements.borrow_mut().scope_of_one();
-        let plain = text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b" _@=.,;".contains(byte));
-        let usual = MysqlState {
-            modes: SqlModes::default(),
-            charset: Charset::Utf8mb4,
-            ..state
-        };
-        if plain && text.len() <= IN_PLACE_BYTES_MAX {
-            let judgement = judge_mysql(text, &usual, &());
-            let judged = Judged::new(text.into(), judgement, usual, scope);
-            if leads_back(&judged) {
-                return Rc::new(judged);
-            }
+        if let Some(judged) = self.judge_plain(text)
+            && leads_back(&judged)
+        {
+            return Rc::new(judged);
         }
         // Judged as it stands, nothing can be read.
         let judgement = judge_mysql(text, &state, &());
         Rc::new(Judged::new(text.into(), judgement, state, scope))
+    }
+
+    /// A text in words that every sql_mode and every character set read alike. `None`: it has others.
+    fn judge_plain(&self, text: &[u8]) -> Option<Judged<MysqlState>> {
+        let is_plain = text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" _@=.,;()*".contains(byte));
+        if !is_plain || text.len() > IN_PLACE_BYTES_MAX {
+            return None;
+        }
+        let usual = MysqlState {
+            modes: SqlModes::default(),
+            charset: Charset::Utf8mb4,
+            ..self.facts.state
+        };
+        let scope = self.thread.mysql_judgements.borrow_mut().scope_of_one();
+        let judgement = judge_mysql(text, &usual, &());
+        Some(Judged::new(text.into(), judgement, usual, scope))
+    }
+
+    /// While it is not known what texts mean: one that means the same whatever that is, and names no table. The server is
+    /// not asked then, because a question of the proxy's own would wipe out what SHOW WARNINGS, ROW_COUNT() and the like
+    /// tell of the statement before.
+    pub(super) fn judge_regardless(&self, text: &[u8]) -> Option<Rc<Judged<MysqlState>>> {
+        if !self.facts.is_stale || self.facts.character_set_client.is_empty() {
+            return None;
+        }
+        let judged = self.judge_plain(text)?;
+        let is_harmless = judged.judgement.actions.iter().all(|action| {
+            let is_of_session = match action.class {
+                Class::Read | Class::Session | Class::Transaction => true,
+                Class::Write
+                | Class::Ddl
+                | Class::Export
+                | Class::Procedural
+                | Class::Grant
+                | Class::Admin
+                | Class::Unknown => false,
+            };
+            is_of_session && action.tables.is_empty() && action.effects.is_empty()
+        });
+        is_harmless.then(|| Rc::new(judged))
     }
 
     /// A statement that was prepared, as it would be judged now.

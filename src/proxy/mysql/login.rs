@@ -75,6 +75,11 @@ pub struct Schemas {
 }
 
 impl Schemas {
+    /// Whether there is any that it may not use.
+    pub fn confine(&self) -> bool {
+        !self.allowed.is_empty() || !self.served.is_empty()
+    }
+
     /// `schema`: byte for byte, as the server has it. The server itself shows each user of the information schema only
     /// what that user may see.
     pub fn may_use(&self, schema: &str) -> bool {

@@ -414,6 +414,11 @@ impl Session {
         if becomes.is_none() {
             self.pipe.give_up_client();
         }
+        if matches!(end, End::Killed) && self.run.is_some() {
+            // Its statement ends with it, and what became of that is recorded.
+            self.cancel_upstream(None);
+            self.follow().await;
+        }
         if matches!(end, End::ClientLeft) && becomes.is_none() && self.has_changes_to_come() {
             self.follow().await;
         }
@@ -449,7 +454,7 @@ impl Session {
     /// The client has gone while something that changes data runs: what becomes of it must be on record.
     async fn follow(&mut self) {
         let followed = tokio::time::timeout(FOLLOW_WITHIN, async {
-            while self.has_changes_to_come() && !self.relay.wants_file() {
+            while self.run.is_some() && !self.relay.wants_file() {
                 match self.happened(None::<&mut std::future::Pending<()>>, None).await {
                     Happened::End(_) | Happened::Control(Control::Stop) => return,
                     Happened::Client
