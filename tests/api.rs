@@ -431,7 +431,6 @@ async fn every_route_wants_its_role() {
         ("alice", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/agents"),
-        ("alice", "post", "/api/v1/agents/bot/rotate"),
         ("alice", "delete", "/api/v1/agents/bot"),
         ("alice", "delete", "/api/v1/users/bob/tokens"),
         ("alice, reading", "delete", "/api/v1/users/alice/tokens"),
@@ -454,11 +453,15 @@ async fn every_route_wants_its_role() {
             "/api/v1/agents/bot/certificate",
             json!({ "certificate": "CN=mine" }),
         ),
+        ("/api/v1/agents/bot/rotate", json!({ "mysql_native": true })),
     ];
     for (path, body) in bodies {
         let (status, _) = house.call("alice", Method::POST, path, Some(body)).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
     }
+    let rotate = "/api/v1/agents/bot/rotate";
+    let (status, _) = house.call("alice", Method::POST, rotate, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "with no body either");
 }
 
 #[tokio::test]
