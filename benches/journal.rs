@@ -160,6 +160,7 @@ fn attempt(number: u64, tables: &[String]) -> Entry<'_> {
         grant: None,
         protocol: "extended",
         claimed: &[],
+        read_as: "",
     };
     Entry {
         time: Timestamp::now(),

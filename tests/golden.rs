@@ -280,6 +280,16 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         tls: "",
     };
     entry("session start with labels", Some(SESSION), start);
+    let read_as = Attempt {
+        protocol: "text",
+        read_as: "mariadb 101119 utf8mb4 folded ANSI_QUOTES",
+        ..bare_attempt()
+    };
+    entry(
+        "attempt with what its text was read under",
+        Some(SESSION),
+        Body::Attempt(read_as),
+    );
 }
 
 fn peer() -> Peer {
@@ -316,6 +326,7 @@ fn bare_attempt() -> Attempt<'static> {
         grant: None,
         protocol: "simple",
         claimed: &[],
+        read_as: "",
     }
 }
 

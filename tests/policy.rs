@@ -345,6 +345,7 @@ fn log(folder: &Path, sessions: &[(u64, Option<&Peer>, &[Attempted<'_>])]) {
                 grant: None,
                 protocol: "simple",
                 claimed: &[],
+                read_as: "",
             };
             append(NIGHT, *session, Body::Attempt(attempt));
         }

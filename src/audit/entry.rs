@@ -129,8 +129,10 @@ pub struct Attempt<'a> {
     pub request: Option<&'a str>,
     /// The standing grant that lets it pass without a person, if one does.
     pub grant: Option<GrantUse<'a>>,
-    /// `simple` or `extended`.
+    /// `simple` or `extended`; of MySQL `text`, `binary` or `prepare`.
     pub protocol: &'a str,
+    /// The server and the settings that the text was read under, as `MysqlState` tells them; empty for PostgreSQL.
+    pub read_as: &'a str,
     /// What the client says of itself; nobody has verified it.
     pub claimed: &'a [(&'a str, &'a str)],
 }
@@ -310,6 +312,7 @@ pub(crate) mod tag {
     pub const KEY: u8 = 0x24;
     pub const GRANT: u8 = 0x25;
     pub const DECIDED_IN: u8 = 0x26;
+    pub const READ_AS: u8 = 0x27;
     /// Repeats.
     pub const TABLE: u8 = 0x30;
     /// Repeats.
@@ -530,6 +533,7 @@ impl Entry<'_> {
             put_text(tag::GRANT, used.grant, out);
             put_text(tag::DECIDED_IN, used.decided_in, out);
         }
+        put_text(tag::READ_AS, attempt.read_as, out);
         attempt
             .tables
             .iter()

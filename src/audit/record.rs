@@ -56,6 +56,8 @@ pub struct Fields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
@@ -259,6 +261,7 @@ impl Fields {
             tag::QUERY => self.query = text()?,
             tag::GRANT => self.grant = text()?,
             tag::DECIDED_IN => self.decided_in = text()?,
+            tag::READ_AS => self.read_as = text()?,
             tag::TABLE => self.tables.extend(text()?),
             tag::REQUESTS => self.requests.extend(text()?),
             tag::ATTEMPT_NUMBER => attempt.number = number()?,

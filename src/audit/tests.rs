@@ -45,6 +45,7 @@ fn bare_attempt() -> Attempt<'static> {
         grant: None,
         protocol: "simple",
         claimed: &[],
+        read_as: "",
     }
 }
 

@@ -55,7 +55,7 @@ pub trait Source: Sized + Send + 'static {
         listed: &ListedFunctions,
     ) -> impl Future<Output = Result<Arc<Self::Snapshot>, CatalogError>> + Send;
 
-    /// Whether anything that a read would show has changed since.
+    /// Whether anything that a read would show has changed since. If so, `read` comes next.
     fn has_changed(
         &mut self,
         since: &Self::Snapshot,

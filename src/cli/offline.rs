@@ -159,6 +159,16 @@ impl Session {
         Self::new(Reading::Postgres(LexingState::default_postgres(), None))
     }
 
+    /// A connection to MySQL or MariaDB; `reads_as` tells more.
+    pub fn mysql() -> Self {
+        Self::new(Reading::Mysql(MysqlState::default_mysql(), None))
+    }
+
+    /// From now on texts are read so: what the server said, not what statements have set by their words.
+    pub fn reads_as(&mut self, state: MysqlState) {
+        self.reading = Reading::Mysql(state, None);
+    }
+
     fn new(reading: Reading) -> Self {
         Self {
             reading,

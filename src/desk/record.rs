@@ -6,7 +6,7 @@ use crate::audit::{
     StatementOutcome,
 };
 use crate::clock::Timestamp;
-use crate::hold::{Digest, HeldRequest, ParameterFormat, RequestId};
+use crate::hold::{Digest, HeldRequest, ParameterFormat, READ_AS, RequestId};
 use crate::identity::principal::{AttemptId, SessionId};
 use crate::journal::{JournalError, Lane, LogFilter, Order, Reader, Recorded};
 use crate::store::sqlite::{Store, StoreError};
@@ -294,6 +294,7 @@ impl Clerk {
                 .map(|(grant, decided_in)| GrantUse { grant, decided_in }),
             protocol: &held.protocol,
             claimed: &claimed,
+            read_as: held.facts.get(READ_AS).map_or("", String::as_str),
         });
         self.lane.append(&[Entry {
             time: at,

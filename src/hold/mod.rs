@@ -13,8 +13,8 @@ pub use grant::{Changed, Presented, compare};
 pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
 pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use request::{
-    Approval, ClaimId, HeldRequest, HeldStatement, Owner, Parameter, ParameterFormat, RequestId, Transaction,
-    masked,
+    Approval, ClaimId, HeldRequest, HeldStatement, Owner, Parameter, ParameterFormat, READ_AS, RequestId,
+    Transaction, masked,
 };
 pub use standing::{
     CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,

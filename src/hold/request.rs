@@ -152,6 +152,9 @@ pub struct Parameter {
     pub bytes: u64,
 }
 
+/// The fact under which the settings are told that a text of MySQL was read under; the log has it with the attempt.
+pub const READ_AS: &str = "read as";
+
 /// One statement of the held message, with what was judged of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldStatement {

@@ -37,6 +37,7 @@ fn attempt<'a>(number: u64, text: &'a str, tables: &'a [String]) -> Entry<'a> {
         grant: None,
         protocol: "simple",
         claimed: &[],
+        read_as: "",
     };
     Entry {
         time: Timestamp::from_micros(1_000 + number as i64),

@@ -17,6 +17,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::thread::WireThread;
 use crate::sql::action::Class;
 use crate::sql::statement::LexingState;
+use crate::sql::statement::ReadUnder;
 
 /// A statement whose record is to be written before its bytes go.
 pub struct Pending<L = LexingState> {
@@ -30,7 +31,7 @@ pub struct Pending<L = LexingState> {
 }
 
 /// Writes the attempts of statements that are about to go. `None`: they must not go.
-pub fn write_attempts<L: Copy>(
+pub fn write_attempts<L: ReadUnder>(
     thread: &WireThread,
     peer: &Peer,
     claimed: &BTreeMap<String, String>,
@@ -71,6 +72,7 @@ pub fn write_attempts<L: Copy>(
                 grant: None,
                 protocol: pending.protocol,
                 claimed: &claimed,
+                read_as: &judged.read_as,
             };
             Entry {
                 time,

@@ -15,7 +15,7 @@ use crate::hold::{Digest, DigestBuilder, masked};
 use crate::identity::principal::Peer;
 use crate::policy::{RuleSet, Verdict, evaluate};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
-use crate::sql::statement::LexingState;
+use crate::sql::statement::{LexingState, ReadUnder};
 
 /// Texts remembered by one thread, in bytes of text; what is kept of one is a few times as large.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
@@ -50,6 +50,8 @@ pub struct Judged<L = LexingState> {
     /// As the log spells them.
     pub tables: Vec<String>,
     pub class: Class,
+    /// What the log says of `lexing`.
+    pub read_as: String,
     shown: OnceCell<Vec<u8>>,
     verdicts: RefCell<Vec<Remembered>>,
 }
@@ -64,7 +66,7 @@ struct Remembered {
 /// Sessions whose principal, database, user and source are the same have the same key on one thread.
 pub type PeerKey = u64;
 
-impl<L: Copy> Judged<L> {
+impl<L: ReadUnder> Judged<L> {
     pub fn new(text: Arc<[u8]>, judgement: Judgement, lexing: L, scope: Scope) -> Self {
         let tables = judgement
             .actions
@@ -85,6 +87,7 @@ impl<L: Copy> Judged<L> {
             scope,
             tables,
             class,
+            read_as: lexing.told(),
             shown: OnceCell::new(),
             verdicts: RefCell::default(),
         }

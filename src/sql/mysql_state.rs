@@ -3,6 +3,10 @@
 //!
 //! Why a mode that is not on the lists makes every text unreadable: modes such as ORACLE change the grammar itself.
 
+use std::fmt;
+
+use crate::sql::statement::ReadUnder;
+
 /// Settings under which a text means what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MysqlState {
@@ -223,6 +227,90 @@ impl MysqlState {
     }
 }
 
+impl ReadUnder for MysqlState {
+    /// Shape: kind, version or `-`, character set, `exact` or `folded` names of tables, modes between commas or `-`; each
+    /// behind one blank.
+    fn told(&self) -> String {
+        let kind = match self.kind {
+            ServerKind::Mysql => "mysql",
+            ServerKind::Mariadb => "mariadb",
+            ServerKind::Unknown => "unknown",
+        };
+        let version = self
+            .version
+            .map_or_else(|| "-".to_owned(), |version| version.to_string());
+        let charset = match self.charset {
+            Charset::Utf8mb4 => "utf8mb4",
+            Charset::Utf8mb3 => "utf8mb3",
+            Charset::Ascii => "ascii",
+            Charset::Other => "other",
+        };
+        let names = match self.table_names {
+            TableNames::AsWritten => "exact",
+            TableNames::Folded => "folded",
+        };
+        let modes = match self.modes.unreadable {
+            true => "other".to_owned(),
+            false => self.modes.to_string(),
+        };
+        let modes = if modes.is_empty() { "-" } else { &modes };
+        format!("{kind} {version} {charset} {names} {modes}")
+    }
+}
+
+impl MysqlState {
+    /// Reads what `told` has written. `None`: it is nothing of the kind.
+    pub fn parse(told: &str) -> Option<Self> {
+        let parts: Vec<&str> = told.split(' ').collect();
+        let [kind, version, charset, names, modes] = parts.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            kind: match *kind {
+                "mysql" => ServerKind::Mysql,
+                "mariadb" => ServerKind::Mariadb,
+                "unknown" => ServerKind::Unknown,
+                _ => return None,
+            },
+            version: match *version {
+                "-" => None,
+                digits => Some(digits.parse().ok()?),
+            },
+            modes: SqlModes::of(if *modes == "-" { "" } else { modes }),
+            charset: Charset::of(charset),
+            table_names: match *names {
+                "exact" => TableNames::AsWritten,
+                "folded" => TableNames::Folded,
+                _ => return None,
+            },
+        })
+    }
+}
+
+impl fmt::Display for SqlModes {
+    /// Those that reading depends on, as SET takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            ansi_quotes,
+            no_backslash_escapes,
+            pipes_as_concat,
+            high_not_precedence,
+            ignore_space,
+            unreadable: _,
+        } = *self;
+        let each = [
+            (ansi_quotes, "ANSI_QUOTES"),
+            (no_backslash_escapes, "NO_BACKSLASH_ESCAPES"),
+            (pipes_as_concat, "PIPES_AS_CONCAT"),
+            (high_not_precedence, "HIGH_NOT_PRECEDENCE"),
+            (ignore_space, "IGNORE_SPACE"),
+        ];
+        let set = each.into_iter().filter(|(is_set, _)| *is_set);
+        let names: Vec<&str> = set.map(|(_, name)| name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
 /// Modes of either server that change neither where a token ends nor what a construct is. MariaDB's ORACLE, DB2, MSSQL,
 /// POSTGRESQL and MAXDB are not among them.
 const INDIFFERENT: &[&str] = &[
@@ -310,6 +398,28 @@ mod tests {
         assert_eq!(of("5.6.24-log"), (ServerKind::Mysql, Some(50_624)));
         assert_eq!(of("8"), (ServerKind::Mysql, None));
         assert_eq!(of("99999999999.1.1"), (ServerKind::Mysql, None));
+    }
+
+    #[test]
+    fn what_the_log_is_told_is_read_back_as_it_was() {
+        let usual = MysqlState::of_server("10.11.19-MariaDB", "STRICT_ALL_TABLES");
+        assert_eq!(usual.told(), "mariadb 101119 utf8mb4 exact -");
+        let states = [
+            usual,
+            MysqlState::default_mysql(),
+            MysqlState::of_server("8.0.36", "ANSI,NO_BACKSLASH_ESCAPES").with_table_names(1),
+            MysqlState::of_server("5.6.24", "ORACLE"),
+            MysqlState {
+                charset: Charset::Other,
+                ..usual
+            },
+        ];
+        for state in states {
+            assert_eq!(MysqlState::parse(&state.told()), Some(state), "{}", state.told());
+        }
+        for other in ["", "mariadb", "mariadb x utf8mb4 exact -", "pg 1 utf8mb4 exact -"] {
+            assert_eq!(MysqlState::parse(other), None, "{other}");
+        }
     }
 
     #[test]

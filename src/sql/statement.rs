@@ -87,6 +87,18 @@ impl LexingState {
     }
 }
 
+/// Settings that a text was read under.
+pub trait ReadUnder: Copy {
+    /// As the log tells them, so that the text can be read again; empty: its session's statements tell them.
+    fn told(&self) -> String;
+}
+
+impl ReadUnder for LexingState {
+    fn told(&self) -> String {
+        String::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -276,3 +276,85 @@ fn finds_nothing(extra: &str) -> bool {
     let extra = extra.to_ascii_lowercase();
     extra.starts_with("impossible ") || extra.starts_with("no matching row")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(text: &str) -> Result<(String, Vec<usize>), String> {
+        let state = MysqlState::default_mariadb();
+        let judged = judge_mysql(text.as_bytes(), &state, &());
+        let piece = Piece::of(text, &judged.actions[0], &state)?;
+        Ok((piece.text, piece.parameters))
+    }
+
+    #[test]
+    fn a_write_is_asked_about_by_the_rows_that_its_where_finds() {
+        let found = |text| piece(text).expect("a plan");
+        assert_eq!(
+            found("DELETE FROM app.t WHERE a > ? ORDER BY b"),
+            (
+                "EXPLAIN SELECT 1 FROM app.t WHERE a > ? ORDER BY b".to_owned(),
+                vec![0]
+            )
+        );
+        assert_eq!(
+            found("UPDATE t SET a = ?, b = (1 + ?) WHERE c = ? AND d = ?"),
+            (
+                "EXPLAIN SELECT 1 FROM t  WHERE c = ? AND d = ?".to_owned(),
+                vec![2, 3]
+            )
+        );
+        assert_eq!(found("UPDATE t SET a = 1").0, "EXPLAIN SELECT 1 FROM t");
+        assert_eq!(
+            found("INSERT INTO t (a) SELECT a FROM u WHERE b = ?").0,
+            "EXPLAIN SELECT a FROM u WHERE b = ?"
+        );
+    }
+
+    #[test]
+    fn what_the_server_would_run_to_plan_it_is_not_asked_about() {
+        for text in [
+            "DELETE FROM t WHERE a = (SELECT 1)",
+            "UPDATE t SET a = 1 WHERE b IN (SELECT c FROM u)",
+            "INSERT INTO t VALUES (1)",
+            "DELETE t FROM t JOIN u ON t.a = u.a",
+            "SELECT a FROM t UNION SELECT b FROM u",
+            "WITH d AS (SELECT 1 AS a) SELECT a FROM d",
+            "SELECT a FROM t FOR UPDATE",
+            "DROP TABLE t",
+        ] {
+            assert!(piece(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_counts_the_rows_of_a_join() {
+        let line = |rows, filtered, extra: &str| Line {
+            select_type: "SIMPLE".to_owned(),
+            rows,
+            filtered,
+            extra: extra.to_owned(),
+        };
+        assert_eq!(
+            estimate(&[line(Some(20.0), Some(50.0), ""), line(Some(3.0), None, "")]),
+            Ok(30)
+        );
+        assert_eq!(estimate(&[line(Some(10.0), Some(1.0), "")]), Ok(1));
+        assert_eq!(
+            estimate(&[line(
+                None,
+                None,
+                "Impossible WHERE noticed after reading const tables"
+            )]),
+            Ok(0)
+        );
+        assert!(estimate(&[line(None, None, "Select tables optimized away")]).is_err());
+        assert!(estimate(&[]).is_err());
+        let derived = Line {
+            select_type: "DERIVED".to_owned(),
+            ..line(Some(1.0), None, "")
+        };
+        assert!(estimate(&[derived]).is_err());
+    }
+}

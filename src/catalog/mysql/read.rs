@@ -91,6 +91,8 @@ fn server_timeout(limit: Duration) -> String {
 pub struct Reader {
     settings: Arc<Settings>,
     connection: Option<Conn>,
+    /// Definitions in which the last look has found a change.
+    changed: Option<Rows>,
 }
 
 /// Everything that is read.
@@ -120,11 +122,16 @@ impl Source for Reader {
         Self {
             settings,
             connection: None,
+            changed: None,
         }
     }
 
     async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
-        let rows = self.rows(With::Sizes).await?;
+        let with = match self.changed.take() {
+            Some(definitions) => With::SizesFor(definitions),
+            None => With::Sizes,
+        };
+        let rows = self.rows(with).await?;
         let listed = listed.clone();
         // Views are read by the same recursive readers as statements.
         let worker = std::thread::Builder::new()
@@ -141,15 +148,20 @@ impl Source for Reader {
     /// Every definition is read again: no server keeps a mark that grows with each change of one. Times of creation have
     /// whole seconds and views have none; counters of statements grow when a change begins, not when it is done.
     async fn has_changed(&mut self, since: &Snapshot) -> Result<bool, CatalogError> {
-        Ok(self.rows(With::DefinitionsAlone).await?.generation() != since.generation())
+        let rows = self.rows(With::DefinitionsAlone).await?;
+        let has_changed = rows.generation() != since.generation();
+        // Read again at once, it would be the same.
+        self.changed = has_changed.then_some(rows);
+        Ok(has_changed)
     }
 }
 
 /// What is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum With {
     DefinitionsAlone,
     Sizes,
+    /// Definitions that have just been read.
+    SizesFor(Rows),
 }
 
 impl Reader {
@@ -185,6 +197,12 @@ impl Reader {
 }
 
 async fn everything(connection: &mut Conn, with: With) -> Result<Rows, CatalogError> {
+    if let With::SizesFor(definitions) = with {
+        return Ok(Rows {
+            sizes: lines(connection, "sizes of tables", rows::SIZES).await?,
+            ..definitions
+        });
+    }
     let server: Option<(String, u8, String, Option<String>)> = connection
         .query_first(rows::SERVER)
         .await
@@ -210,7 +228,7 @@ async fn everything(connection: &mut Conn, with: With) -> Result<Rows, CatalogEr
         tables: lines(connection, "tables", rows::TABLES).await?,
         sizes: match with {
             With::Sizes => lines(connection, "sizes of tables", rows::SIZES).await?,
-            With::DefinitionsAlone => Vec::new(),
+            With::DefinitionsAlone | With::SizesFor(_) => Vec::new(),
         },
         columns: lines(connection, "columns", columns).await?,
         views: lines(connection, "views", rows::VIEWS).await?,

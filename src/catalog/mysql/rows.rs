@@ -2,7 +2,8 @@
 
 use mysql_async::prelude::FromRow;
 
-/// Schemas whose relations the built-in lists know.
+/// Schemas whose relations the built-in lists know. The questions leave them out too: the server makes some of them up
+/// anew for each question.
 pub const SYSTEM_SCHEMAS: [&str; 3] = ["mysql", "information_schema", "performance_schema"];
 
 /// Privileges without which `information_schema` hides definitions. Global ones, `ON *.*`.
@@ -46,7 +47,7 @@ pub struct Size {
 }
 
 pub const SIZES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH FROM information_schema.TABLES \
-     WHERE TABLE_TYPE <> 'VIEW'";
+     WHERE TABLE_TYPE <> 'VIEW' AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'mysql')";
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
@@ -61,11 +62,13 @@ pub struct Column {
 }
 
 pub const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_DEFAULT, EXTRA, \
-     GENERATION_EXPRESSION FROM information_schema.COLUMNS";
+     GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE \
+     TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'mysql')";
 
 /// The same from a server older than generated columns.
 pub const COLUMNS_OLD: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_DEFAULT, \
-     EXTRA, NULL AS GENERATION_EXPRESSION FROM information_schema.COLUMNS";
+     EXTRA, NULL AS GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE \
+     TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'mysql')";
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]
 #[mysql(rename_all = "UPPERCASE")]
@@ -75,7 +78,8 @@ pub struct ViewText {
     pub view_definition: Option<String>,
 }
 
-pub const VIEWS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS";
+pub const VIEWS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE \
+     TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'mysql')";
 
 /// A stored function. Procedures are called by CALL alone, which is held whatever they do.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRow)]

@@ -13,6 +13,7 @@ use crate::cli::offline::Session;
 use crate::clock::Timestamp;
 use crate::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
 use crate::policy::{RuleSet, Verdict, evaluate};
+use crate::sql::mysql_state::MysqlState;
 
 /// Sessions whose settings and prepared names are kept in mind; beyond, the one that has been silent longest is forgotten.
 const SESSIONS_MAX: usize = 10_000;
@@ -34,7 +35,9 @@ impl Lacking {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "the text is not in the log as text",
-            Self::Protocol => "statements of this protocol are not judged without a connection",
+            Self::Protocol => {
+                "it is a command without a text, or the log does not tell what its text was read under"
+            }
             Self::SessionStart => {
                 "the start of the session is not in the log, and with it source, owner and labels"
             }
@@ -58,6 +61,7 @@ pub struct Sessions {
 
 struct Followed {
     state: Session,
+    is_mysql: bool,
     /// The record of its start; `None`: looked for and not found.
     start: Option<Value>,
     turn: u64,
@@ -79,6 +83,7 @@ impl Sessions {
         }
         let followed = Followed {
             state: Session::postgres(),
+            is_mysql: false,
             start,
             turn: 0,
         };
@@ -103,9 +108,13 @@ impl Sessions {
 
     /// What `rules` say of an attempt.
     pub fn judge(&mut self, attempt: &Value, rules: &RuleSet) -> Result<Verdict, Lacking> {
-        if !["simple", "extended"].contains(&field(attempt, "protocol").unwrap_or_default()) {
-            return Err(Lacking::Protocol);
-        }
+        let protocol = field(attempt, "protocol").unwrap_or_default();
+        // Of MySQL every attempt has what its text was read under, but for commands that have no text.
+        let read_as = match field(attempt, "read_as") {
+            Some(told) => Some(MysqlState::parse(told).ok_or(Lacking::Record)?),
+            None if ["simple", "extended"].contains(&protocol) => None,
+            None => return Err(Lacking::Protocol),
+        };
         let text = field(attempt, "text")
             .filter(|text| !text.starts_with("\\x"))
             .ok_or(Lacking::Text)?;
@@ -115,9 +124,19 @@ impl Sessions {
             .ok_or(Lacking::Record)?;
         let session = field(attempt, "session").ok_or(Lacking::Record)?;
         let followed = self.speaks(session).ok_or(Lacking::SessionStart)?;
+        if let Some(state) = read_as {
+            if !followed.is_mysql {
+                followed.is_mysql = true;
+                followed.state = Session::mysql();
+            }
+            followed.state.reads_as(state);
+        }
         let mut judgement = followed.state.run(text.as_bytes());
         if judgement.class().as_str() != recorded && text.contains(MASK) {
             // The mask stands where a literal stood, quotes and all.
+            if let Some(state) = read_as {
+                followed.state.reads_as(state);
+            }
             judgement = followed.state.run(text.replace(MASK, "'masked'").as_bytes());
         }
         let start = followed.start.as_ref().ok_or(Lacking::SessionStart)?;

@@ -33,6 +33,8 @@ pub struct Asking<'q> {
     pub judgement: &'q Judgement,
     pub parameters: &'q [ParameterRecord<'q>],
     pub protocol: &'static str,
+    /// As `Attempt::read_as`.
+    pub read_as: &'q str,
 }
 
 /// What became of it.
@@ -89,6 +91,7 @@ impl Recorder {
             grant: None,
             protocol: asking.protocol,
             claimed: &[],
+            read_as: asking.read_as,
         });
         let recorded = self.append(body).map_err(unavailable)?;
         if self.shared.settings.audit == AuditMode::Durable {

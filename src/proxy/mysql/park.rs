@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::clock::Timestamp;
 use crate::desk::{Ask, Asked, Detach, Parked, Transaction, Wake};
-use crate::hold::{Digest, DigestBuilder, RequestId};
+use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
 use crate::proxy::mysql::command::Sending;
@@ -368,6 +368,7 @@ impl Session {
             identity.push_str(&format!("\nj {}", now.meaning()));
         }
         let mut facts = self.shown_facts();
+        facts.insert(READ_AS.to_owned(), sending.judged.read_as.clone());
         let Some(told) = self.variables_now(sending).await? else {
             return Ok(Err(unread()));
         };

@@ -75,6 +75,7 @@ impl Session {
                 fingerprint: [0; 32],
                 parameters: &[],
                 protocol: "text",
+                read_as: "",
             },
         );
     }
@@ -112,6 +113,7 @@ impl Session {
                 fingerprint: judged.judgement.fingerprint,
                 parameters: &parameters,
                 protocol: sending.protocol,
+                read_as: &judged.read_as,
             },
         );
     }
@@ -139,6 +141,7 @@ impl Session {
             grant: None,
             protocol: said.protocol,
             claimed: &[],
+            read_as: said.read_as,
         };
         let outcome = StatementOutcome {
             attempt: id,
@@ -179,4 +182,5 @@ struct Said<'a> {
     fingerprint: [u8; 32],
     parameters: &'a [ParameterRecord<'a>],
     protocol: &'a str,
+    read_as: &'a str,
 }

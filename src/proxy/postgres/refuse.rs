@@ -186,6 +186,7 @@ impl Session {
                 "extended"
             },
             claimed: &[],
+            read_as: "",
         };
         self.stage(Body::Attempt(attempt));
         self.stage(Body::Outcome(StatementOutcome {
@@ -261,6 +262,7 @@ impl Session {
             grant: None,
             protocol: if unit.simple { "simple" } else { "extended" },
             claimed: &[],
+            read_as: "",
         };
         let outcome = StatementOutcome {
             attempt: self.attempt(run),

@@ -9,7 +9,7 @@ use crate::catalog::mysql::plan::Line;
 use crate::proxy::UpstreamSettings;
 use crate::proxy::mysql::facts;
 use crate::proxy::mysql::impact::Job;
-use crate::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
+use crate::sql::mysql_state::{Charset, MysqlState, ServerKind};
 
 /// What the server may take for its plan. MySQL 5.6 has no such limit: there the connection is closed on it.
 const LIMIT: &str = "SET SESSION net_write_timeout = 5 /*M!100101 , max_statement_time = 2 */ /*!50708 , max_execution_time = 2000 */";
@@ -76,7 +76,7 @@ impl Connection {
             .prefer_socket(false)
             .stmt_cache_size(0);
         let mut connection = Self(Conn::new(options).await?);
-        let modes = modes(job.state.modes);
+        let modes = job.state.modes;
         connection
             .command(&format!("SET NAMES utf8mb4, SESSION sql_mode = '{modes}'"))
             .await?;
@@ -141,27 +141,6 @@ impl Connection {
         // It may be gone already.
         let _gone = self.0.disconnect().await;
     }
-}
-
-fn modes(modes: SqlModes) -> String {
-    let SqlModes {
-        ansi_quotes,
-        no_backslash_escapes,
-        pipes_as_concat,
-        high_not_precedence,
-        ignore_space,
-        // Such a session is not judged, and so not explained.
-        unreadable: _,
-    } = modes;
-    let each = [
-        (ansi_quotes, "ANSI_QUOTES"),
-        (no_backslash_escapes, "NO_BACKSLASH_ESCAPES"),
-        (pipes_as_concat, "PIPES_AS_CONCAT"),
-        (high_not_precedence, "HIGH_NOT_PRECEDENCE"),
-        (ignore_space, "IGNORE_SPACE"),
-    ];
-    let set = each.into_iter().filter(|(is_set, _)| *is_set);
-    set.map(|(_, name)| name).collect::<Vec<_>>().join(",")
 }
 
 /// Servers tell more or fewer columns, by kind and version; numbers come as such or as text.

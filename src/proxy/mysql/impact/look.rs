@@ -16,6 +16,7 @@ use crate::proxy::impact::record::{Answered, Asking, Recorder};
 use crate::proxy::mysql::impact::Job;
 use crate::proxy::mysql::impact::connection::{Connection, NoAnswer, state_of};
 use crate::proxy::{UpstreamSettings, mysql_catalog_tls};
+use crate::sql::statement::ReadUnder as _;
 
 /// What all looks of a process share.
 pub struct Looker {
@@ -95,6 +96,7 @@ impl Looker {
         let parameters = explain.parameters.iter();
         let parameters = parameters.filter_map(|at| job.parameters.get(*at).map(parameter_record));
         let parameters: Vec<ParameterRecord<'_>> = parameters.collect();
+        let read_as = state_of(&job.state).told();
         let asking = Asking {
             request: job.request,
             peer: &job.peer,
@@ -102,6 +104,7 @@ impl Looker {
             judgement: &explain.judgement,
             parameters: &parameters,
             protocol: if parameters.is_empty() { "text" } else { "binary" },
+            read_as: &read_as,
         };
         let attempt = self.recorder.attempt(&asking).await?;
         let answer = connection.ask(&explain.text, values).await;

@@ -188,6 +188,7 @@ impl Looker {
             judgement: &explain.judgement,
             parameters: &parameters,
             protocol: "extended",
+            read_as: "",
         };
         let attempt = self.recorder.attempt(&asking).await?;
         let answer = connection.ask(&question).await;
