@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(
             found("UPDATE t SET a = ?, b = (1 + ?) WHERE c = ? AND d = ?"),
             (
-                "EXPLAIN SELECT 1 FROM t  WHERE c = ? AND d = ?".to_owned(),
+                "EXPLAIN SELECT 1 FROM t WHERE c = ? AND d = ?".to_owned(),
                 vec![2, 3]
             )
         );
