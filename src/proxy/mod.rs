@@ -21,6 +21,7 @@ mod socket;
 mod thread;
 mod throttle;
 mod tls;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -66,6 +66,25 @@ impl Refusal {
         }
     }
 
+    /// A held statement has its attempt from the desk, and its end too.
+    pub fn is_recorded_by_desk(&self) -> bool {
+        match self {
+            Self::DeniedByPerson { .. }
+            | Self::Pending { .. }
+            | Self::Expired { .. }
+            | Self::Withdrawn { .. }
+            | Self::Stale { .. } => true,
+            Self::DeniedByRule { .. }
+            | Self::Unreadable { .. }
+            | Self::LogUnavailable
+            | Self::TooManyHeld { .. }
+            | Self::CredentialEnded
+            | Self::Stopping
+            | Self::TransactionFailed
+            | Self::UnknownStatement { .. } => false,
+        }
+    }
+
     /// One word for machines, in field R and in the DETAIL's JSON.
     pub fn code(&self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::desk::{Ask, Asked, Detach, Parked, Transaction, Wake};
+use crate::desk::{Ask, Asked, Detach, Parked, Transaction};
 use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
@@ -21,6 +21,7 @@ use crate::proxy::mysql::impact::Job;
 use crate::proxy::mysql::session::Session;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
+use crate::proxy::waiting::{Ended, detach, leave_approved, wait_is_over, withdraw, woken};
 use crate::sql::lex::mysql::variables;
 use crate::wire::mysql::answer::Progress;
 use crate::wire::mysql::capability::Capabilities;
@@ -47,12 +48,6 @@ struct Bound {
     names: String,
     facts: BTreeMap<String, String>,
     rules: [u8; 32],
-}
-
-/// How a wait ended.
-enum Ended {
-    Approved { by: Vec<String> },
-    Refused(Refusal),
 }
 
 impl Session {
@@ -147,7 +142,7 @@ impl Session {
         loop {
             let left = deadline.saturating_sub(boot_time());
             if left.is_zero() {
-                return self.wait_is_over(request, parked).await;
+                return wait_is_over(&self.thread.shared.desk, request, parked).await;
             }
             let until = (Instant::now() + left.min(LOOK_UP))
                 .min(keep_alive)
@@ -158,11 +153,16 @@ impl Session {
                 Happened::Client | Happened::Server => {}
                 Happened::ClientLeft => return self.left(request).await,
                 Happened::End(end) => {
-                    self.withdraw(request, "the server connection was lost").await;
+                    withdraw(
+                        &self.thread.shared.desk,
+                        request,
+                        "the server connection was lost",
+                    )
+                    .await;
                     return Err(end);
                 }
                 Happened::Control(Control::Cancel { why, asked }) => {
-                    self.withdraw(request, why).await;
+                    withdraw(&self.thread.shared.desk, request, why).await;
                     drop(asked);
                     return Ok(Ended::Refused(Refusal::Withdrawn {
                         request,
@@ -192,49 +192,23 @@ impl Session {
     async fn leave_for(&self, request: RequestId, control: Control) -> End {
         match control {
             Control::Kill => {
-                self.withdraw(request, "its connection was killed").await;
+                withdraw(&self.thread.shared.desk, request, "its connection was killed").await;
                 End::Killed
             }
             Control::CredentialEnded(why) => {
-                self.withdraw(request, &why).await;
+                withdraw(&self.thread.shared.desk, request, &why).await;
                 End::CredentialEnded(why)
             }
             Control::Stop | Control::Cancel { .. } => {
-                self.detach(request, Detach::ClientLeft).await;
+                detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
                 End::Stopping
             }
         }
     }
 
-    /// The announced end of the wait: the request goes on without this connection.
-    async fn wait_is_over(&mut self, request: RequestId, parked: &mut Parked) -> Result<Ended, End> {
-        // A decision may have come in the same moment: then it counts.
-        if let Ok(wake) = parked.woken.try_recv() {
-            return woken(request, Ok(wake));
-        }
-        self.detach(request, Detach::WaitOver).await;
-        match parked.woken.try_recv() {
-            // An approval in that very instant has become a grant, which the same bytes redeem.
-            Ok(Wake::Approved { .. }) | Err(_) => Ok(Ended::Refused(Refusal::Pending { request })),
-            Ok(wake) => woken(request, Ok(wake)),
-        }
-    }
-
     async fn left(&mut self, request: RequestId) -> Result<Ended, End> {
-        self.detach(request, Detach::ClientLeft).await;
+        detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
         Err(End::ClientLeft)
-    }
-
-    async fn detach(&self, request: RequestId, why: Detach) {
-        if let Err(error) = self.thread.shared.desk.detach(request, why).await {
-            warn!(request.id = %request, %error, "a request cannot be detached");
-        }
-    }
-
-    async fn withdraw(&self, request: RequestId, why: &str) {
-        if let Err(error) = self.thread.shared.desk.withdraw(request, why).await {
-            warn!(request.id = %request, %error, "a request cannot be withdrawn");
-        }
     }
 
     /// A COM_QUIT behind the parked statement.
@@ -281,17 +255,17 @@ impl Session {
             match self.happened(None::<&mut std::future::Pending<()>>, None).await {
                 Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => {}
                 Happened::Control(Control::Cancel { why, asked }) => {
-                    self.withdraw(request, why).await;
+                    withdraw(&self.thread.shared.desk, request, why).await;
                     drop(asked);
                     let why = why.to_owned();
                     return self.refuse(&Refusal::Withdrawn { request, why }, &sending);
                 }
                 Happened::ClientLeft => {
-                    self.detach(request, Detach::ClientLeft).await;
+                    detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
                     return Err(End::ClientLeft);
                 }
                 Happened::End(end) => {
-                    self.leave_approved(request, &end).await;
+                    leave_approved(&self.thread.shared.desk, request, &end).await;
                     return Err(end);
                 }
                 Happened::Control(control) => return Err(self.leave_for(request, control).await),
@@ -300,12 +274,16 @@ impl Session {
         let now = match self.bind_to_now(&sending).await {
             Ok(Ok(now)) => now,
             Ok(Err(refusal)) => {
-                self.withdraw(request, "what it means could not be read again")
-                    .await;
+                withdraw(
+                    &self.thread.shared.desk,
+                    request,
+                    "what it means could not be read again",
+                )
+                .await;
                 return self.refuse(&refusal, &sending);
             }
             Err(end) => {
-                self.leave_approved(request, &end).await;
+                leave_approved(&self.thread.shared.desk, request, &end).await;
                 return Err(end);
             }
         };
@@ -320,18 +298,6 @@ impl Session {
                 info!(request.id = %request, %error, "an approved request is not started");
                 self.refuse(&refused_start(request, &error), &sending)
             }
-        }
-    }
-
-    /// Somebody left between an approval and its run.
-    async fn leave_approved(&self, request: RequestId, end: &End) {
-        match end {
-            End::ClientLeft | End::Stopping => self.detach(request, Detach::ClientLeft).await,
-            End::ServerLost | End::ServerEnded | End::Violation(_) => {
-                self.withdraw(request, "the server connection was lost").await;
-            }
-            End::Killed => self.withdraw(request, "its connection was killed").await,
-            End::CredentialEnded(why) => self.withdraw(request, why).await,
         }
     }
 
@@ -504,21 +470,6 @@ impl Session {
             wrote: self.transaction.wrote,
             opened_at: self.transaction.opened_at.unwrap_or_else(Timestamp::now),
         }
-    }
-}
-
-fn woken(
-    request: RequestId,
-    wake: Result<Wake, tokio::sync::oneshot::error::RecvError>,
-) -> Result<Ended, End> {
-    match wake {
-        Ok(Wake::Approved { by, .. }) => Ok(Ended::Approved { by }),
-        Ok(Wake::Denied { by, reason }) => {
-            Ok(Ended::Refused(Refusal::DeniedByPerson { by, request, reason }))
-        }
-        Ok(Wake::Expired) => Ok(Ended::Refused(Refusal::Expired { request })),
-        Ok(Wake::Withdrawn { why }) => Ok(Ended::Refused(Refusal::Withdrawn { request, why })),
-        Ok(Wake::Stopping) | Err(_) => Err(End::Stopping),
     }
 }
 

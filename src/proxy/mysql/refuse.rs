@@ -81,23 +81,7 @@ impl Session {
     }
 
     fn record_refusal(&mut self, refusal: &Refusal, sending: &Sending) {
-        // A held statement has its attempt from the desk, and its end too.
-        let by_desk = match refusal {
-            Refusal::DeniedByPerson { .. }
-            | Refusal::Pending { .. }
-            | Refusal::Expired { .. }
-            | Refusal::Withdrawn { .. }
-            | Refusal::Stale { .. } => true,
-            Refusal::DeniedByRule { .. }
-            | Refusal::Unreadable { .. }
-            | Refusal::LogUnavailable
-            | Refusal::TooManyHeld { .. }
-            | Refusal::CredentialEnded
-            | Refusal::Stopping
-            | Refusal::TransactionFailed
-            | Refusal::UnknownStatement { .. } => false,
-        };
-        if by_desk {
+        if refusal.is_recorded_by_desk() {
             return;
         }
         let parameters: Vec<_> = sending.parameters.iter().map(parameter_record).collect();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::desk::{Ask, Asked, Detach, Parked, Transaction, Wake};
+use crate::desk::{Ask, Asked, Detach, Parked, Transaction};
 use crate::hold::{Digest, DigestBuilder, RequestId};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
@@ -19,6 +19,7 @@ use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
+use crate::proxy::waiting::{Ended, detach, leave_approved, wait_is_over, withdraw, woken};
 use crate::wire::postgres::conversation::RunId;
 use crate::wire::postgres::frame::Header;
 use crate::wire::postgres::message::{Status, client, put_parameter_status, server};
@@ -50,12 +51,6 @@ struct Bound {
     facts: BTreeMap<String, String>,
     shows_notices: bool,
     rules: [u8; 32],
-}
-
-/// How a wait ended.
-enum Ended {
-    Approved { by: Vec<String> },
-    Refused(Refusal),
 }
 
 impl Session {
@@ -135,22 +130,27 @@ impl Session {
         loop {
             let left = deadline.saturating_sub(boot_time());
             if left.is_zero() {
-                return self.wait_is_over(request, parked).await;
+                return wait_is_over(&self.thread.shared.desk, request, parked).await;
             }
             let until = (Instant::now() + left.min(LOOK_UP))
                 .min(keep_alive)
                 .min(keep_server);
             match self.happened(Some(&mut parked.woken), Some(until)).await {
-                Happened::Woken(wake) => return self.woken(request, wake),
+                Happened::Woken(wake) => return woken(request, wake),
                 Happened::Client if self.client_says_good_bye() => return self.left(request).await,
                 Happened::Client | Happened::Server => {}
                 Happened::ClientLeft => return self.left(request).await,
                 Happened::End(end) => {
-                    self.withdraw(request, "the server connection was lost").await;
+                    withdraw(
+                        &self.thread.shared.desk,
+                        request,
+                        "the server connection was lost",
+                    )
+                    .await;
                     return Err(end);
                 }
                 Happened::Control(Control::Cancel { why, asked }) => {
-                    self.withdraw(request, why).await;
+                    withdraw(&self.thread.shared.desk, request, why).await;
                     drop(asked);
                     return Ok(Ended::Refused(Refusal::Withdrawn {
                         request,
@@ -158,15 +158,15 @@ impl Session {
                     }));
                 }
                 Happened::Control(Control::Kill) => {
-                    self.withdraw(request, "its connection was killed").await;
+                    withdraw(&self.thread.shared.desk, request, "its connection was killed").await;
                     return Err(End::Killed);
                 }
                 Happened::Control(Control::CredentialEnded(why)) => {
-                    self.withdraw(request, &why).await;
+                    withdraw(&self.thread.shared.desk, request, &why).await;
                     return Err(End::CredentialEnded(why));
                 }
                 Happened::Control(Control::Stop) => {
-                    self.detach(request, Detach::ClientLeft).await;
+                    detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
                     return Err(End::Stopping);
                 }
                 Happened::Time => {}
@@ -185,51 +185,9 @@ impl Session {
         }
     }
 
-    fn woken(
-        &mut self,
-        request: RequestId,
-        wake: Result<Wake, tokio::sync::oneshot::error::RecvError>,
-    ) -> Result<Ended, End> {
-        match wake {
-            Ok(Wake::Approved { by, .. }) => Ok(Ended::Approved { by }),
-            Ok(Wake::Denied { by, reason }) => {
-                Ok(Ended::Refused(Refusal::DeniedByPerson { by, request, reason }))
-            }
-            Ok(Wake::Expired) => Ok(Ended::Refused(Refusal::Expired { request })),
-            Ok(Wake::Withdrawn { why }) => Ok(Ended::Refused(Refusal::Withdrawn { request, why })),
-            Ok(Wake::Stopping) | Err(_) => Err(End::Stopping),
-        }
-    }
-
-    /// The announced end of the wait: the request goes on without this connection.
-    async fn wait_is_over(&mut self, request: RequestId, parked: &mut Parked) -> Result<Ended, End> {
-        // A decision may have come in the same moment: then it counts.
-        if let Ok(wake) = parked.woken.try_recv() {
-            return self.woken(request, Ok(wake));
-        }
-        self.detach(request, Detach::WaitOver).await;
-        match parked.woken.try_recv() {
-            // An approval in that very instant has become a grant, which the same bytes redeem.
-            Ok(Wake::Approved { .. }) | Err(_) => Ok(Ended::Refused(Refusal::Pending { request })),
-            Ok(wake) => self.woken(request, Ok(wake)),
-        }
-    }
-
     async fn left(&mut self, request: RequestId) -> Result<Ended, End> {
-        self.detach(request, Detach::ClientLeft).await;
+        detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
         Err(End::ClientLeft)
-    }
-
-    async fn detach(&self, request: RequestId, why: Detach) {
-        if let Err(error) = self.thread.shared.desk.detach(request, why).await {
-            warn!(request.id = %request, %error, "a request cannot be detached");
-        }
-    }
-
-    async fn withdraw(&self, request: RequestId, why: &str) {
-        if let Err(error) = self.thread.shared.desk.withdraw(request, why).await {
-            warn!(request.id = %request, %error, "a request cannot be withdrawn");
-        }
     }
 
     /// A Terminate behind the parked statement.
@@ -287,15 +245,19 @@ impl Session {
         let now = match self.bind_to_now(&unit).await {
             Ok(now) => now,
             Err(end) => {
-                self.leave_approved(request, &end).await;
+                leave_approved(&self.thread.shared.desk, request, &end).await;
                 return Err(end);
             }
         };
         let now = match now {
             Ok(now) => now,
             Err(refusal) => {
-                self.withdraw(request, "what it means could not be read again")
-                    .await;
+                withdraw(
+                    &self.thread.shared.desk,
+                    request,
+                    "what it means could not be read again",
+                )
+                .await;
                 return self.refuse(&refusal, &unit).await;
             }
         };
@@ -321,42 +283,30 @@ impl Session {
         match self.happened(None::<&mut std::future::Pending<()>>, None).await {
             Happened::Client | Happened::Server | Happened::Time | Happened::Woken(()) => Ok(None),
             Happened::Control(Control::Cancel { why, asked }) => {
-                self.withdraw(request, why).await;
+                withdraw(&self.thread.shared.desk, request, why).await;
                 drop(asked);
                 Ok(Some(why))
             }
             Happened::ClientLeft => {
-                self.leave_approved(request, &End::ClientLeft).await;
+                leave_approved(&self.thread.shared.desk, request, &End::ClientLeft).await;
                 Err(End::ClientLeft)
             }
             Happened::End(end) => {
-                self.leave_approved(request, &end).await;
+                leave_approved(&self.thread.shared.desk, request, &end).await;
                 Err(end)
             }
             Happened::Control(Control::Kill) => {
-                self.withdraw(request, "its connection was killed").await;
+                withdraw(&self.thread.shared.desk, request, "its connection was killed").await;
                 Err(End::Killed)
             }
             Happened::Control(Control::CredentialEnded(why)) => {
-                self.withdraw(request, &why).await;
+                withdraw(&self.thread.shared.desk, request, &why).await;
                 Err(End::CredentialEnded(why))
             }
             Happened::Control(Control::Stop) => {
-                self.detach(request, Detach::ClientLeft).await;
+                detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
                 Err(End::Stopping)
             }
-        }
-    }
-
-    /// Somebody left between an approval and its run.
-    async fn leave_approved(&self, request: RequestId, end: &End) {
-        match end {
-            End::ClientLeft | End::Stopping => self.detach(request, Detach::ClientLeft).await,
-            End::ServerLost | End::ServerEnded | End::Violation(_) => {
-                self.withdraw(request, "the server connection was lost").await;
-            }
-            End::Killed => self.withdraw(request, "its connection was killed").await,
-            End::CredentialEnded(why) => self.withdraw(request, why).await,
         }
     }
 
