@@ -61,6 +61,7 @@ packages_for_demo() {
     # The package without -core would make a server and start it.
     have mariadbd && have mariadb-install-db || echo mariadb-server-core
     have mariadb || echo mariadb-client-core
+    have mariadb-dump || echo mariadb-client
     has_libclang || echo libclang-14-dev
     have gcc || echo gcc
     have g++ || echo g++
