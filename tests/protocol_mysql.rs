@@ -96,11 +96,18 @@ impl Case {
     }
 
     /// Why this treatment is wrong under the default rules, if it is.
-    fn objection(&self, treatment: &Treatment, sight: Sight) -> Option<&'static str> {
+    fn objection(&self, treatment: &Treatment, sight: Sight, server: Server) -> Option<&'static str> {
         let needs_more = (self.needs("catalog") && sight == Sight::Text) || self.needs("metering");
         if self.ends_itself() && *treatment == Treatment::Passed {
             // The proxy carries it out: tests/corpus/README.md.
             return None;
+        }
+        if server == Server::Mysql56 {
+            // The lists of functions begin with MySQL 8.0; what MariaDB alone runs is a comment here.
+            let is_less = self.expects() == "pass" && treatment.is_stopped();
+            if is_less || text(&self.0["sql"]).contains("/*M!") {
+                return None;
+            }
         }
         match (self.expects(), treatment) {
             ("pass", Treatment::Passed) | ("deny", Treatment::Refused(_)) => None,
@@ -126,6 +133,13 @@ fn from_hex(hex: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
         .collect()
+}
+
+/// What stands behind the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Mariadb,
+    Mysql56,
 }
 
 /// By what names are judged.
@@ -414,6 +428,10 @@ fn cases() -> Vec<Case> {
 /// Tries cases and says of each what was wrong with its treatment.
 fn check(cases: &[&Case], protocol: Protocol, sight: Sight) {
     let mut stage = Stage::set("default", sight);
+    let server = match stage.house.server.is_mariadb() {
+        true => Server::Mariadb,
+        false => Server::Mysql56,
+    };
     let mut wrong = Vec::new();
     let mut passed = 0;
     for case in cases {
@@ -431,7 +449,7 @@ fn check(cases: &[&Case], protocol: Protocol, sight: Sight) {
         if case.ends_itself() && stage.received.times("KILL") > 0 {
             wrong.push(format!("{}: the server has it", case.id()));
         }
-        if let Some(why) = case.objection(&treatment, sight)
+        if let Some(why) = case.objection(&treatment, sight, server)
             && !(case.expects() == "pass" && case.steps().is_empty() && !stage.server_knows(case))
         {
             wrong.push(format!("{} {treatment:?}: {why}: {}", case.id(), case.0["sql"]));
