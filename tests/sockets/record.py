@@ -241,7 +241,7 @@ def version():
 
 def main():
     wanted = sys.argv[1:]
-    demo = subprocess.Popen([PROGRAM, "demo", "--json"], stdout=subprocess.PIPE, text=True)
+    demo = subprocess.Popen([PROGRAM, "demo", "--json", "--only", "postgres"], stdout=subprocess.PIPE, text=True)
     over = threading.Event()
     try:
         sheet = json.loads(demo.stdout.readline())
