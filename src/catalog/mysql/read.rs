@@ -128,7 +128,7 @@ impl Source for Reader {
 
     async fn read(&mut self, listed: &ListedFunctions) -> Result<Arc<Snapshot>, CatalogError> {
         let with = match self.changed.take() {
-            Some(definitions) => With::SizesFor(definitions),
+            Some(definitions) => With::SizesFor(Box::new(definitions)),
             None => With::Sizes,
         };
         let rows = self.rows(with).await?;
@@ -161,7 +161,7 @@ enum With {
     DefinitionsAlone,
     Sizes,
     /// Definitions that have just been read.
-    SizesFor(Rows),
+    SizesFor(Box<Rows>),
 }
 
 impl Reader {
@@ -200,7 +200,7 @@ async fn everything(connection: &mut Conn, with: With) -> Result<Rows, CatalogEr
     if let With::SizesFor(definitions) = with {
         return Ok(Rows {
             sizes: lines(connection, "sizes of tables", rows::SIZES).await?,
-            ..definitions
+            ..*definitions
         });
     }
     let server: Option<(String, u8, String, Option<String>)> = connection
