@@ -76,8 +76,10 @@ fn log_in_at(house: &MysqlHouse, port: u16, flags: u64) -> LogIn {
 fn session(house: &MysqlHouse, log_in: &LogIn) -> Vec<Answer> {
     let reviewer = MysqlReviewer::of(house, "bot", &house.url("app"));
     let mut wire = MysqlWire::log_in(log_in).expect("a log-in");
-    let mut all =
-        wire.query("SELECT id, name FROM things ORDER BY id; SET @a = 'two'; SELECT @a, REPEAT('x', 400)");
+    let long = "x".repeat(400);
+    let mut all = wire.query(&format!(
+        "SELECT id, name FROM things ORDER BY id; SET @a = 'two'; SELECT @a, '{long}'"
+    ));
     all.extend(wire.query("SELECT nothing FROM nowhere"));
     let statement = wire.prepare("SELECT name, ? FROM things WHERE id = 1");
     let id = statement.statement();
