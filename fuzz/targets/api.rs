@@ -116,7 +116,7 @@ impl House {
             let journal = Journal::open(settings).expect("a journal");
             let desk =
                 Desk::start(store, journal.clone(), countersign::desk::Settings::default()).expect("a desk");
-            let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), None);
+            let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), Vec::new());
             let mut parked = Vec::new();
             for number in 0..4 {
                 match desk.ask(ask(number)).await.expect("taken") {

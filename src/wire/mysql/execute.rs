@@ -246,6 +246,30 @@ mod tests {
         assert_eq!(date.to_string(), "2026-07-01");
     }
 
+    /// INT24, YEAR, NEWDATE, BIT, GEOMETRY, and one that nobody knows.
+    #[test]
+    fn types_that_servers_read_differently_are_malformed() {
+        for code in [0x09, 0x0d, 0x0e, 0x10, 0xff, 0x77] {
+            let payload = [
+                &b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x01"[..],
+                &[code, 0],
+                b"\x041234",
+            ]
+            .concat();
+            assert!(Execute::decode(&payload, NONE, of(1)).is_err(), "{code}");
+            let kinds = [Kind {
+                code,
+                is_unsigned: false,
+            }];
+            let remembered = Remembered {
+                kinds: &kinds,
+                ..of(1)
+            };
+            let payload = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00\x041234";
+            assert!(Execute::decode(payload, NONE, remembered).is_err(), "{code}");
+        }
+    }
+
     #[test]
     fn types_of_the_execution_before_are_taken_where_none_are_sent() {
         let payload = b"\x17\x01\0\0\0\0\x01\0\0\0\x02\x00\x01a";
