@@ -323,13 +323,14 @@ impl ChangeUser {
             return out;
         };
         out.extend(collation.to_le_bytes());
-        if let Some(method) = &self.method
-            && capabilities.has(Capabilities::PLUGIN_AUTH)
-        {
+        if capabilities.has(Capabilities::PLUGIN_AUTH) {
+            let Some(method) = &self.method else {
+                return out;
+            };
             put_c_str(&mut out, method.as_bytes());
-            if capabilities.has(Capabilities::CONNECT_ATTRS) {
-                put_lenenc_bytes(&mut out, &encoded_attributes(&self.attributes));
-            }
+        }
+        if capabilities.has(Capabilities::CONNECT_ATTRS) {
+            put_lenenc_bytes(&mut out, &encoded_attributes(&self.attributes));
         }
         out
     }

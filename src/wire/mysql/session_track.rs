@@ -114,7 +114,10 @@ impl<'a> Change<'a> {
     }
 }
 
-fn variables<'a>(reader: &mut Reader<'a>) -> Result<Vec<(&'a [u8], &'a [u8])>, Malformed> {
+/// A name and a value.
+type Variable<'a> = (&'a [u8], &'a [u8]);
+
+fn variables<'a>(reader: &mut Reader<'a>) -> Result<Vec<Variable<'a>>, Malformed> {
     let mut pairs = Vec::new();
     while !reader.is_empty() {
         pairs.push((reader.lenenc_bytes()?, reader.lenenc_bytes()?));
