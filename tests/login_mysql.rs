@@ -20,8 +20,8 @@ use support::child::Serve;
 use support::house::{Certificates, tls_lines};
 use support::house_mysql::{MysqlHouse, MysqlSettings, OWNER};
 use support::mariadb::Mariadb;
-use support::mysql_answer::{ServerError, value};
-use support::mysql_wire::{LogIn, MysqlWire, flag, scramble};
+use support::mysql_answer::{Answer, ServerError, value};
+use support::mysql_wire::{LogIn, MysqlWire, com, flag, scramble};
 use support::server::PROGRAM;
 
 const NATIVE: &str = "mysql_native_password";
@@ -870,4 +870,49 @@ async fn a_client_too_many_is_told_so() {
         "{said}"
     );
     drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_some_databases_reaches_no_other() {
+    let server = server();
+    server.run("CREATE TABLE app.t (n INT); CREATE TABLE other.t (n INT); INSERT INTO other.t VALUES (42);");
+    let house = MysqlHouse::open(server);
+    let narrow = house.add_agent("narrow", &["--database", "app"]);
+    let mut wire = MysqlWire::connect(&house.url_of("narrow", &narrow, "app"));
+    for text in [
+        "USE other",
+        "USE other; SELECT n FROM t; USE app",
+        "USE app; SELECT n FROM other.t",
+        "SELECT n FROM other.t",
+        "SELECT (SELECT MAX(n) FROM other.t) FROM t",
+        "SELECT n FROM t UNION SELECT n FROM `other`.t",
+        "INSERT INTO other.t VALUES (1)",
+        "INSERT INTO t SELECT n FROM other.t",
+    ] {
+        let answers = wire.query(text);
+        let refused = answers[0]
+            .error()
+            .unwrap_or_else(|| panic!("{text}: {answers:?}"));
+        assert!(matches!(refused.number, 1227 | 1235), "{text}: {refused:?}");
+    }
+    let moved = wire.ask(com::INIT_DB, b"other");
+    assert_eq!(moved.error().expect("refused").number, 1227);
+    let prepared = wire.prepare("SELECT n FROM other.t");
+    if prepared.error().is_none() {
+        let Answer::Prepared { id, .. } = prepared else {
+            panic!("{prepared:?}")
+        };
+        assert!(wire.execute(id, &[])[0].error().is_some());
+    }
+    for text in [
+        "USE app",
+        "SELECT COUNT(*) FROM app.t",
+        "SELECT COUNT(*) FROM information_schema.schemata",
+    ] {
+        let answers = wire.query(text);
+        assert!(answers[0].error().is_none(), "{text}: {answers:?}");
+    }
+    assert_eq!(value(&wire.query("SELECT DATABASE()")), "app");
+    let mut wide = house.connect();
+    assert_eq!(value(&wide.query("SELECT n FROM other.t")), "42");
 }

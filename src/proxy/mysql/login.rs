@@ -65,7 +65,7 @@ pub struct Greeted {
     pub letters: Letters,
 }
 
-/// Which schemas somebody may be in. A qualified name reaches another one without being in it.
+/// Which schemas somebody may be in, and may name tables of.
 #[derive(Clone, Debug)]
 pub struct Schemas {
     /// Of the agent; empty: all.
