@@ -154,7 +154,7 @@ fn as_binary(value: &str) -> String {
 
 /// What has the server tell of every change of a setting.
 pub const TRACK: &[u8] =
-    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,session_track_state_change=OFF";
+    b"SET SESSION session_track_system_variables='*',session_track_schema=ON";
 
 /// Names in a statement whose meaning is bound to its approval.
 pub struct Names {
