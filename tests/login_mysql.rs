@@ -799,10 +799,8 @@ async fn tls_to_the_server_is_verified_as_the_settings_say() {
 async fn a_proxy_logs_in_at_another_proxy_by_caching_sha2_password() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let certificates = Certificates::make(folder.path(), "localhost");
-    // What the outer proxy asks of its server is held by nobody.
     let settings = MysqlSettings {
         listen: tls_lines("offered", &certificates),
-        rules: "observe".to_owned(),
         ..MysqlSettings::default()
     };
     let inner = MysqlHouse::open_with(server(), &settings, |_| {});
