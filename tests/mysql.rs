@@ -649,3 +649,142 @@ fn what_the_server_keeps_of_the_last_statement_is_not_wiped_out() {
     assert!(wire.answers()[0].is_ok());
     assert_eq!(value(&wire.query("SELECT ROW_COUNT()")), "1");
 }
+
+#[test]
+fn the_path_of_the_server_s_socket_is_not_told() {
+    let stage = Stage::open();
+    for flags in [0, flag::DEPRECATE_EOF] {
+        let mut wire = stage.connect_with(flags);
+        let rows = wire.query("SELECT @@max_allowed_packet, @@socket, @@wait_timeout")[0]
+            .rows()
+            .texts();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0][1].as_deref(), Some(""));
+        assert!(rows[0][2].as_deref().is_some_and(|value| value != ""));
+        assert_eq!(value(&wire.query("SELECT 'socket'")), "socket");
+    }
+}
+
+#[test]
+fn a_statement_is_not_executed_in_another_database_than_it_was_prepared_in() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let id = wire.prepare("DELETE FROM secrets WHERE k <> ?").statement();
+    assert!(wire.query("USE big")[0].is_ok());
+    wire.send_execute(id, &[Some("x")], 0);
+    assert_eq!(error(&wire.answers()).number, 1235);
+    assert!(wire.query("USE app")[0].is_ok());
+    wire.send_execute(id, &[Some("x")], 0);
+    let request = stage.held("DELETE FROM secrets");
+    assert_eq!(request["database"], "app");
+    stage.deny(&request);
+    denied(&wire.answers());
+}
+
+#[test]
+fn rules_on_databases_hold_for_the_names_in_a_statement() {
+    let rules = "[[rule]]\nname = \"here\"\nclass = [\"read\", \"session\", \"write\"]\n\
+                 databases = [\"app\"]\noutcome = \"allow\"\n";
+    let server = Mariadb::with_fixtures();
+    let settings = MysqlSettings {
+        rules: "rules.toml".to_owned(),
+        ..MysqlSettings::default()
+    };
+    let house = MysqlHouse::open_with(server, &settings, |folder| {
+        std::fs::write(folder.join("rules.toml"), rules).expect("written");
+    });
+    let api = house.reviewer();
+    let runtime = Runtime::new().expect("a runtime");
+    let stage = Stage { house, api, runtime };
+    let mut wire = stage.connect();
+    assert!(wire.query("SELECT * FROM secrets")[0].error().is_none());
+    for text in [
+        "SELECT COUNT(*) FROM big.events",
+        "DELETE FROM big.events WHERE id = 1",
+    ] {
+        wire.send_query(text.as_bytes());
+        let request = stage.held(text);
+        stage.deny(&request);
+        denied(&wire.answers());
+    }
+}
+
+#[test]
+fn promise_1_an_approval_is_for_these_values_of_variables_and_these_settings() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let leave = |wire: &mut MysqlWire, text: &str| {
+        assert!(wire.query("SET @countersign_wait = '1s'")[0].is_ok());
+        wire.send_query(text.as_bytes());
+        let request = stage.held(text);
+        assert_eq!(error(&wire.answers()).number, 1644);
+        stage.approve(&request);
+        request
+    };
+    // The same digits, of another type: every text equals the number.
+    let text = "DELETE FROM secrets WHERE k = @v AND 1 < 2";
+    wire.query("SET @v = '0'");
+    let first = leave(&mut wire, text);
+    wire.query("SET @v = 0");
+    wire.send_query(text.as_bytes());
+    let second = stage.held(text);
+    assert_ne!(first["id"], second["id"]);
+    stage.deny(&second);
+    denied(&wire.answers());
+    // A setting that the text reads may be another by then.
+    let text = "DELETE FROM orders WHERE id > @@sql_select_limit";
+    let first = leave(&mut wire, text);
+    wire.query("SET sql_select_limit = 0");
+    wire.send_query(text.as_bytes());
+    let second = stage.held(text);
+    assert_ne!(first["id"], second["id"]);
+    stage.deny(&second);
+    denied(&wire.answers());
+    assert_eq!(
+        (stage.count("secrets"), stage.count("orders")),
+        ("1".into(), "600".into())
+    );
+}
+
+#[test]
+fn a_number_that_every_text_equals_makes_a_write_unbounded() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let id = wire.prepare("DELETE FROM secrets WHERE k = ?").statement();
+    let execute = |kind: u8, value: &[u8]| {
+        let head = [&[com::STMT_EXECUTE][..], &id.to_le_bytes(), &[0, 1, 0, 0, 0]].concat();
+        [&head[..], &[0, 1, kind, 0], value].concat()
+    };
+    wire.send(&execute(0x08, &[0; 8]));
+    let request = stage.held("DELETE FROM secrets");
+    stage.deny(&request);
+    denied(&wire.answers());
+    wire.send(&execute(0x08, &[7, 0, 0, 0, 0, 0, 0, 0]));
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn commands_without_answers_do_not_keep_others_waiting() {
+    let stage = Stage::open();
+    let mut busy = stage.connect();
+    assert!(busy.query("SET @countersign_wait = '2s'")[0].is_ok());
+    busy.send_query(b"DROP TABLE secrets");
+    stage.held("DROP TABLE secrets");
+    let close = framed(&mut 0, &[com::STMT_CLOSE, 1, 1, 1, 1]);
+    let closes = close.repeat((2 << 20) / close.len());
+    let writer = std::thread::spawn(move || {
+        busy.write(&closes).expect("written");
+        busy.expect_sequence(1);
+        let refused = busy.answers();
+        assert!(busy.ping().is_ok());
+        refused
+    });
+    let mut others: Vec<_> = (0..4).map(|_| stage.connect()).collect();
+    while !writer.is_finished() {
+        for other in &mut others {
+            assert!(other.ping().is_ok());
+        }
+    }
+    assert_eq!(error(&writer.join().expect("no panic")).number, 1644);
+}

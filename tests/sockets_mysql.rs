@@ -2,6 +2,7 @@
 //! of what did not come whole nothing runs.
 
 #[path = "sockets/faulty.rs"]
+#[allow(dead_code, reason = "the tests of PostgreSQL's sockets use what is left")]
 mod faulty;
 mod support;
 

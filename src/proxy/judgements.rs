@@ -118,6 +118,16 @@ impl<L: ReadUnder> Judged<L> {
         Self::new(Arc::clone(&self.text), judgement, self.lexing, self.scope)
     }
 
+    /// The same text when it turns out to reach more rows than its words tell.
+    pub fn unbounded(&self, why: &str) -> Self {
+        let mut judgement = (*self.judgement).clone();
+        for action in &mut judgement.actions {
+            action.breadth = Breadth::Unbounded;
+            action.reasons.push(why.to_owned());
+        }
+        Self::new(Arc::clone(&self.text), judgement, self.lexing, self.scope)
+    }
+
     /// Everything that names decide in it. Sizes of tables drift by themselves.
     pub fn meaning(&self) -> Digest {
         let mut digest = DigestBuilder::new("countersign judgement 1");

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::proxy::outbound::Outbound;
@@ -44,7 +45,7 @@ pub struct Pipe {
     client: Socket,
     upstream: Socket,
     /// What the client has sent and the session has not taken.
-    pub inbox: Vec<u8>,
+    pub inbox: BytesMut,
     pub to_server: Outbound,
     to_client: Outgoing,
     inbox_bytes_max: usize,
@@ -65,7 +66,7 @@ impl Pipe {
         Self {
             client,
             upstream,
-            inbox: Vec::new(),
+            inbox: BytesMut::new(),
             to_server: Outbound::default(),
             to_client: Outgoing::default(),
             inbox_bytes_max,

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use tracing::warn;
 
 use crate::hold::{Parameter, Permit};
@@ -61,6 +62,8 @@ pub struct Sending {
     pub execution: Option<(u32, Option<Vec<Kind>>)>,
     /// Packets of the proxy's own that the client has had for it already.
     pub ahead: u8,
+    /// An approval is for this sending alone, which this number tells from others.
+    pub only_now: Option<u64>,
 }
 
 impl Sending {
@@ -116,11 +119,11 @@ impl Session {
             Gathered::Whole(message) if message.payload_bytes <= bytes_max => message,
             Gathered::Whole(_) => return self.long(code),
         };
-        let inbox = &mut self.pipe.inbox;
-        let frames = match message.frame_bytes == inbox.len() {
-            true => std::mem::take(inbox),
-            false => inbox.drain(..message.frame_bytes).collect(),
-        };
+        let frames = self.pipe.inbox.split_to(message.frame_bytes).to_vec();
+        if self.pipe.inbox.is_empty() {
+            // An idle session keeps no buffer.
+            self.pipe.inbox = BytesMut::new();
+        }
         let command = Command {
             code: code.unwrap_or(Code::Sleep),
             frames,
@@ -231,6 +234,7 @@ impl Session {
             expected: Expected::Results,
             execution: None,
             ahead: 0,
+            only_now: None,
         })
         .await
     }
@@ -280,6 +284,7 @@ impl Session {
             expected,
             execution: None,
             ahead: 0,
+            only_now: None,
         })
         .await
     }
@@ -391,7 +396,13 @@ impl Session {
         number: u64,
         request: Option<crate::hold::RequestId>,
     ) {
-        self.relay.expect(sending.expected, sending.ahead);
+        let text = &sending.judged.text;
+        let mut words = text.windows(b"socket".len());
+        if sending.protocol == "text" && words.any(|word| word.eq_ignore_ascii_case(b"socket")) {
+            self.relay.expect_without_socket(sending.expected, sending.ahead);
+        } else {
+            self.relay.expect(sending.expected, sending.ahead);
+        }
         if sending.is_preparation() {
             self.last_prepared = None;
             self.run = Some(Run {
@@ -409,7 +420,7 @@ impl Session {
 
     fn after(&mut self, sending: &Sending) {
         if let Some((statement, kinds)) = &sending.execution {
-            self.executed(*statement, kinds.as_deref());
+            self.executed(*statement, kinds.as_deref(), self.has_failed);
         }
     }
 
@@ -473,10 +484,12 @@ impl Session {
             expected: Expected::Done,
             execution: None,
             ahead: 0,
+            only_now: None,
         })
         .await?;
         // Whether the server did it or said no: nothing is taken for granted any more.
         self.statements.clear();
+        (self.text_bytes, self.long_bytes) = (0, 0);
         self.last_prepared = None;
         self.names.clear();
         self.wait_max = None;
@@ -495,10 +508,7 @@ impl Session {
             Some([row]) => self.facts.told(row),
             Some(_) => None,
             // In an XA transaction that is only to be ended, nothing is answered and nothing can have changed.
-            None if self.own_failed == Some(XAER_RMFAIL) => {
-                self.facts.is_stale = false;
-                Some(())
-            }
+            None if self.own_failed == Some(XAER_RMFAIL) => Some(()),
             None => None,
         };
         if told.is_none() {

@@ -153,8 +153,7 @@ fn as_binary(value: &str) -> String {
 }
 
 /// What has the server tell of every change of a setting.
-pub const TRACK: &[u8] =
-    b"SET SESSION session_track_system_variables='*',session_track_schema=ON";
+pub const TRACK: &[u8] = b"SET SESSION session_track_system_variables='*',session_track_schema=ON";
 
 /// Names in a statement whose meaning is bound to its approval.
 pub struct Names {
@@ -284,8 +283,11 @@ pub fn variables_question(names: &[String]) -> Option<Vec<u8>> {
         return None;
     }
     let quoted = names.iter().map(|name| {
-        let name = name.replace('`', "``");
-        as_binary(&format!("@`{name}`"))
+        let name = format!("@`{}`", name.replace('`', "``"));
+        // The bytes, and what tells a number from a text and one character set from another.
+        format!(
+            "CAST({name} AS BINARY),CAST(CONCAT_WS('|',COLLATION({name}),COERCIBILITY({name}),HEX({name}),{name} IS NULL) AS BINARY)"
+        )
     });
     let values: Vec<String> = quoted.collect();
     Some(format!("SELECT {} LIMIT 1", values.join(",")).into_bytes())

@@ -1,11 +1,13 @@
 //! What a text would do on this session, as it stands. Never judges while the server has not said what texts mean.
 //! Read `sql/mysql/mod.rs` for the judgement itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::policy::Verdict;
+use crate::clock::Timestamp;
+use crate::identity::principal::Peer;
+use crate::policy::{Outcome, Verdict, evaluate};
 use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
 use crate::proxy::mysql::session::Session;
@@ -175,8 +177,29 @@ impl Session {
         judged
     }
 
+    /// A statement that names another database than the session is in must pass the rules of both.
     pub(super) fn verdict(&self, judged: &Judged<MysqlState>) -> Rc<Verdict> {
-        judged.verdict(&self.thread.shared.rules.load(), self.key, &self.peer)
+        let rules = self.thread.shared.rules.load();
+        let mut verdict = judged.verdict(&rules, self.key, &self.peer);
+        let actions = &judged.judgement.actions;
+        let tables = actions
+            .iter()
+            .flat_map(|action| action.tables.iter().chain(&action.behind));
+        let schemas = tables.filter_map(|table| table.schema.as_deref());
+        let functions = actions.iter().flat_map(|action| &action.functions);
+        let schemas = schemas.chain(functions.filter_map(|function| function.schema.as_deref()));
+        let others: BTreeSet<&str> = schemas.filter(|schema| *schema != self.peer.database).collect();
+        for schema in others {
+            let peer = Peer {
+                database: schema.to_owned(),
+                ..(*self.peer).clone()
+            };
+            let there = evaluate(&rules, &judged.judgement, &peer, Timestamp::now());
+            if strictness(&there) > strictness(&verdict) {
+                verdict = Rc::new(there);
+            }
+        }
+        verdict
     }
 
     /// What a message that has run has done to names of prepared statements. One that has failed may have run in part: no
@@ -211,6 +234,14 @@ impl Session {
         if judged.class == Class::Unknown || judged.class == Class::Procedural {
             self.names.clear();
         }
+    }
+}
+
+fn strictness(verdict: &Verdict) -> u8 {
+    match verdict.outcome() {
+        Outcome::Allow => 0,
+        Outcome::Hold => 1,
+        Outcome::Deny => 2,
     }
 }
 

@@ -4,7 +4,11 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::hold::{Parameter, ParameterFormat};
+use crate::proxy::judgements::Judged;
 use crate::proxy::mysql::session::EXECUTE_BYTES_MAX;
+use crate::sql::action::{Breadth, Class};
+use crate::sql::lex::mysql::condition;
+use crate::sql::mysql_state::MysqlState;
 use crate::wire::mysql::parameter::{self, Kind, Value, kind};
 
 /// A value that came in pieces. All of it counts; so much is kept as can be shown.
@@ -16,11 +20,20 @@ pub struct Long {
 }
 
 impl Long {
-    pub fn add(&mut self, data: &[u8]) {
-        let room = EXECUTE_BYTES_MAX - self.kept.len();
-        self.kept.extend_from_slice(&data[..room.min(data.len())]);
+    /// Adds a piece, of which at most `room` bytes are kept; gives how many were.
+    pub fn add(&mut self, data: &[u8], room: usize) -> usize {
+        let room = room.min(EXECUTE_BYTES_MAX - self.kept.len());
+        // What is kept is a beginning: behind a gap nothing more is.
+        let room = if self.is_whole() { room } else { 0 };
+        let count = room.min(data.len());
+        self.kept.extend_from_slice(&data[..count]);
         self.bytes += data.len() as u64;
         self.hash.update(data);
+        count
+    }
+
+    pub fn bytes_kept(&self) -> usize {
+        self.kept.len()
     }
 
     /// Whether all of it is kept.
@@ -137,6 +150,43 @@ fn type_name(kind: Kind) -> String {
     };
     let unsigned = if kind.is_unsigned { " unsigned" } else { "" };
     format!("{name}{unsigned}")
+}
+
+/// Whether a bounded write may reach every row by these values: a column of text that is compared with a number is
+/// compared as a number, and every text that is none is zero. One other equality keeps it bounded.
+pub fn reach_all(judged: &Judged<MysqlState>, parameters: &[parameter::Parameter<'_>]) -> bool {
+    let [action] = judged.judgement.actions.as_slice() else {
+        return false;
+    };
+    let is_bounded = action.class == Class::Write && action.breadth == Breadth::Bounded;
+    if !is_bounded || action.verb.starts_with("insert") || action.verb.starts_with("replace") {
+        return false;
+    }
+    let Some(condition) = condition(&judged.text, &judged.lexing) else {
+        return parameters.iter().any(is_zero);
+    };
+    let compared = parameters.get(condition.first_parameter..).unwrap_or_default();
+    match condition.has_lists {
+        true => compared.iter().any(is_zero),
+        false => !compared.is_empty() && compared.iter().all(is_zero),
+    }
+}
+
+fn is_zero(parameter: &parameter::Parameter<'_>) -> bool {
+    match parameter.value {
+        Value::Signed(number) => number == 0,
+        Value::Unsigned(number) => number == 0,
+        Value::Float(number) => number == 0.0,
+        Value::Double(number) => number == 0.0,
+        Value::Decimal(digits) => !digits.iter().any(|digit| (b'1'..=b'9').contains(digit)),
+        Value::Null
+        | Value::Bytes(_)
+        | Value::Zero
+        | Value::Date(_)
+        | Value::DateTime { .. }
+        | Value::Time { .. }
+        | Value::Long { .. } => false,
+    }
 }
 
 /// In place of values that were not read.

@@ -22,7 +22,7 @@ use crate::proxy::mysql::session::Session;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::proxy::waiting::{Ended, detach, leave_approved, wait_is_over, withdraw, woken};
-use crate::sql::lex::mysql::variables;
+use crate::sql::lex::mysql::{reads_settings, variables};
 use crate::wire::mysql::answer::Progress;
 use crate::wire::mysql::capability::Capabilities;
 use crate::wire::mysql::command::Code;
@@ -52,7 +52,12 @@ struct Bound {
 
 impl Session {
     /// Parks a statement until a person decides, then runs or refuses it.
-    pub(super) async fn hold(&mut self, sending: Sending) -> Result<(), End> {
+    pub(super) async fn hold(&mut self, mut sending: Sending) -> Result<(), End> {
+        let judged = &sending.judged;
+        // What it hangs on besides may be something else when it is sent again, so an approval is for this sending.
+        let hangs_on_session =
+            judged.judgement.depends_on_names || reads_settings(&judged.text, &judged.lexing);
+        sending.only_now = hangs_on_session.then(rand::random);
         let bound = match self.bind_to_now(&sending).await? {
             Ok(bound) => bound,
             Err(refusal) => return self.refuse(&refusal, &sending),
@@ -213,7 +218,7 @@ impl Session {
 
     /// A COM_QUIT behind the parked statement.
     fn client_says_good_bye(&self) -> bool {
-        let mut rest = self.pipe.inbox.as_slice();
+        let mut rest = &self.pipe.inbox[..];
         while let Ok(Gathered::Whole(message)) = packet::gather(rest, 0) {
             if rest.get(HEADER_BYTES) == Some(&(Code::Quit as u8)) {
                 return true;
@@ -335,6 +340,11 @@ impl Session {
         }
         let mut facts = self.shown_facts();
         facts.insert(READ_AS.to_owned(), sending.judged.read_as.clone());
+        if let Some(mark) = sending.only_now {
+            let words =
+                format!("this sending alone ({mark:016x}): it hangs on what the session has prepared or set");
+            facts.insert("may run".to_owned(), words);
+        }
         let Some(told) = self.variables_now(sending).await? else {
             return Ok(Err(unread()));
         };
@@ -376,12 +386,19 @@ impl Session {
         let Some([row]) = rows.as_deref() else {
             return Ok(None);
         };
-        for (name, value) in names.iter().zip(row) {
+        for (name, value) in names.iter().zip(row.chunks(2)) {
+            let [value, sort] = value else { return Ok(None) };
             let shown = match value {
                 None => "NULL".to_owned(),
                 Some(bytes) => shown_variable(bytes),
             };
+            let sort = sort.as_deref().unwrap_or_default();
+            let digest = DigestBuilder::new("countersign variable 2")
+                .field("value", value.as_deref().unwrap_or_default())
+                .field("sort", sort)
+                .finish();
             told.insert(format!("@{name}"), shown);
+            told.insert(format!("@{name} in full"), format!("digest {digest}"));
         }
         Ok(Some(told))
     }

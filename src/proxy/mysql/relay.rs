@@ -52,6 +52,13 @@ impl Relay {
         self.ahead = ahead;
     }
 
+    /// The same, where the path of the server's socket is asked for: a driver on the same machine would leave the proxy
+    /// for it.
+    pub fn expect_without_socket(&mut self, expected: Expected, ahead: u8) {
+        self.expect(expected, ahead);
+        self.answer = self.answer.take().map(|answer| answer.emptying(is_socket));
+    }
+
     /// A question of the proxy's own goes to the server.
     pub fn expect_own(&mut self, expected: Expected) {
         self.answer = Some(Answer::to(expected, self.server, self.client, true));
@@ -83,6 +90,13 @@ impl Relay {
             answer.file_sent();
         }
     }
+}
+
+/// As drivers ask for it.
+fn is_socket(column: &[u8]) -> bool {
+    [&b"@@socket"[..], b"@@global.socket"]
+        .iter()
+        .any(|name| column.eq_ignore_ascii_case(name))
 }
 
 /// A relay with a place for what its packets tell.

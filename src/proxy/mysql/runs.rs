@@ -132,7 +132,7 @@ impl Session {
                     statement,
                     parameters,
                 } => self.prepared(statement, parameters),
-                News::WantsFile { .. } => end = end.or(self.refuse_file()),
+                News::WantsFile { name } => end = end.or(self.refuse_file(&name)),
                 News::Row(values) => self.answers.push(values),
                 News::Unasked { number, .. } => {
                     warn!(session.id = %self.peer.session, number, "the server ends the connection");
@@ -145,10 +145,10 @@ impl Session {
     }
 
     /// A server that wants a file for anything but a statement that asks for one is not obeyed.
-    fn refuse_file(&self) -> Option<End> {
+    fn refuse_file(&self, name: &[u8]) -> Option<End> {
         let asked = self.run.as_ref().is_some_and(|run| {
             let mut actions = run.judged.judgement.actions.iter();
-            actions.any(|action| action.copies_in)
+            actions.any(|action| action.copies_in) && names(&run.judged.text, name)
         });
         let what = "the server asks for a file that no statement told it to read";
         (!asked).then(|| End::Violation(what.to_owned()))
@@ -166,6 +166,7 @@ impl Session {
 
     fn run_ended(&mut self) {
         let Some(run) = self.run.take() else { return };
+        self.has_failed = run.failure.is_some();
         if !run.is_preparation {
             let actions = &run.judged.judgement.actions;
             let is_tracked = self.is_tracked;
@@ -314,6 +315,22 @@ impl Session {
             body,
         });
     }
+}
+
+/// Whether a text has a file's name in it, as it is or with its backslashes doubled.
+fn names(text: &[u8], name: &[u8]) -> bool {
+    let escaped: Vec<u8> = name
+        .iter()
+        .flat_map(|byte| {
+            if *byte == b'\\' {
+                vec![b'\\'; 2]
+            } else {
+                vec![*byte]
+            }
+        })
+        .collect();
+    let has = |wanted: &[u8]| !wanted.is_empty() && text.windows(wanted.len()).any(|part| part == wanted);
+    has(name) || has(&escaped)
 }
 
 fn tag(run: &Run) -> &'static str {

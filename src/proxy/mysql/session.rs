@@ -120,6 +120,11 @@ pub struct Session {
     pub(super) is_tracked: bool,
     /// Executions that the server has seen.
     pub(super) runs_sent: u64,
+    /// The run that ended last.
+    pub(super) has_failed: bool,
+    /// Of prepared texts, and of values that came in pieces, what is kept.
+    pub(super) text_bytes: usize,
+    pub(super) long_bytes: usize,
     thread_id: u32,
     /// Which databases it may use.
     pub(super) schemas: Schemas,
@@ -144,7 +149,7 @@ impl Session {
         let catalogs = side.catalogs.as_deref();
         let keeper = catalogs.map(|catalogs| catalogs.of(side.dialler.name()));
         let mut pipe = Pipe::new(client, upstream.socket, inbox_bytes_max.max(INBOX_BYTES_MIN));
-        pipe.inbox = ahead;
+        pipe.inbox.extend_from_slice(&ahead);
         Self {
             key,
             pipe,
@@ -169,6 +174,9 @@ impl Session {
             cancelling: None,
             is_tracked: upstream.capabilities.has(Capabilities::SESSION_TRACK),
             runs_sent: 0,
+            has_failed: false,
+            text_bytes: 0,
+            long_bytes: 0,
             thread_id: upstream.thread_id,
             schemas,
             greeted,
@@ -196,6 +204,8 @@ impl Session {
                 self.wait().await?;
             }
             self.command().await?;
+            // A client may send thousands that need no answer of the server: the thread's other sessions go on too.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -246,6 +256,8 @@ impl Session {
 
     /// The same by another command.
     pub(super) async fn ask_with(&mut self, payload: &[u8], expected: Expected) -> Result<Option<Rows>, End> {
+        // It is not the proxy's own question that was to be cancelled.
+        self.settle_cancel().await?;
         self.put_own(payload, expected);
         while !self.relay.is_idle() {
             self.wait().await?;
@@ -441,7 +453,7 @@ impl Session {
         let Some((payload, sequence)) = becomes else {
             return Left::Nothing;
         };
-        let ahead = std::mem::take(&mut self.pipe.inbox);
+        let ahead = self.pipe.inbox.to_vec();
         Left::ChangesUser(Box::new(ChangesUser {
             client: self.pipe.into_client(),
             greeted: self.greeted,

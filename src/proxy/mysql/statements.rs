@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Buf;
+
 use crate::hold::Permit;
 use crate::policy::Outcome;
 use crate::proxy::end::End;
@@ -22,6 +24,12 @@ use crate::wire::mysql::parameter::{Kind, Kinds};
 
 /// Open at once; the server has a limit of its own for all sessions together.
 const STATEMENTS_MAX: usize = 10_000;
+
+/// Of their texts together.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// Of values that came in pieces, what one session keeps to be shown. More of them cannot be held, only let through.
+const LONG_BYTES_MAX: usize = 4 << 20;
 
 /// Where a COM_STMT_EXECUTE names its statement, behind its first packet's head and its own byte.
 const ID_AT: usize = HEADER_BYTES + 1;
@@ -62,8 +70,13 @@ impl Session {
             expected: Expected::Prepared,
             execution: None,
             ahead: 0,
+            only_now: None,
         };
         self.last_prepared = None;
+        if self.text_bytes + sending.judged.text.len() > TEXT_BYTES_MAX {
+            let why = format!("prepared statements of over {TEXT_BYTES_MAX} bytes are open, close some");
+            return self.refuse(&Refusal::Unreadable { why }, &sending);
+        }
         if self.statements.len() >= STATEMENTS_MAX {
             let why = format!("{STATEMENTS_MAX} prepared statements are open, close some");
             return self.refuse(&Refusal::Unreadable { why }, &sending);
@@ -89,7 +102,10 @@ impl Session {
             kinds: Vec::new(),
             long: BTreeMap::new(),
         };
-        self.statements.insert(statement, prepared);
+        self.text_bytes += prepared.judged.text.len();
+        if let Some(before) = self.statements.insert(statement, prepared) {
+            self.text_bytes -= before.judged.text.len();
+        }
         self.last_prepared = Some(statement);
     }
 
@@ -122,6 +138,9 @@ impl Session {
         let is_long: Vec<bool> = (0..prepared.parameters)
             .map(|parameter| prepared.long.contains_key(&parameter))
             .collect();
+        if prepared.schema != self.facts.schema {
+            return self.refuse_elsewhere(statement, next_sequence).await;
+        }
         let payload = command.payload();
         let remembered = Remembered {
             parameters: prepared.parameters.into(),
@@ -142,6 +161,7 @@ impl Session {
         let parameters = parameters::shown(&execute.parameters, &long);
         let bound = parameters::canonical(execute.head.flags, &execute.parameters, &long);
         let is_too_long = long.iter().flatten().any(|long| !long.is_whole());
+        let reaches_all = parameters::reach_all(&prepared.judged, &execute.parameters);
         let kinds = match execute.kinds {
             Kinds::New => Some(
                 execute
@@ -154,7 +174,10 @@ impl Session {
         };
         let (then, schema) = (Rc::clone(&prepared.judged), prepared.schema.clone());
         drop(payload);
-        let judged = self.judge_again(&then, schema.as_deref()).await?;
+        let mut judged = self.judge_again(&then, schema.as_deref()).await?;
+        if reaches_all {
+            judged = Rc::new(judged.unbounded("compares with zero, which every text equals"));
+        }
         let verdict = self.verdict(&judged);
         let sending = Sending {
             frames: command.frames,
@@ -167,8 +190,10 @@ impl Session {
             expected: Expected::Results,
             execution: Some((statement, kinds)),
             ahead: 0,
+            only_now: None,
         };
         if is_too_long && sending.verdict.outcome() == Outcome::Hold {
+            self.forget_long(statement).await?;
             let why = format!("values of over {EXECUTE_BYTES_MAX} bytes cannot be shown for approval");
             return self.refuse(&Refusal::Unreadable { why }, &sending);
         }
@@ -182,13 +207,25 @@ impl Session {
         Ok(())
     }
 
-    /// The server has seen an execution.
-    pub(super) fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>) {
+    /// Rules, cards and the log go by the database that the session is in: one that was prepared elsewhere would be
+    /// taken for a statement of here.
+    async fn refuse_elsewhere(&mut self, statement: u32, sequence: u8) -> Result<(), End> {
+        self.forget_long(statement).await?;
+        let why = "the statement was prepared in another database: prepare it again in this one";
+        self.refuse_command(why, &format!("execution of statement {statement}"), sequence)
+    }
+
+    /// The server has seen an execution. One that has failed over values which came in pieces may have failed before its
+    /// types were taken: then nobody knows which ones the server has.
+    pub(super) fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>, has_failed: bool) {
         self.runs_sent += 1;
         if let Some(prepared) = self.statements.get_mut(&statement) {
+            let came_in_pieces = !prepared.long.is_empty();
+            self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
             prepared.long.clear();
             if let Some(kinds) = kinds {
-                prepared.kinds = kinds.to_vec();
+                let is_doubtful = has_failed && came_in_pieces && prepared.kinds != kinds;
+                prepared.kinds = if is_doubtful { Vec::new() } else { kinds.to_vec() };
             }
         }
     }
@@ -201,6 +238,7 @@ impl Session {
         if prepared.long.is_empty() {
             return Ok(());
         }
+        self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
         prepared.long.clear();
         let mut payload = Vec::new();
         command::put_id(&mut payload, Code::StmtReset, statement);
@@ -240,7 +278,8 @@ impl Session {
     fn keep_long(&mut self, statement: u32, parameter: u16, data: &[u8]) {
         let prepared = self.statements.get_mut(&statement);
         if let Some(long) = prepared.and_then(|prepared| prepared.long.get_mut(&parameter)) {
-            long.add(data);
+            let room = LONG_BYTES_MAX.saturating_sub(self.long_bytes);
+            self.long_bytes += long.add(data, room);
         }
     }
 
@@ -252,7 +291,10 @@ impl Session {
             // The server would do nothing either.
             return Ok(());
         };
-        self.statements.remove(&statement);
+        if let Some(closed) = self.statements.remove(&statement) {
+            self.text_bytes -= closed.judged.text.len();
+            self.long_bytes -= closed.long.values().map(Long::bytes_kept).sum::<usize>();
+        }
         if self.last_prepared == Some(statement) {
             self.last_prepared = None;
         }
@@ -274,6 +316,7 @@ impl Session {
             return self.refuse_unknown_statement(statement, next_sequence);
         };
         if let Some(prepared) = self.statements.get_mut(&statement) {
+            self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
             prepared.long.clear();
         }
         self.pass(naming(command, statement), Expected::Done).await
@@ -326,12 +369,15 @@ impl Session {
             long = std::mem::take(kept);
         }
         let mut to_skip = head.len();
+        let mut room = LONG_BYTES_MAX.saturating_sub(self.long_bytes);
+        let before = room;
         self.pass_command(|bytes| {
             let skipped = to_skip.min(bytes.len());
             to_skip -= skipped;
-            long.add(&bytes[skipped..]);
+            room -= long.add(&bytes[skipped..], room);
         })
         .await?;
+        self.long_bytes += before - room;
         if let Some(prepared) = self.statements.get_mut(&statement) {
             prepared.long.insert(parameter, long);
         }
@@ -353,6 +399,10 @@ impl Session {
             let next_sequence = self.drop_command().await?;
             return self.refuse_unknown_statement(statement, next_sequence);
         };
+        if prepared.schema != self.facts.schema {
+            let next_sequence = self.drop_command().await?;
+            return self.refuse_elsewhere(statement, next_sequence).await;
+        }
         let (then, schema) = (Rc::clone(&prepared.judged), prepared.schema.clone());
         let judged = self.judge_again(&then, schema.as_deref()).await?;
         let verdict = self.verdict(&judged);
@@ -367,6 +417,7 @@ impl Session {
             expected: Expected::Results,
             execution: Some((statement, None)),
             ahead: 0,
+            only_now: None,
         };
         let allowed = match sending.verdict.outcome() {
             Outcome::Allow => sending.verdict.allowed(),
@@ -394,7 +445,7 @@ impl Session {
         // Types that came with it are not read: the next execution must bring its own.
         self.pass_command(|_| {}).await?;
         self.answered().await?;
-        self.executed(statement, Some(&[]));
+        self.executed(statement, Some(&[]), false);
         Ok(())
     }
 
@@ -460,11 +511,7 @@ impl Session {
             self.pipe.to_server.rest_of_frame(bytes);
             self.pipe.to_server.release_plain();
         }
-        if count == self.pipe.inbox.len() {
-            self.pipe.inbox.clear();
-        } else {
-            self.pipe.inbox.drain(..count);
-        }
+        self.pipe.inbox.advance(count);
     }
 
     /// The client sends the file that its statement asked for: its packets go on until an empty one.

@@ -192,7 +192,7 @@ impl Session {
 
     /// A Terminate behind the parked statement.
     fn client_says_good_bye(&self) -> bool {
-        let mut rest = self.pipe.inbox.as_slice();
+        let mut rest = &self.pipe.inbox[..];
         while let Ok(Some(header)) = Header::cut(rest) {
             if header.tag == client::TERMINATE {
                 return true;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf, BytesMut};
 use tracing::warn;
 
 use crate::proxy::AuditMode;
@@ -112,12 +113,12 @@ impl Session {
     }
 
     /// The inbox after a turn: what was let go is gone from it, unless its record could not be written.
-    fn put_back(&mut self, mut inbox: Vec<u8>, consumed: usize, recorded: bool) {
+    fn put_back(&mut self, mut inbox: BytesMut, consumed: usize, recorded: bool) {
         if recorded && consumed == inbox.len() {
             return;
         }
         if recorded {
-            inbox.drain(..consumed);
+            inbox.advance(consumed);
         }
         self.pipe.inbox = inbox;
     }

@@ -10,7 +10,7 @@ use crate::wire::mysql::answer::{
 };
 use crate::wire::mysql::capability::Capabilities;
 use crate::wire::mysql::packet::{Header, PAYLOAD_BYTES_MAX};
-use crate::wire::mysql::rows::{self, ResultHead};
+use crate::wire::mysql::rows::{self, Column, ResultHead};
 use crate::wire::mysql::session_track::Change;
 
 /// What a command is answered with.
@@ -128,6 +128,10 @@ pub struct Answer {
     client: Capabilities,
     /// Rows are wanted: it answers the proxy itself.
     is_own: bool,
+    /// Columns of this name come empty, whatever the server says.
+    emptied: Option<fn(&[u8]) -> bool>,
+    /// Which these are in the result at hand.
+    empty_columns: Vec<usize>,
     rows: u64,
     columns: usize,
     /// The packet to come belongs to the message that is under way.
@@ -146,10 +150,18 @@ impl Answer {
             server,
             client,
             is_own,
+            emptied: None,
+            empty_columns: Vec::new(),
             rows: 0,
             columns: 0,
             is_continuing: false,
         }
+    }
+
+    /// Has the columns whose names `is_one` picks come empty, in rows of text.
+    pub fn emptying(mut self, is_one: fn(&[u8]) -> bool) -> Self {
+        self.emptied = Some(is_one);
+        self
     }
 
     pub fn is_complete(&self) -> bool {
@@ -181,8 +193,10 @@ impl Answer {
         match self.stage {
             Stage::First if self.expected == Expected::One => Ok(Look::Pass),
             Stage::First | Stage::ColumnsEnd | Stage::DefinitionsEnd { .. } => Ok(Look::Whole),
+            Stage::Columns { .. } if self.emptied.is_some() => Ok(Look::Whole),
             Stage::Columns { .. } | Stage::Definitions { .. } => Ok(Look::Pass),
-            Stage::Rows if self.ends_rows(header, first) || self.is_own => Ok(Look::Whole),
+            Stage::Rows if self.ends_rows(header, first) => Ok(Look::Whole),
+            Stage::Rows if self.is_own || !self.empty_columns.is_empty() => Ok(Look::Whole),
             Stage::Rows => Ok(Look::Pass),
             // It has given up the statement.
             Stage::File if first == Some(ERROR) => Ok(Look::Whole),
@@ -264,7 +278,16 @@ impl Answer {
             }
             Stage::Rows => self.row(first, payload, news),
             Stage::File if first == ERROR => self.error(payload, news),
-            Stage::Columns { .. } | Stage::Definitions { .. } | Stage::File | Stage::Complete => {
+            Stage::Columns { left } => {
+                let column = Column::decode(payload, self.server)?;
+                if self.emptied.is_some_and(|is_one| is_one(column.name)) {
+                    let left = usize::try_from(left).unwrap_or(self.columns);
+                    self.empty_columns.push(self.columns.saturating_sub(left));
+                }
+                self.step(news);
+                Ok(Becomes::Itself)
+            }
+            Stage::Definitions { .. } | Stage::File | Stage::Complete => {
                 Err(Malformed("a packet out of place"))
             }
         }
@@ -304,6 +327,7 @@ impl Answer {
             (_, Expected::Results) => {
                 let head = ResultHead::decode(payload, self.server)?;
                 self.rows = 0;
+                self.empty_columns.clear();
                 self.columns = usize::try_from(head.columns).map_err(|_| Malformed("too many columns"))?;
                 self.stage = match head.has_definitions {
                     true => Stage::Columns { left: head.columns },
@@ -366,7 +390,17 @@ impl Answer {
         };
         if !self.ends_rows(header, Some(first)) {
             self.rows += 1;
-            let row = rows::text_row(payload, self.columns)?;
+            let mut row = rows::text_row(payload, self.columns)?;
+            if !self.is_own {
+                for column in &self.empty_columns {
+                    if let Some(value) = row.get_mut(*column) {
+                        *value = Some(&[]);
+                    }
+                }
+                let mut out = Vec::new();
+                rows::put_text_row(&mut out, &row);
+                return Ok(Becomes::Another(out));
+            }
             let owned = row.into_iter().map(|value| value.map(<[u8]>::to_vec));
             news.push(News::Row(owned.collect()));
             return Ok(Becomes::Itself);

@@ -150,6 +150,55 @@ impl Token {
     }
 }
 
+/// Where the values of a statement are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// How many parameters stand before its WHERE.
+    pub first_parameter: usize,
+    /// It has an IN.
+    pub has_lists: bool,
+}
+
+/// The WHERE of an UPDATE or DELETE, outside all parentheses. `None`: it has none.
+pub fn condition(text: &[u8], state: &MysqlState) -> Option<Condition> {
+    let text = std::str::from_utf8(text).ok()?;
+    let scan = scan(text, 0, state);
+    let (mut depth, mut parameters) = (0_usize, 0);
+    let mut condition: Option<Condition> = None;
+    for token in &scan.tokens {
+        let is = |word: &str| token.kind == Kind::Word && token.text(text).eq_ignore_ascii_case(word);
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close => depth = depth.saturating_sub(1),
+            Kind::Parameter if condition.is_none() => parameters += 1,
+            _ if depth == 0 && condition.is_none() && is("where") => {
+                condition = Some(Condition {
+                    first_parameter: parameters,
+                    has_lists: false,
+                });
+            }
+            _ if is("in") => {
+                if let Some(condition) = &mut condition {
+                    condition.has_lists = true;
+                }
+            }
+            _ => {}
+        }
+    }
+    condition
+}
+
+/// User variables that a text names/// Whether a text reads settings of the server or of the session by `@@`, or cannot be read.
+pub fn reads_settings(text: &[u8], state: &MysqlState) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return true;
+    };
+    let scan = scan(text, 0, state);
+    let mut tokens = scan.tokens.iter();
+    scan.refused.is_some()
+        || tokens.any(|token| token.kind == Kind::Variable && token.text(text).starts_with("@@"))
+}
+
 /// User variables that a text names, each once, without their `@`. None of a text that cannot be read.
 pub fn variables(text: &[u8], state: &MysqlState) -> Vec<String> {
     let Ok(text) = std::str::from_utf8(text) else {
