@@ -219,11 +219,13 @@ impl Walk<'_, '_> {
     }
 
     fn condition(&mut self, condition: Option<&Expr>, alone: bool) {
-        if !alone || !condition.is_some_and(is_bounded) {
+        let reach = condition.map(Reach::of);
+        if !alone || reach != Some(Reach::Listed) {
             self.unbounded = true;
-            let reason = match condition {
+            let reason = match reach {
                 None => "has no WHERE: every row is written",
                 Some(_) if !alone => "joins tables: any number of rows may be written",
+                Some(Reach::Zeroes) => "compares with zero, which every text equals",
                 Some(_) => "may reach any number of rows: its WHERE is not columns compared with constants",
             };
             if !self.explaining {
@@ -326,38 +328,83 @@ fn is_one_table(tables: &TableWithJoins) -> bool {
     tables.joins.is_empty() && matches!(tables.relation, TableFactor::Table { .. })
 }
 
-/// AND-ed equality or IN of columns with constants or parameters, and nothing else.
-pub(super) fn is_bounded(condition: &Expr) -> bool {
-    let mut condition = condition;
-    loop {
-        match condition {
-            Expr::Nested(inner) => condition = inner,
-            Expr::BinaryOp {
-                left,
-                op: BinaryOperator::And,
-                right,
-            } => {
-                if !is_bounded(right) {
-                    return false;
+/// Which rows a condition leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// AND-ed equality or IN of columns with constants or parameters, and nothing else.
+    Listed,
+    /// The same, but nothing in it that is not zero or NULL: the servers compare a text with a number as numbers, and then
+    /// every text that begins with no digit is zero.
+    Zeroes,
+    /// Any number of them.
+    Any,
+}
+
+impl Reach {
+    fn of(condition: &Expr) -> Self {
+        let mut condition = condition;
+        let mut so_far = Self::Zeroes;
+        // A chain of ANDs leans left: the loop keeps it off the stack.
+        loop {
+            match condition {
+                Expr::Nested(inner) => condition = inner,
+                Expr::BinaryOp {
+                    left,
+                    op: BinaryOperator::And,
+                    right,
+                } => {
+                    so_far = so_far.and(Self::of(right));
+                    if so_far == Self::Any {
+                        return Self::Any;
+                    }
+                    condition = left;
                 }
-                condition = left;
+                _ => return so_far.and(Self::of_comparison(condition)),
             }
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => Self::Any,
+            (Self::Listed, _) | (_, Self::Listed) => Self::Listed,
+            (Self::Zeroes, Self::Zeroes) => Self::Zeroes,
+        }
+    }
+
+    fn of_comparison(comparison: &Expr) -> Self {
+        let listed: &[Expr] = match comparison {
             Expr::BinaryOp {
                 left,
                 op: BinaryOperator::Eq | BinaryOperator::Spaceship,
                 right,
-            } => {
-                return (is_column(left) && is_constant(right)) || (is_constant(left) && is_column(right));
-            }
+            } if is_column(left) => std::slice::from_ref(right),
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Eq | BinaryOperator::Spaceship,
+                right,
+            } if is_column(right) => std::slice::from_ref(left),
             Expr::InList {
                 expr,
                 list,
                 negated: false,
-            } => return is_column(expr) && list.iter().all(is_constant),
+            } if is_column(expr) => list,
             // Everything else may match any number of rows.
-            _ => return false,
+            _ => return Self::Any,
+        };
+        if !listed.iter().all(is_constant) {
+            Self::Any
+        } else if listed.iter().any(is_zero) || listed.iter().all(is_null) {
+            Self::Zeroes
+        } else {
+            Self::Listed
         }
     }
+}
+
+/// Whether it reaches listed rows only.
+pub(super) fn is_bounded(condition: &Expr) -> bool {
+    Reach::of(condition) == Reach::Listed
 }
 
 /// A column: not a variable, and no word that stands for a value.
@@ -387,4 +434,54 @@ fn is_constant(expr: &Expr) -> bool {
         } => is_constant(expr),
         _ => false,
     }
+}
+
+fn is_null(constant: &Expr) -> bool {
+    match constant {
+        Expr::Value(value) => matches!(value.value, Value::Null),
+        Expr::Nested(inner) => is_null(inner),
+        _ => false,
+    }
+}
+
+/// A constant that texts may be equal to because they are no numbers, dates or times themselves.
+fn is_zero(constant: &Expr) -> bool {
+    match constant {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => is_zero_number(number),
+            Value::Boolean(value) => !value,
+            Value::HexStringLiteral(digits) | Value::SingleQuotedByteStringLiteral(digits) => {
+                has_zeros_only(digits)
+            }
+            _ => false,
+        },
+        Expr::Prefixed { prefix: _, value } | Expr::Nested(value) => is_zero(value),
+        // A text that is no time is compared as none, which is this one.
+        Expr::TypedString(typed) => match &typed.value.value {
+            Value::SingleQuotedString(text) => has_zeros_only(text),
+            _ => true,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus,
+            expr,
+        } => is_zero(expr),
+        // With a sign before it a text is a number, too.
+        Expr::UnaryOp { op: _, expr } => match expr.as_ref() {
+            Expr::Value(value) => match &value.value {
+                Value::Number(number, _) => is_zero_number(number),
+                _ => true,
+            },
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// What is so small that a server may round it away counts, too.
+fn is_zero_number(number: &str) -> bool {
+    number.parse::<f64>().map_or(true, |number| number.abs() < 1e-20)
+}
+
+fn has_zeros_only(digits: &str) -> bool {
+    !digits.contains(|sign: char| sign != '0' && sign.is_ascii_hexdigit())
 }

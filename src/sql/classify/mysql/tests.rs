@@ -209,6 +209,73 @@ fn writes_are_bounded_by_the_rows_they_list() {
 }
 
 #[test]
+fn a_comparison_with_zero_alone_bounds_nothing() {
+    const ZEROES: [&str; 18] = [
+        "a = 0",
+        "0 = a",
+        "a <=> 0",
+        "(a = (0))",
+        "a = 0.0",
+        "a = -0",
+        "a = +0",
+        "a = 0e0",
+        "a = 1e-400",
+        "a = 0x00",
+        "a = x'0000'",
+        "a = b'0'",
+        "a = FALSE",
+        "a = -'x'",
+        "a = TIME '00:00:00'",
+        "a IN (1, 0)",
+        "a IN (NULL, NULL)",
+        "a = 0 AND b <=> NULL",
+    ];
+    let state = MysqlState::default_mariadb();
+    for zero in ZEROES {
+        for text in [
+            format!("UPDATE t SET a = 1 WHERE {zero}"),
+            format!("DELETE FROM t WHERE {zero}"),
+        ] {
+            let action = judge(&text, &state).actions.remove(0);
+            assert_eq!(action.breadth, Breadth::Unbounded, "{text}");
+            assert_eq!(
+                action.reasons,
+                ["compares with zero, which every text equals"],
+                "{text}"
+            );
+        }
+        check(
+            "write unbounded",
+            &[&format!("SELECT * FROM t WHERE {zero} FOR UPDATE")],
+        );
+        check(
+            "write",
+            &[
+                &format!("DELETE FROM t WHERE id = 7 AND {zero}"),
+                &format!("DELETE FROM t WHERE {zero} AND id IN (1, ?)"),
+            ],
+        );
+        check(
+            "write unbounded",
+            &[&format!("DELETE FROM t WHERE id > 7 AND {zero}")],
+        );
+    }
+    check(
+        "write",
+        &[
+            "DELETE FROM t WHERE a = '0'",
+            "DELETE FROM t WHERE a = ?",
+            "DELETE FROM t WHERE a = TRUE",
+            "DELETE FROM t WHERE a = 0.1",
+            "DELETE FROM t WHERE a = 0x0a",
+            "DELETE FROM t WHERE a = b'10'",
+            "DELETE FROM t WHERE a IN (1, NULL)",
+            "DELETE FROM t WHERE a = DATE '2020-01-01'",
+        ],
+    );
+}
+
+#[test]
 fn tables_are_told_wherever_they_hide() {
     check_tables("WITH t AS (SELECT * FROM t) SELECT * FROM t", &["t"]);
     check_tables("WITH RECURSIVE t AS (SELECT * FROM t) SELECT * FROM t", &[]);
