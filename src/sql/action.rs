@@ -53,7 +53,8 @@ pub enum Breadth {
     Unbounded,
 }
 
-/// A table as the statement names it: cut to 63 bytes and folded as the server does.
+/// A table as the statement names it: cut to 63 bytes and folded as the server does. MySQL's SHOW and USE name schemas,
+/// which stand here as `schema.*`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
     pub schema: Option<String>,
@@ -65,6 +66,16 @@ pub struct TableName {
 pub struct FunctionName {
     pub schema: Option<String>,
     pub name: String,
+}
+
+impl TableName {
+    /// Stands for the schema itself; it is never looked up.
+    pub fn whole_schema(schema: String) -> Self {
+        Self {
+            schema: Some(schema),
+            name: "*".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for TableName {

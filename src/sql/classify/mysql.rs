@@ -60,6 +60,7 @@ pub fn classify(statements: &[&[Token]], context: Context<'_>) -> Classified {
     let mut message = Message {
         context,
         prepared: HashMap::new(),
+        forgotten: false,
         depends_on_names: false,
         followed: MysqlFollowed::default(),
         used: false,
@@ -103,6 +104,8 @@ struct Message<'t> {
     context: Context<'t>,
     /// Names made (`Some`) and dropped (`None`) by this message itself.
     prepared: HashMap<String, Option<Arc<Action>>>,
+    /// What was prepared before may mean something else by now.
+    forgotten: bool,
     depends_on_names: bool,
     followed: MysqlFollowed,
     /// USE came by: names without a schema are those of another one, which the catalog was not asked for.
@@ -132,8 +135,11 @@ impl Message<'_> {
                 Effect::Deallocates { name: Some(name) } => {
                     self.prepared.insert(name.clone(), None);
                 }
-                Effect::Deallocates { name: None }
-                | Effect::DiscardsAll
+                Effect::Deallocates { name: None } => {
+                    self.prepared.clear();
+                    self.forgotten = true;
+                }
+                Effect::DiscardsAll
                 | Effect::EndsTransaction { .. }
                 | Effect::RollsBackToSavepoint
                 | Effect::BeginsTransaction
@@ -161,10 +167,11 @@ impl Message<'_> {
         Some(catalog.relation(table))
     }
 
-    /// Names are compared without case, as the servers do.
+    /// In small letters: names are compared without case, as the servers do.
     fn prepared(&self, name: &str) -> Option<Arc<Action>> {
         match self.prepared.get(name) {
             Some(known) => known.clone(),
+            None if self.forgotten => None,
             None => self.context.names.prepared(name),
         }
     }

@@ -2,12 +2,12 @@
 //! Never takes a name in quotes or with a schema for one of the server's own. Read `manipulate.rs` next.
 
 use sqlparser::ast::{
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    ObjectName, ObjectNamePart, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, ObjectName, ObjectNamePart, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::Walk;
-use crate::sql::action::{Class, FunctionName};
+use crate::sql::action::{Class, FunctionName, TableName};
 use crate::sql::classify::lists::mysql::{self as lists, Known};
 use crate::sql::mysql_state::ServerKind;
 
@@ -40,6 +40,7 @@ impl Walk<'_, '_> {
                 clauses,
             }) => {
                 count = args.len();
+                self.sequence(name, args);
                 args.iter().for_each(|argument| self.argument(argument));
                 clauses.iter().for_each(|clause| self.clause(clause));
             }
@@ -102,6 +103,21 @@ impl Walk<'_, '_> {
                     }
                 }
             }
+        }
+    }
+
+    /// What is written as a column of a table is a sequence of a schema.
+    fn sequence(&mut self, called: &ObjectName, arguments: &[FunctionArg]) {
+        let is_of_sequences = matches!(called.0.as_slice(), [ObjectNamePart::Identifier(called)]
+            if ["nextval", "lastval", "setval"].iter().any(|known| called.value.eq_ignore_ascii_case(known)));
+        if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))) =
+            arguments.first().filter(|_| is_of_sequences)
+            && let [schema, name] = parts.as_slice()
+        {
+            self.tables.insert(TableName {
+                schema: Some(schema.value.clone()),
+                name: name.value.clone(),
+            });
         }
     }
 

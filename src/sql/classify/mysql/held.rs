@@ -41,6 +41,14 @@ impl Walk<'_, '_> {
                 self.raise(class, "reads a file of the server");
                 self.names_of(words);
             }
+            // CHECKSUM TABLE, OPTIMIZE TABLE, FLUSH TABLES, …
+            Class::Admin => {
+                let mut ahead = words;
+                while !ahead.is_empty() && !ahead.take_any(&["table", "tables"]) {
+                    ahead.next();
+                }
+                self.names_of(ahead);
+            }
             Class::Write => {
                 self.unbounded = true;
                 self.raise(class, "is written so that what it reaches cannot be told");
@@ -63,7 +71,6 @@ impl Walk<'_, '_> {
             | Class::Read
             | Class::Procedural
             | Class::Grant
-            | Class::Admin
             | Class::Unknown => {}
         }
     }

@@ -4,9 +4,10 @@
 use super::Walk;
 use super::audit::Seen;
 use super::words::Words;
-use crate::sql::action::Class;
+use crate::sql::action::{Class, FunctionName, TableName};
 use crate::sql::lex::mysql::Kind;
 use crate::sql::mysql::read;
+use crate::sql::mysql_state::ServerKind;
 
 impl Walk<'_, '_> {
     pub(super) fn show(&mut self, words: Words<'_>) {
@@ -152,24 +153,44 @@ impl Walk<'_, '_> {
             "database" | "schema" => {
                 words.next();
                 words.take_all(&["if", "not", "exists"]);
-                words.name().map(|_| ())
+                let schema = words.name()?;
+                self.whole_schema(schema);
+                Some(())
             }
-            "procedure" | "function" | "trigger" | "event" | "package" => {
-                let package = words.take("package");
-                if package {
+            "trigger" | "event" => {
+                words.next();
+                if let Some(schema) = words.table()?.schema {
+                    self.whole_schema(schema);
+                }
+                Some(())
+            }
+            "procedure" | "function" | "package" => {
+                if words.take("package") {
                     words.take("body");
                 } else {
                     words.next();
                 }
-                words.table().map(|_| ())
+                let TableName { schema, name } = words.table()?;
+                let name = name.to_lowercase();
+                self.functions.insert(FunctionName { schema, name });
+                Some(())
             }
             _ => None,
         }
     }
 
-    /// One's own are everybody's to see; other people's are not.
+    /// One's own are everybody's to see where no hash stands in them; other people's are not.
     fn show_grants(&mut self, words: &mut Words<'_>) -> Option<()> {
         words.next();
+        let state = self.message.context.state;
+        let shows_hashes = match (state.kind, state.version) {
+            // Source: MySQL 5.7.6 release notes; MariaDB has IDENTIFIED BY PASSWORD in it to this day.
+            (ServerKind::Mysql, Some(version)) => version < 50_706,
+            (ServerKind::Mysql, None) | (ServerKind::Mariadb | ServerKind::Unknown, _) => true,
+        };
+        if shows_hashes {
+            self.raise(Class::Grant, "shows password hashes");
+        }
         if words.is_empty() {
             return Some(());
         }
@@ -193,9 +214,15 @@ impl Walk<'_, '_> {
     /// [FROM schema] [LIKE … | WHERE …].
     fn of_schema(&mut self, words: &mut Words<'_>) -> Option<()> {
         if words.take_any(&["from", "in"]) {
-            words.name()?;
+            let schema = words.name()?;
+            self.whole_schema(schema);
         }
         self.filter(words)
+    }
+
+    /// What is shown is of a schema, not of one table in it.
+    fn whole_schema(&mut self, schema: String) {
+        self.tables.insert(TableName::whole_schema(schema));
     }
 
     /// {COLUMNS | INDEX | …} FROM table [FROM schema] [LIKE … | WHERE …].

@@ -88,9 +88,10 @@ impl Walk<'_, '_> {
                 self.is(Class::Procedural, "call");
                 self.call(call);
             }
-            Statement::Flush { .. } => {
+            Statement::Flush { tables, .. } => {
                 self.is(Class::Admin, "flush");
                 self.commits_implicitly();
+                tables.iter().for_each(|table| self.mention(table));
             }
             Statement::Reset(_) => self.is(Class::Admin, "reset"),
             Statement::Kill { .. } => self.is(Class::Admin, "kill"),

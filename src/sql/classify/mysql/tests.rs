@@ -276,6 +276,97 @@ fn a_comparison_with_zero_alone_bounds_nothing() {
 }
 
 #[test]
+fn own_grants_are_read_only_where_no_hash_stands_in_them() {
+    let newer = MysqlState::of_server("5.7.6", "");
+    let older = MysqlState::of_server("5.7.5-m15", "");
+    let no_version = MysqlState {
+        version: None,
+        ..newer
+    };
+    let mariadb = MysqlState::of_server("11.8.3-MariaDB", "");
+    for text in ["SHOW GRANTS", "SHOW GRANTS FOR CURRENT_USER()"] {
+        assert_eq!(told(text, &newer), "read");
+        for state in [&older, &no_version, &mariadb, &MysqlState::default_mysql()] {
+            let action = judge(text, state).actions.remove(0);
+            assert_eq!(action.class, Class::Grant, "{text}");
+            assert_eq!(action.reasons, ["shows password hashes"]);
+        }
+    }
+    assert_eq!(told("SHOW GRANTS FOR root", &newer), "grant");
+}
+
+#[test]
+fn schemas_are_told_that_are_shown_checked_counted_or_used_later() {
+    for text in [
+        "SHOW TABLES FROM app",
+        "SHOW FULL TABLES IN `app` LIKE 'a'",
+        "SHOW TABLE STATUS FROM app",
+        "SHOW OPEN TABLES FROM app WHERE `Table` = 'a'",
+        "SHOW TRIGGERS FROM app",
+        "SHOW EVENTS FROM app",
+        "SHOW CREATE DATABASE app",
+        "SHOW CREATE SCHEMA IF NOT EXISTS app",
+        "SHOW CREATE TRIGGER app.g",
+        "SHOW CREATE EVENT app.e",
+        "PREPARE s FROM 'USE app'",
+        "PREPARE s FROM ' /* x */ USE `app`;'",
+        "EXECUTE IMMEDIATE 'USE app'",
+    ] {
+        check_tables(text, &["app.*"]);
+    }
+    check_tables("PREPARE s FROM 'USE app'; EXECUTE s", &["app.*", "app.*"]);
+    for text in ["USE app", "SHOW TABLES", "SHOW CREATE TRIGGER g"] {
+        check_tables(text, &[]);
+    }
+    for text in [
+        "SHOW CREATE TABLE app.t",
+        "SHOW CREATE VIEW app.t",
+        "SHOW INDEX FROM t FROM app",
+        "SHOW COLUMNS FROM t IN app",
+        "SHOW COLUMNS FROM other.t FROM app",
+        "DESCRIBE app.t",
+        "EXPLAIN app.t",
+        "CHECKSUM TABLE app.t",
+        "CHECK TABLE app.t",
+        "ANALYZE TABLE app.t",
+        "OPTIMIZE TABLE app.t",
+        "REPAIR LOCAL TABLE app.t",
+        "FLUSH TABLES app.t",
+        "SELECT NEXT VALUE FOR app.t",
+        "SELECT PREVIOUS VALUE FOR `app`.`t`",
+        "SELECT LASTVAL(app.t), NEXTVAL(app.t), SETVAL(app.t, 1)",
+        "SET @a = NEXT VALUE FOR app.t",
+    ] {
+        check_tables(text, &["app.t"]);
+    }
+    for text in [
+        "SHOW CREATE PROCEDURE app.F",
+        "SHOW CREATE FUNCTION app.f",
+        "SHOW CREATE PACKAGE BODY app.f",
+    ] {
+        let action = judge(text, &MysqlState::default_mariadb()).actions.remove(0);
+        let functions: Vec<String> = action.functions.iter().map(ToString::to_string).collect();
+        assert_eq!(functions, ["app.f"], "{text}");
+        assert_eq!(action.class, Class::Read, "{text}");
+    }
+}
+
+#[test]
+fn a_whole_schema_is_not_looked_up_in_the_catalog() {
+    let state = MysqlState::default_mariadb();
+    let texts = [
+        "SHOW TABLES FROM app",
+        "SHOW CREATE DATABASE app",
+        "PREPARE s FROM 'USE app'",
+        "SELECT LASTVAL(app.s)",
+    ];
+    for text in texts {
+        let action = judge_with(text, &state, &Known).actions.remove(0);
+        assert!(action.class <= Class::Read, "{text}: {:?}", action.reasons);
+    }
+}
+
+#[test]
 fn tables_are_told_wherever_they_hide() {
     check_tables("WITH t AS (SELECT * FROM t) SELECT * FROM t", &["t"]);
     check_tables("WITH RECURSIVE t AS (SELECT * FROM t) SELECT * FROM t", &[]);
@@ -317,8 +408,6 @@ fn what_is_shown_is_spelled_out_or_held() {
             "SHOW CREATE TABLE app.t",
             "SHOW CREATE PACKAGE BODY p",
             "SHOW PACKAGE BODY STATUS WHERE Db = 'app'",
-            "SHOW GRANTS",
-            "SHOW GRANTS FOR CURRENT_USER()",
             "SHOW FULL PROCESSLIST",
             "DESC t a",
             "EXPLAIN format",
@@ -553,6 +642,43 @@ fn what_ends_a_transaction_by_itself_says_so() {
             .effects
             .contains(&Effect::EndsTransaction { commits: true });
         assert_eq!((action.commits, told), (ends, ends), "{text}");
+    }
+}
+
+#[test]
+fn names_of_prepared_statements_that_servers_compare_by_collation_are_not_followed() {
+    check(
+        "unknown",
+        &[
+            "PREPARE `à` FROM 'SELECT 1'",
+            "PREPARE `s ` FROM 'SELECT 1'",
+            "EXECUTE à",
+            "EXECUTE `s `",
+            "DEALLOCATE PREPARE à",
+            "DROP PREPARE `s `",
+        ],
+    );
+    check(
+        "read, unknown, unknown",
+        &["PREPARE a FROM 'SELECT 1 FROM t'; PREPARE `à` FROM 'DROP TABLE t'; EXECUTE a"],
+    );
+    check(
+        "read, unknown, unknown",
+        &["PREPARE s FROM 'SELECT 1 FROM t'; DEALLOCATE PREPARE `s `; EXECUTE s"],
+    );
+    check(
+        "read, read",
+        &["PREPARE S_1$ FROM 'SELECT 1 FROM t'; EXECUTE `s_1$`"],
+    );
+    let state = MysqlState::default_mariadb();
+    for text in ["PREPARE `à` FROM 'SELECT 1'", "EXECUTE `à`", "DROP PREPARE `à`"] {
+        let action = judge(text, &state).actions.remove(0);
+        assert_eq!(action.effects, [Effect::Deallocates { name: None }], "{text}");
+        assert_eq!(
+            action.reasons,
+            ["names a prepared statement in letters that servers compare otherwise"],
+            "{text}"
+        );
     }
 }
 

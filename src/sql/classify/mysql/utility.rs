@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Walk;
 use super::source::is_system_schema;
 use super::words::Words;
-use crate::sql::action::{Action, CancelTarget, Class, Effect};
-use crate::sql::lex::mysql::Kind;
+use crate::sql::action::{Action, CancelTarget, Class, Effect, TableName};
+use crate::sql::lex::mysql::{Kind, scan};
 
 impl Walk<'_, '_> {
     /// What does not match its form to the last word is left to its first words, which hold it.
@@ -203,9 +203,12 @@ impl Walk<'_, '_> {
     /// PREPARE name FROM 'text'. From a variable the text is not known.
     fn prepare(&mut self, words: Words<'_>) -> Option<()> {
         let mut ahead = words;
-        let name = ahead.name()?.to_lowercase();
+        let name = ahead.name()?;
         ahead.take("from").then_some(())?;
         self.is(Class::Read, "prepare");
+        let Some(name) = self.statement_name(&name) else {
+            return Some(());
+        };
         let literal = match ahead.rest() {
             [token] => ahead.string_of(*token),
             _ => None,
@@ -230,6 +233,22 @@ impl Walk<'_, '_> {
         Some(())
     }
 
+    /// The name that stands for all that the server takes for the same one. It compares them by a collation, to which `à`
+    /// is `a`, and so are blanks at the end and none: of other letters nobody here can tell what they mean.
+    fn statement_name(&mut self, name: &str) -> Option<String> {
+        let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '$');
+        if !name.is_empty() && name.chars().all(is_plain) {
+            return Some(name.to_ascii_lowercase());
+        }
+        // Any name that is known here may be the one.
+        self.effects.push(Effect::Deallocates { name: None });
+        self.raise(
+            Class::Unknown,
+            "names a prepared statement in letters that servers compare otherwise",
+        );
+        None
+    }
+
     /// SQL inside a literal: one statement, or not known.
     fn inner(&mut self, text: &str) -> Action {
         let judgement = (self.message.context.inner)(text);
@@ -237,6 +256,7 @@ impl Walk<'_, '_> {
         let mut actions = judgement.actions;
         match (actions.pop(), actions.is_empty()) {
             (Some(mut action), true) => {
+                action.tables.extend(self.schema_used(text));
                 // Where it stands is this statement, which a reviewer sees.
                 action.span = self.span.clone();
                 action.secrets = Vec::new();
@@ -250,12 +270,21 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// USE in a literal: it takes hold later, behind a verb that does not tell of it.
+    fn schema_used(&self, text: &str) -> Option<TableName> {
+        let state = self.message.context.state;
+        let scan = scan(text, 0, state);
+        let mut words = Words::new(text, state, scan.statements().next()?);
+        words.take("use").then_some(())?;
+        words.name().map(TableName::whole_schema)
+    }
+
     fn execute(&mut self, words: Words<'_>) -> Option<()> {
         let mut ahead = words;
         if ahead.take("immediate") {
             return self.execute_immediate(ahead);
         }
-        let name = ahead.name()?.to_lowercase();
+        let name = ahead.name()?;
         if ahead.take("using") {
             self.using(ahead)?;
         } else {
@@ -263,6 +292,9 @@ impl Walk<'_, '_> {
         }
         self.message.depends_on_names = true;
         self.is(Class::Read, "execute");
+        let Some(name) = self.statement_name(&name) else {
+            return Some(());
+        };
         match self.message.prepared(&name) {
             Some(inner) => {
                 self.class = self.class.max(inner.class);
@@ -310,9 +342,12 @@ impl Walk<'_, '_> {
     fn deallocate(&mut self, words: Words<'_>) -> Option<()> {
         let mut ahead = words;
         ahead.take("prepare").then_some(())?;
-        let name = ahead.name()?.to_lowercase();
+        let name = ahead.name()?;
         ahead.is_empty().then_some(())?;
         self.is(Class::Session, "deallocate");
+        let Some(name) = self.statement_name(&name) else {
+            return Some(());
+        };
         self.effects.push(Effect::Deallocates { name: Some(name) });
         Some(())
     }
