@@ -10,6 +10,8 @@ use std::process::Command;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::api::Api;
 use support::child::Demo;
+use support::mysql_answer::{error, value};
+use support::mysql_wire::MysqlWire;
 use support::server::{PROGRAM, Postgres, connect, eventually};
 use tokio_postgres::Client;
 
@@ -98,6 +100,34 @@ async fn promise_3_no_statement_runs_while_the_log_cannot_be_written() {
     .await;
     assert!(postgres.has_seen("before the fault") && postgres.has_seen("after the fault"));
     assert!(!postgres.has_seen("unlogged"));
+}
+
+/// The same for MySQL, whose errors have numbers of their own.
+#[test]
+fn promise_3_no_statement_of_mysql_runs_while_the_log_cannot_be_written() {
+    let demo = Demo::start_as(&["--only", "mysql"], ignoring_file_size_signal());
+    let mut wire = MysqlWire::connect(&demo.sheet.mysql_url);
+    let mut admin = MysqlWire::connect(&demo.sheet.admin_mysql_url);
+    let write = "INSERT INTO unlogged VALUES (1)";
+    assert!(admin.query("CREATE TABLE unlogged (id int)")[0].is_ok());
+
+    limit_file_size(&demo, Some(1));
+    for text in ["SELECT 'first unlogged'", write, "DROP TABLE unlogged"] {
+        let refused = error(&wire.query(text));
+        assert_eq!(
+            (refused.number, refused.state.as_str()),
+            (1105, "HY000"),
+            "{text}"
+        );
+    }
+    limit_file_size(&demo, None);
+    assert_eq!(value(&admin.query("SELECT COUNT(*) FROM unlogged")), "0");
+
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !wire.query(write)[0].is_ok() {
+        assert!(std::time::Instant::now() < until, "it does not recover");
+    }
+    assert_eq!(value(&admin.query("SELECT COUNT(*) FROM unlogged")), "1");
 }
 
 #[tokio::test]
