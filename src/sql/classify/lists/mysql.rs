@@ -27,7 +27,7 @@ pub enum Known {
     Absent,
 }
 
-/// The oldest versions served. A server of unknown version has what these have.
+/// A server of unknown version has what these have; older ones have what is said of them.
 const MYSQL_OLDEST: u32 = 80_000;
 const MARIADB_OLDEST: u32 = 100_600;
 
@@ -128,6 +128,24 @@ mod tests {
         assert_eq!(
             function("uuid_v7", 1, false, &mariadb(Some(110_806))),
             Known::Harmless
+        );
+    }
+
+    #[test]
+    fn an_old_mysql_has_what_it_has_always_had() {
+        let mysql = |version| state(ServerKind::Mysql, version);
+        assert_eq!(
+            function("concat", 1, false, &mysql(Some(50_624))),
+            Known::Harmless
+        );
+        assert_eq!(
+            function("json_extract", 2, false, &mysql(Some(50_624))),
+            Known::Elsewhere
+        );
+        assert_eq!(function("json_extract", 2, false, &mysql(None)), Known::Harmless);
+        assert_eq!(
+            function("concat", 1, false, &mysql(Some(50_500))),
+            Known::Elsewhere
         );
     }
 
