@@ -396,9 +396,7 @@ impl Session {
         number: u64,
         request: Option<crate::hold::RequestId>,
     ) {
-        let text = &sending.judged.text;
-        let mut words = text.windows(b"socket".len());
-        if sending.protocol == "text" && words.any(|word| word.eq_ignore_ascii_case(b"socket")) {
+        if sending.protocol == "text" && asks_for_socket(&sending.judged.text) {
             self.relay.expect_without_socket(sending.expected, sending.ahead);
         } else {
             self.relay.expect(sending.expected, sending.ahead);
@@ -530,6 +528,12 @@ fn bytes_max(code: Code) -> usize {
         Code::StmtExecute | Code::StmtSendLongData => EXECUTE_BYTES_MAX,
         _ => SMALL_BYTES_MAX,
     }
+}
+
+/// No driver asks for it in a long text.
+fn asks_for_socket(text: &[u8]) -> bool {
+    let mut words = text.windows(b"socket".len());
+    text.len() <= SMALL_BYTES_MAX && words.any(|word| word.eq_ignore_ascii_case(b"socket"))
 }
 
 /// A name in backquotes, which every sql_mode reads alike. `None`: it cannot be read exactly.
