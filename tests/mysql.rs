@@ -660,7 +660,7 @@ fn the_path_of_the_server_s_socket_is_not_told() {
             .texts();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0][1].as_deref(), Some(""));
-        assert!(rows[0][2].as_deref().is_some_and(|value| value != ""));
+        assert!(rows[0][2].as_deref().is_some_and(|value| !value.is_empty()));
         assert_eq!(value(&wire.query("SELECT 'socket'")), "socket");
     }
 }
