@@ -16,6 +16,9 @@ use crate::wire::bytes::Malformed;
 pub trait Walk {
     /// Looks at what came, and puts behind `to_client` what is for the client.
     fn walk(&mut self, chunk: &[u8], to_client: &mut Vec<u8>) -> Result<(), Malformed>;
+
+    /// Whether the session has something to hear of it before its client does.
+    fn has_news(&self) -> bool;
 }
 
 /// So much may wait for a client that does not read; before it has taken them, nothing more of it is answered.
@@ -187,7 +190,10 @@ impl Pipe {
             // Nobody reads it.
             self.to_client = Outgoing::default();
         }
-        self.poll_client_write(cx);
+        // A client that knows its answer may have others act on it: what follows from it must hold by then.
+        if !walk.has_news() {
+            self.poll_client_write(cx);
+        }
         Poll::Ready(Io::Server)
     }
 

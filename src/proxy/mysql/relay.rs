@@ -106,6 +106,10 @@ pub struct Walking<'a> {
 }
 
 impl Walk for Walking<'_> {
+    fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     fn walk(&mut self, chunk: &[u8], to_client: &mut Vec<u8>) -> Result<(), Malformed> {
         let joined;
         let mut rest = chunk;
