@@ -285,7 +285,8 @@ impl Walk<'_, '_> {
             return self.execute_immediate(ahead);
         }
         let name = ahead.name()?;
-        if ahead.take("using") {
+        let has_values = ahead.take("using");
+        if has_values {
             self.using(ahead)?;
         } else {
             ahead.is_empty().then_some(())?;
@@ -300,6 +301,17 @@ impl Walk<'_, '_> {
                 self.class = self.class.max(inner.class);
                 self.borrow(&inner);
                 self.effects.extend(inner.effects.iter().cloned());
+                let compares = ["update", "delete"]
+                    .iter()
+                    .any(|verb| inner.verb.starts_with(verb));
+                if has_values && compares {
+                    // A number that is zero is equal to every text, and what a variable holds does not stand here.
+                    self.unbounded = true;
+                    self.raise(
+                        inner.class,
+                        "compares with values that do not stand in the statement",
+                    );
+                }
                 if inner.effects.contains(&Effect::ChangesMeaning) {
                     self.raise(Class::Unknown, "changes settings by a prepared statement");
                 }
