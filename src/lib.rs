@@ -7,6 +7,7 @@
 //! clock     ->
 //! wire      ->
 //! sql       ->
+//! render    -> sql
 //! identity  -> clock
 //! catalog   -> sql, clock
 //! policy    -> sql, identity, clock
@@ -16,9 +17,11 @@
 //! store     -> audit, hold, policy, catalog, sql, identity, clock
 //! desk      -> store, journal, audit, hold, policy, catalog, sql, identity, clock
 //! proxy     -> desk, journal, audit, hold, policy, catalog, sql, identity, wire, telemetry, clock
-//! api       -> desk, journal, audit, hold, policy, catalog, sql, identity, telemetry, clock
+//! notify    -> desk, hold, identity, render, telemetry, clock
+//! api       -> notify, desk, journal, audit, hold, policy, catalog, sql, identity, render, telemetry, clock
+//! web       -> api, notify, desk, journal, audit, hold, policy, catalog, sql, identity, render, telemetry, clock
 //! telemetry ->
-//! config    -> telemetry, proxy, api, desk, store, journal, policy, catalog, identity
+//! config    -> telemetry, proxy, api, web, notify, desk, store, journal, policy, catalog, identity
 //! cli       -> everything
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
