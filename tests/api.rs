@@ -1,6 +1,9 @@
 //! The API and the command line as its client: each route allowed, forbidden and malformed, on a real desk with a
 //! store and a journal of its own.
 
+#[path = "api/openapi.rs"]
+mod openapi;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -215,6 +215,6 @@ pub async fn revoke(
 }
 
 /// A standing grant's id.
-pub fn standing_id(text: &str) -> Result<StandingGrantId, Problem> {
+fn standing_id(text: &str) -> Result<StandingGrantId, Problem> {
     StandingGrantId::parse(text).ok_or_else(|| Problem::not_found("standing grant", text))
 }

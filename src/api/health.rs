@@ -162,7 +162,7 @@ pub async fn metrics(State(rooms): State<Rooms>) -> Response {
 )]
 pub async fn openapi() -> Response {
     static DOCUMENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let document = super::routes().to_openapi();
+        let document = super::document::finish(super::routes().to_openapi());
         document
             .to_json()
             .expect("the document is made of texts and maps")

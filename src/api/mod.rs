@@ -4,6 +4,7 @@
 pub mod card;
 pub mod catalog;
 mod connections;
+mod document;
 pub mod events;
 pub mod grants;
 pub mod health;

@@ -55,6 +55,7 @@ pub enum Kind {
     Stale,
     Conflict,
     TooLarge,
+    NotJson,
     Unacceptable,
     DigestRequired,
     ReasonRequired,
@@ -86,6 +87,11 @@ impl Kind {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
                 "The body is too large",
+            ),
+            Self::NotJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "The body is not JSON",
             ),
             Self::Unacceptable => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::body::HttpBody as _;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{Kind, Problem};
 use crate::clock::Timestamp;
-use crate::hold::RequestId;
+use crate::hold::{RequestId, StandingGrantId};
 
 /// The query of a call.
 pub struct Params<T>(pub T);
@@ -41,10 +41,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        Json::<T>::from_request(request, state)
+        let (parts, body) = request.into_parts();
+        let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
+        let bytes = whole.map_err(|rejection| body_problem(rejection.into()))?;
+        let is_list = bytes.trim_ascii_start().starts_with(b"[");
+        let request = Request::from_parts(parts, axum::body::Body::from(bytes));
+        let Json(value) = Json::<T>::from_request(request, state)
             .await
-            .map(|Json(value)| Self(value))
-            .map_err(body_problem)
+            .map_err(body_problem)?;
+        // serde would read a list as the members in their order.
+        if is_list {
+            return Err(Problem::malformed("the body is a list, not an object"));
+        }
+        Ok(Self(value))
     }
 }
 
@@ -55,9 +64,9 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
-        Body::from_request(request, state)
+        Body::<Option<T>>::from_request(request, state)
             .await
-            .map(|Body(value)| Self(value))
+            .map(|Body(value)| Self(value.unwrap_or_default()))
     }
 }
 
@@ -79,6 +88,13 @@ fn body_problem(rejection: JsonRejection) -> Problem {
             "send a shorter body",
         );
     }
+    if rejection.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        return Problem::new(
+            Kind::NotJson,
+            "the call does not say that its body is JSON",
+            "send `Content-Type: application/json`",
+        );
+    }
     Problem::malformed(one_line(&rejection))
 }
 
@@ -94,6 +110,17 @@ fn one_line(error: &dyn std::error::Error) -> String {
 /// A request's id in the path.
 pub fn request_id(text: &str) -> Result<RequestId, Problem> {
     RequestId::parse(text).ok_or_else(|| Problem::not_found("request", text))
+}
+
+/// A request's id as a value that filters.
+pub fn request_filter(name: &str, text: &str) -> Result<RequestId, Problem> {
+    RequestId::parse(text).ok_or_else(|| unacceptable(name, text, "write its six letters and digits"))
+}
+
+/// A standing grant's id as a value that filters.
+pub fn grant_filter(name: &str, text: &str) -> Result<StandingGrantId, Problem> {
+    StandingGrantId::parse(text)
+        .ok_or_else(|| unacceptable(name, text, "write `G-` and its six letters and digits"))
 }
 
 /// A value of the call that is of the right type but cannot be used.

@@ -12,10 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
 use super::card::{CLASS_WORDS, Card};
-use super::grants::standing_id;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
-use super::read::{Body, Named, Params, duration, request_id, unacceptable, word};
+use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacceptable, word};
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
 };
@@ -102,7 +101,7 @@ fn filter_of(query: ListQuery) -> Result<RequestFilter, Problem> {
         database: query.database,
         class: query.class,
         fingerprint,
-        standing_grant: query.grant.map(|id| standing_id(&id)).transpose()?,
+        standing_grant: query.grant.map(|id| grant_filter("grant", &id)).transpose()?,
         limit: limit(query.limit, 50, PAGE_MAX)?,
         cursor: query.cursor,
     })

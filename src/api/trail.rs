@@ -14,10 +14,9 @@ use utoipa::IntoParams;
 use super::Rooms;
 use super::card::CLASS_WORDS;
 use super::events::{HEARTBEAT, STREAM_LIFE};
-use super::grants::standing_id;
 use super::login::Caller;
 use super::problem::{self, Problem, ProblemDocument};
-use super::read::{Named, Params, moment, request_id, unacceptable, word};
+use super::read::{Named, Params, grant_filter, moment, request_filter, unacceptable, word};
 use super::requests::{Page, desk_problem, limit};
 use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
@@ -100,12 +99,12 @@ impl LogQuery {
             approver: self.approver,
             request: self
                 .request
-                .map(|id| request_id(&id))
+                .map(|id| request_filter("request", &id))
                 .transpose()?
                 .map(|id| id.to_string()),
             grant: self
                 .grant
-                .map(|id| standing_id(&id))
+                .map(|id| grant_filter("grant", &id))
                 .transpose()?
                 .map(|id| id.to_string()),
             session: self.session.map(session).transpose()?,
