@@ -1,8 +1,10 @@
 //! What happened, in order, in bytes that two programs write alike.
 //! Never opens a file and never reads the clock: the journal does both.
-//! Read `entry.rs` next (what is written), then `record.rs` (what is read back).
+//! Read `entry.rs` next (what is written), then `record.rs` (what is read back) and `merkle.rs` (what binds it).
 
+pub mod checkpoint;
 pub mod entry;
+pub mod merkle;
 pub mod record;
 #[cfg(test)]
 mod tests;
