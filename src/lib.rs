@@ -38,6 +38,7 @@ pub mod identity;
 pub mod journal;
 pub mod policy;
 pub mod proxy;
+pub mod render;
 pub mod sql;
 pub mod store;
 pub mod telemetry;

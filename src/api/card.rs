@@ -1,6 +1,7 @@
 //! A request as the API shows it: everything that a reviewer is to see, in the shape of DESIGN section 8.
 //! Never re-renders a statement: its text is the exact bytes, secrets masked. Read `requests.rs` next.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -11,8 +12,10 @@ use utoipa::ToSchema;
 use super::requests::StandingScope;
 use crate::catalog::impact::Impact;
 use crate::hold::{
-    HeldRequest, HeldStatement, Parameter, ParameterFormat, Ran, Shape, State, StateKind, Transaction,
+    HeldRequest, HeldStatement, Parameter, ParameterFormat, READ_AS, Ran, Shape, State, StateKind,
+    Transaction,
 };
+use crate::render::{Layout, Reading, Statement as Rendered, Value, visible_line};
 use crate::sql::action::Breadth;
 use crate::sql::template;
 
@@ -273,6 +276,32 @@ impl Card {
     }
 }
 
+impl Card {
+    /// The bytes of the message, secrets masked.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match (&self.text, &self.text_base64) {
+            (Some(text), _) => Cow::Borrowed(text.as_bytes()),
+            (None, Some(encoded)) => {
+                let decoded = STANDARD.decode(encoded);
+                decoded.map_or(Cow::Borrowed(encoded.as_bytes()), Cow::Owned)
+            }
+            (None, None) => Cow::Borrowed(b""),
+        }
+    }
+
+    /// The message as lines for a person, with the values of its parameters in their places; `bytes` are its own.
+    pub fn rendered<'t>(&self, bytes: &'t [u8], layout: Layout) -> Rendered<'t> {
+        let fact = |name: &str| self.facts.get(name).map(String::as_str);
+        let reading = Reading::of(
+            fact(READ_AS),
+            fact("standard_conforming_strings"),
+            fact("client_encoding"),
+        );
+        let values: Vec<Value> = self.parameters.iter().map(ParameterValue::shown).collect();
+        Rendered::of(bytes, &reading, layout, &values)
+    }
+}
+
 /// What a standing grant would let vary; `None` if none can be made.
 pub fn template_of(held: &HeldRequest) -> Option<String> {
     match held.shape {
@@ -324,6 +353,22 @@ impl Statement {
 }
 
 impl ParameterValue {
+    fn shown(&self) -> Value {
+        Value {
+            index: self.index,
+            shown: self.value_text(),
+        }
+    }
+
+    /// The value on one line: a text in quotes, NULL, or the hex digits of what cannot be decoded.
+    pub fn value_text(&self) -> String {
+        match (&self.value, &self.hex) {
+            (Some(value), _) => format!("'{}'", visible_line(value)),
+            (None, Some(hex)) => format!("\\x{hex} ({} bytes, not decoded)", self.bytes),
+            (None, None) => "NULL".to_owned(),
+        }
+    }
+
     fn of(held: &Parameter) -> Self {
         Self {
             index: held.index,

@@ -8,6 +8,7 @@ mod document;
 pub mod events;
 pub mod grants;
 pub mod health;
+pub mod impact;
 pub mod login;
 pub mod people;
 pub mod problem;

@@ -3,15 +3,32 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-
 use super::impact::impact_lines;
-use super::render::{visible, visible_bytes, visible_line};
 use crate::api::card::{Card, ParameterValue, Said};
 use crate::clock::Timestamp;
+use crate::render::{Layout, Line, Mark, visible, visible_bytes, visible_line};
+
+/// Whether a terminal is asked for colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    Plain,
+    Coloured,
+}
+
+impl Ink {
+    /// Colours on a terminal only, and only where nobody has asked for none (no-color.org).
+    pub fn of_stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        match !refused && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+            true => Self::Coloured,
+            false => Self::Plain,
+        }
+    }
+}
 
 /// The whole card; `earlier` are requests of the same shape, newest first.
-pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
+pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp, ink: Ink) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         // Writing into a String cannot fail.
@@ -19,10 +36,21 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp) -> String {
     };
     line(&card.id, &verdict_line(card, now));
     line("", "");
-    for (number, statement) in statement_lines(card).iter().enumerate() {
-        line(&format!("{:>12}", number + 1), &format!("│ {statement}"));
+    let bytes = card.bytes();
+    let rendered = card.rendered(&bytes, Layout::Laid);
+    for shown in &rendered.lines {
+        line(
+            &format!("{:>12}", shown.number),
+            &format!("│ {}", line_text(shown, ink)),
+        );
+        for note in &shown.notes {
+            line("", &format!("│ ^ {note}"));
+        }
     }
     line("", "");
+    for note in &rendered.notes {
+        line("note", &visible_line(note));
+    }
     line("digest", &card.digest);
     if card.copies_in {
         line(
@@ -194,25 +222,44 @@ fn time_left(until: &str, now: Timestamp) -> String {
     format!("{}:{:02} left", seconds / 60, seconds % 60)
 }
 
-/// The message as it came, whole, by lines; what could hide is written out.
-fn statement_lines(card: &Card) -> Vec<String> {
-    let shown = match (&card.text, &card.text_base64) {
-        (Some(text), _) => visible(text),
-        (None, Some(encoded)) => {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(encoded);
-            decoded.map_or_else(|_| visible(encoded), |bytes| visible_bytes(&bytes))
+/// One line of the statement.
+fn line_text(line: &Line<'_>, ink: Ink) -> String {
+    let mut text = " ".repeat(usize::from(line.indent));
+    for piece in &line.pieces {
+        match (ink, colour(piece.mark)) {
+            (Ink::Coloured, Some(colour)) => {
+                // Writing into a String cannot fail.
+                let _written = write!(text, "\x1b[{colour}m{}\x1b[0m", piece.text);
+            }
+            (Ink::Coloured, None) | (Ink::Plain, _) => text.push_str(&piece.text),
         }
-        (None, None) => String::new(),
-    };
+    }
+    text
+}
+
+/// How a terminal shows a mark: SGR parameters (ECMA-48). A comment that runs is never dimmed.
+fn colour(mark: Mark) -> Option<&'static str> {
+    match mark {
+        Mark::Plain | Mark::Name => None,
+        Mark::Keyword => Some("1"),
+        Mark::Text => Some("32"),
+        Mark::Number | Mark::Parameter => Some("36"),
+        Mark::Value => Some("35"),
+        Mark::Comment => Some("2"),
+        Mark::Executable => Some("1;33"),
+        Mark::Hidden | Mark::Disguised => Some("1;7;33"),
+        Mark::Risky => Some("1;31"),
+    }
+}
+
+/// The message as it came, whole, by its own lines; what could hide is written out.
+fn statement_lines(card: &Card) -> Vec<String> {
+    let shown = visible_bytes(&card.bytes());
     shown.lines().map(str::to_owned).collect()
 }
 
 fn parameter_text(parameter: &ParameterValue) -> String {
-    let value = match (&parameter.value, &parameter.hex) {
-        (Some(value), _) => format!("'{}'", visible_line(value)),
-        (None, Some(hex)) => format!("\\x{hex} ({} bytes, not decoded)", parameter.bytes),
-        (None, None) => "NULL".to_owned(),
-    };
+    let value = parameter.value_text();
     format!(
         "${} {} = {value}",
         parameter.index,

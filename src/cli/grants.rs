@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
-use super::render::{visible, visible_line};
 use crate::api::grants::{Grant, RevokeBody};
 use crate::api::requests::Page;
 use crate::hold::StandingGrantId;
+use crate::render::{visible, visible_line};
 
 #[derive(Debug, Subcommand)]
 pub enum GrantCommand {

@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
-use super::render::visible_line;
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
 use crate::api::trail::LogQuery;
@@ -17,6 +16,7 @@ use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::config::JOURNAL_FOLDER;
 use crate::journal::{JournalError, Reader, TailFrom};
+use crate::render::visible_line;
 
 /// How often the end of the files is looked at.
 const TAIL_INTERVAL: Duration = Duration::from_millis(300);

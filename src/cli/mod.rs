@@ -20,7 +20,6 @@ mod open_catalogs;
 mod output;
 mod people;
 mod policy;
-pub mod render;
 mod requests;
 pub mod serve;
 

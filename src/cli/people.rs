@@ -9,7 +9,6 @@ use clap::{Args, Subcommand};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
-use super::render::visible_line;
 use super::{SettingsArgs, make_private};
 use crate::api::people::{
     ActiveBody, AgentBody, AgentSecret, AgentShape, CACHING_SHA2, CertificateBody, MYSQL_NATIVE, PersonBody,
@@ -21,6 +20,7 @@ use crate::api::requests::Page;
 use crate::clock::Timestamp;
 use crate::config::{MYSQL, POSTGRES};
 use crate::identity::principal::PersonName;
+use crate::render::visible_line;
 use crate::store::PeopleError;
 use crate::store::sqlite::{Store, StoreError};
 

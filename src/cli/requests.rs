@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Deserialize;
 
-use super::card::{card_text, list_line, said_by};
+use super::card::{Ink, card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
-use super::render::visible;
 use crate::api::card::Card;
 use crate::api::events::GrantNews;
 use crate::api::read::parse_duration;
@@ -19,6 +18,7 @@ use crate::api::requests::{DecisionBody, Page, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
 use crate::desk::{Reach, Terms};
 use crate::hold::{RequestId, StateKind};
+use crate::render::visible;
 
 /// Requests of the same shape that a card looks back on.
 const EARLIER_MAX: usize = 10;
@@ -191,7 +191,7 @@ async fn whole_card(client: &Client, card: &Card) -> Result<String, CliError> {
         .into_iter()
         .filter(|other| other.id != card.id)
         .collect();
-    Ok(card_text(card, &earlier, Timestamp::now()))
+    Ok(card_text(card, &earlier, Timestamp::now(), Ink::of_stdout()))
 }
 
 async fn fetch(client: &Client, id: RequestId) -> Result<Card, CliError> {

@@ -17,8 +17,8 @@ use crate::api::trail::LogQuery;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::{PAGE_MAX, Source};
 use crate::cli::output::Output;
-use crate::cli::render::visible_line;
 use crate::policy::{RuleSet, Verdict};
+use crate::render::visible_line;
 
 /// Different statements that are told apart; what changes beyond them is counted together.
 const CHANGED_MAX: usize = 10_000;

@@ -11,8 +11,8 @@ use super::{open_rules, wrong};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::offline::{self, Said};
 use crate::cli::output::Output;
-use crate::cli::render::visible_line;
 use crate::policy::{Outcome, RuleError, RuleSet, SHIPPED};
+use crate::render::visible_line;
 
 /// What a case file's name ends with, beside rules of the same name.
 const CASES_END: &str = ".cases.toml";

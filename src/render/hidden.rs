@@ -1,18 +1,14 @@
-//! The one renderer of statement text for a terminal: nothing invisible, nothing cut, nothing obeyed.
-//! Never changes what a visible character is; whatever could hide, reorder or steer is written out in `⟦…⟧`.
-//! Read `card.rs` next.
+//! Which characters hide, reorder or steer, and how they are written out: in `⟦…⟧`.
+//! Never changes what a visible character is. Read `statement.rs` next.
 
 /// The text with every control, bidi and zero-width character written out; line breaks stay line breaks.
 /// The brackets themselves are written out too, so that no text can pretend to be an escape.
 pub fn visible(text: &str) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut shown, letter| {
-            match letter {
-                '\n' => shown.push('\n'),
-                '\t' => shown.push_str("⟦TAB⟧"),
-                '\r' => shown.push_str("⟦CR⟧"),
-                hidden if is_hidden(hidden) => shown.push_str(&format!("⟦U+{:04X}⟧", u32::from(hidden))),
-                plain => shown.push(plain),
+            match written_out(letter) {
+                None => shown.push(letter),
+                Some(written) => shown.push_str(&written),
             }
             shown
         })
@@ -30,9 +26,25 @@ pub fn visible_bytes(bytes: &[u8]) -> String {
         chunk
             .invalid()
             .iter()
-            .for_each(|byte| shown.push_str(&format!("⟦0x{byte:02X}⟧")));
+            .for_each(|byte| shown.push_str(&byte_written_out(*byte)));
         shown
     })
+}
+
+/// How a character that could hide is written; `None`: it is shown as it is. A line break is shown as one.
+pub fn written_out(letter: char) -> Option<String> {
+    match letter {
+        '\n' => None,
+        '\t' => Some("⟦TAB⟧".to_owned()),
+        '\r' => Some("⟦CR⟧".to_owned()),
+        hidden if is_hidden(hidden) => Some(format!("⟦U+{:04X}⟧", u32::from(hidden))),
+        _plain => None,
+    }
+}
+
+/// A byte that is no part of any character.
+pub fn byte_written_out(byte: u8) -> String {
+    format!("⟦0x{byte:02X}⟧")
 }
 
 /// Whether a terminal would show nothing, a blank, or something else for it.
