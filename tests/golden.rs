@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
+use countersign::audit::record::Values;
 use countersign::audit::{
     Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, OutcomeKind, ParameterRecord,
     PersonsDecision, Record, RulesChange, StatementOutcome, TransactionOutcome,
@@ -24,10 +25,22 @@ const ATTEMPT: AttemptId = AttemptId {
 fn entries_encode_to_the_golden_bytes_and_back() {
     let mut lines = String::new();
     with_every_kind(|name, entry| {
-        let mut bytes = Vec::new();
-        entry.encode(&mut bytes);
-        let record = Record::decode(&bytes).expect("what was just encoded");
-        let vector = serde_json::json!({ "name": name, "bytes": hex(&bytes), "record": record });
+        let (mut bytes, mut salt) = (Vec::new(), 0_u128);
+        let seal = entry.seal(|| {
+            salt += 1;
+            salt.to_be_bytes()
+        });
+        entry.encode(entry.time, &seal, &mut bytes);
+        let mut record = Record::decode(&bytes).expect("what was just encoded");
+        let mut vector = serde_json::json!({ "name": name, "bytes": hex(&bytes) });
+        if let Some(values) = entry.values(&seal) {
+            let mut bytes = Vec::new();
+            values.encode(entry.time, &mut bytes);
+            vector["values"] = hex(&bytes).into();
+            let values = Values::decode(&bytes).expect("what was just encoded");
+            record.fields.join(Some(values)).expect("its own values");
+        }
+        vector["record"] = serde_json::to_value(&record).expect("JSON");
         lines.push_str(&format!("{vector}\n"));
     });
     if std::env::var("COUNTERSIGN_GOLDEN").as_deref() == Ok("write") {

@@ -11,6 +11,7 @@
 //!         0x80-0xBF bytes · 0xC0-0xFF group: field*
 //! ```
 //! Tags never fall; only those that may repeat stand twice in a row. An empty text or list has no field.
+//! Parameter values stand beside their record: `value.rs`.
 //!
 //! Why not protobuf or JSON: these bytes are hashed, so there may be one spelling only, and an auditor without our
 //! code must be able to read them in ten years.
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
+use super::value::{Form, Kept, Salt, commitment};
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, Peer, Profile, SessionId};
 use crate::sql::action::Class;
@@ -135,6 +137,20 @@ pub struct Attempt<'a> {
     pub read_as: &'a str,
     /// What the client says of itself; nobody has verified it.
     pub claimed: &'a [(&'a str, &'a str)],
+}
+
+/// What goes into an entry's bytes besides itself: the hash of its text and the salts of its values.
+#[derive(Clone, Debug, Default)]
+pub struct Seal {
+    pub text_sha256: Option<[u8; 32]>,
+    salts: Vec<Salt>,
+}
+
+/// The parameter values of an attempt, to be kept beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    attempt: &'a Attempt<'a>,
+    seal: &'a Seal,
 }
 
 /// One parameter of a statement. Neither `value` nor `hex`: NULL, unless it was cut.
@@ -270,6 +286,8 @@ pub enum Kind {
     Text = 13,
     CertificatesChange = 14,
     StandingGrant = 15,
+    /// The parameter values of the attempt behind it. Has no number of its own, and can be erased.
+    Values = 19,
 }
 
 /// Field tags. The two high bits say how the value is read.
@@ -337,6 +355,8 @@ pub(crate) mod tag {
     pub const DIGEST: u8 = 0x84;
     pub const GENERATION: u8 = 0x85;
     pub const TEXT: u8 = 0x86;
+    pub const COMMITMENT: u8 = 0x8B;
+    pub const SALT: u8 = 0x8C;
 
     /// Repeats.
     pub const PARAMETER: u8 = 0xC0;
@@ -346,20 +366,29 @@ pub(crate) mod tag {
     pub const POSITION: u8 = 0xC2;
     /// Repeats.
     pub const LABEL: u8 = 0xC3;
+    /// Repeats.
+    pub const KEPT: u8 = 0xC5;
 
     pub const fn repeats(tag: u8) -> bool {
-        matches!(tag, TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION | LABEL)
+        matches!(
+            tag,
+            TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION | LABEL | KEPT
+        )
     }
 }
 
 impl Entry<'_> {
-    /// Appends the canonical bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_at(self.time, self.text().map(text_sha256).as_ref(), out);
+    /// Hashes its text and draws a salt for each of its values. `draw`: 16 random bytes each time.
+    pub fn seal(&self, draw: impl FnMut() -> Salt) -> Seal {
+        let values = self.attempt().map_or(0, |attempt| attempt.parameters.len());
+        Seal {
+            text_sha256: self.text().map(text_sha256),
+            salts: std::iter::repeat_with(draw).take(values).collect(),
+        }
     }
 
-    /// Like `encode`, with a time that does not lie before the lane's last record and a text hash made before.
-    pub fn encode_at(&self, time: Timestamp, text_sha256: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+    /// Appends the canonical bytes. `seal` is its own; `time` does not lie before the lane's last record.
+    pub fn encode(&self, time: Timestamp, seal: &Seal, out: &mut Vec<u8>) {
         put_head(self.kind(), time, out);
         match &self.body {
             Body::Boot {
@@ -401,7 +430,7 @@ impl Entry<'_> {
                 put_number(tag::SUCCESS, u64::from(*success), out);
                 self.put_session(out);
             }
-            Body::Attempt(attempt) => self.put_attempt(attempt, text_sha256, out),
+            Body::Attempt(attempt) => self.put_attempt(attempt, seal, out),
             Body::Outcome(outcome) => self.put_outcome(outcome, out),
             Body::TransactionEnd { outcome, requests } => {
                 put_text(tag::OUTCOME, outcome.as_str(), out);
@@ -495,9 +524,13 @@ impl Entry<'_> {
     }
 
     /// The statement text that this entry refers to.
-    pub const fn text(&self) -> Option<&[u8]> {
+    pub fn text(&self) -> Option<&[u8]> {
+        self.attempt().map(|attempt| attempt.text)
+    }
+
+    const fn attempt(&self) -> Option<&Attempt<'_>> {
         match &self.body {
-            Body::Attempt(attempt) => Some(attempt.text),
+            Body::Attempt(attempt) => Some(attempt),
             Body::Boot { .. }
             | Body::SessionStart { .. }
             | Body::SessionEnd { .. }
@@ -520,7 +553,14 @@ impl Entry<'_> {
         }
     }
 
-    fn put_attempt(&self, attempt: &Attempt<'_>, text_sha256: Option<&[u8; 32]>, out: &mut Vec<u8>) {
+    /// The values of an attempt, for the record before it; `None` if it has none.
+    pub fn values<'s>(&'s self, seal: &'s Seal) -> Option<Values<'s>> {
+        let attempt = self.attempt()?;
+        let has_values = attempt.parameters.iter().any(ParameterRecord::has_value);
+        has_values.then_some(Values { attempt, seal })
+    }
+
+    fn put_attempt(&self, attempt: &Attempt<'_>, seal: &Seal, out: &mut Vec<u8>) {
         put_text(tag::PRINCIPAL, attempt.principal, out);
         put_text(tag::DATABASE, attempt.database, out);
         put_text(tag::DATABASE_USER, attempt.database_user, out);
@@ -542,15 +582,13 @@ impl Entry<'_> {
         put_number(tag::TEXT_BYTES, attempt.text.len() as u64, out);
         self.put_session(out);
         put_bytes(tag::ATTEMPT_SESSION, &attempt.id.session.0.to_be_bytes(), out);
-        if let Some(hash) = text_sha256 {
+        if let Some(hash) = &seal.text_sha256 {
             put_bytes(tag::TEXT_SHA256, hash, out);
         }
         put_bytes(tag::FINGERPRINT, &attempt.fingerprint, out);
-        let mut room = PARAMETERS_BYTES_MAX;
-        attempt
-            .parameters
-            .iter()
-            .for_each(|parameter| put_parameter(parameter, &mut room, out));
+        for (parameter, kept, salt) in kept_of(attempt, seal) {
+            put_parameter(parameter, kept, salt, out);
+        }
         attempt
             .claimed
             .iter()
@@ -573,6 +611,35 @@ impl Entry<'_> {
             &outcome.attempt.session.0.to_be_bytes(),
             out,
         );
+    }
+}
+
+impl ParameterRecord<'_> {
+    const fn has_value(&self) -> bool {
+        self.value.is_some() || self.hex.is_some()
+    }
+}
+
+impl Values<'_> {
+    /// Appends the canonical bytes of the record of values.
+    pub fn encode(&self, time: Timestamp, out: &mut Vec<u8>) {
+        let Self { attempt, seal } = self;
+        put_head(Kind::Values, time, out);
+        put_number(tag::ATTEMPT_NUMBER, attempt.id.number, out);
+        put_bytes(tag::ATTEMPT_SESSION, &attempt.id.session.0.to_be_bytes(), out);
+        for (parameter, kept, salt) in kept_of(attempt, seal) {
+            let Some(kept) = kept else { continue };
+            let tag = match kept.form {
+                Form::Text => tag::VALUE,
+                Form::Hex => tag::HEX,
+            };
+            put_group(tag::KEPT, out, |out| {
+                // An empty value differs from NULL, so it is written even when it is empty.
+                put_bytes(tag, kept.value.as_bytes(), out);
+                put_number(tag::INDEX, u64::from(parameter.index), out);
+                put_bytes(tag::SALT, &salt, out);
+            });
+        }
     }
 }
 
@@ -628,7 +695,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -644,6 +711,7 @@ impl Kind {
         Self::Text,
         Self::CertificatesChange,
         Self::StandingGrant,
+        Self::Values,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -663,6 +731,7 @@ impl Kind {
             Self::Text => "text",
             Self::CertificatesChange => "certificates_change",
             Self::StandingGrant => "standing_grant",
+            Self::Values => "values",
         }
     }
 
@@ -711,29 +780,35 @@ fn put_position(position: &LanePosition, out: &mut Vec<u8>) {
     });
 }
 
-fn put_parameter(parameter: &ParameterRecord<'_>, room: &mut usize, out: &mut Vec<u8>) {
+/// Each parameter with what is kept of its value, and its salt.
+fn kept_of<'a>(
+    attempt: &Attempt<'a>,
+    seal: &Seal,
+) -> impl Iterator<Item = (&'a ParameterRecord<'a>, Option<Kept<'a>>, Salt)> {
+    let mut room = PARAMETERS_BYTES_MAX;
+    attempt
+        .parameters
+        .iter()
+        .zip(&seal.salts)
+        .map(move |(parameter, salt)| {
+            let kept = Kept::of(parameter, FIELD_BYTES_MAX.min(room));
+            room -= kept.map_or(0, |kept| kept.value.len());
+            (parameter, kept, *salt)
+        })
+}
+
+fn put_parameter(parameter: &ParameterRecord<'_>, kept: Option<Kept<'_>>, salt: Salt, out: &mut Vec<u8>) {
     put_group(tag::PARAMETER, out, |out| {
         put_text(tag::TYPE_NAME, parameter.type_name, out);
         put_text(tag::FORMAT, parameter.format, out);
-        let value = parameter
-            .value
-            .map(|value| cut(value, FIELD_BYTES_MAX.min(*room)));
-        let hex = parameter.hex.map(|hex| cut(hex, FIELD_BYTES_MAX.min(*room)));
-        // An empty value differs from NULL, so these two are written even when they are empty.
-        if let Some(value) = value {
-            put_bytes(tag::VALUE, value.as_bytes(), out);
-            *room -= value.len();
-        }
-        if let Some(hex) = hex {
-            put_bytes(tag::HEX, hex.as_bytes(), out);
-            *room -= hex.len();
-        }
         put_number(tag::INDEX, u64::from(parameter.index), out);
         put_number(tag::TYPE_OID, u64::from(parameter.type_oid), out);
         put_number(tag::BYTES, parameter.bytes, out);
-        let lost = |whole: Option<&str>, kept: Option<&str>| whole.map(str::len) != kept.map(str::len);
-        if lost(parameter.value, value) || lost(parameter.hex, hex) {
-            put_number(tag::CUT, 1, out);
+        if let Some(kept) = kept {
+            if kept.is_cut {
+                put_number(tag::CUT, 1, out);
+            }
+            put_bytes(tag::COMMITMENT, &commitment(&salt, kept.form, kept.value), out);
         }
     });
 }

@@ -8,8 +8,11 @@ pub mod merkle;
 pub mod record;
 #[cfg(test)]
 mod tests;
+pub mod value;
 
-pub use entry::{Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, StatementOutcome};
+pub use entry::{
+    Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, Seal, StatementOutcome,
+};
 pub use entry::{GrantEvent, GrantUse, PersonsDecision, RulesChange, TransactionOutcome};
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
 

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::entry::{Kind, LanePosition, VERSION, tag};
+use super::value::{Form, Salt, commitment};
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, SessionId};
 
@@ -157,6 +158,70 @@ pub struct Parameter {
     /// The value is longer than what was kept of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
+    /// What the record itself says of the value (`audit/value.rs`); absent: NULL, or a record of version 0.1.0.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_hex")]
+    pub commitment: Option<[u8; 32]>,
+    /// With the value it gives the commitment; erased with it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_salt")]
+    pub salt: Option<Salt>,
+    /// It had a value, which has been erased.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
+}
+
+/// A value that was kept beside its attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeptValue {
+    index: u16,
+    form: Form,
+    value: String,
+    salt: Salt,
+}
+
+/// The record of an attempt's values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    pub attempt: AttemptId,
+    kept: Vec<KeptValue>,
+}
+
+impl Values {
+    /// Reads the record that stands before an attempt with values.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (head, fields) = Head::cut(bytes)?;
+        if head.kind != Kind::Values {
+            return Err(Malformed::Kind(head.kind as u8));
+        }
+        let (mut parts, mut kept) = (AttemptParts::default(), Vec::new());
+        for field in fields {
+            let (tag, value) = field?;
+            match tag {
+                tag::ATTEMPT_NUMBER => parts.number = Some(number(tag, value)?),
+                tag::ATTEMPT_SESSION => parts.session = Some(session(tag, value)?),
+                tag::KEPT => kept.push(kept_value(value)?),
+                unknown => return Err(Malformed::Tag(unknown)),
+            }
+        }
+        let attempt = parts.join()?.ok_or(Malformed::Missing(tag::ATTEMPT_NUMBER))?;
+        Ok(Self { attempt, kept })
+    }
+
+    /// Whether each value is the one that the attempt's record was made with. An erased one is not missing.
+    pub fn agree_with(&self, fields: &Fields) -> Result<(), Malformed> {
+        let committed = |kept: &KeptValue| {
+            let mut parameters = fields.parameters.iter();
+            let parameter = parameters.find(|parameter| parameter.index == kept.index)?;
+            parameter.commitment
+        };
+        let agrees = |kept: &KeptValue| {
+            committed(kept).is_some_and(|known| known == commitment(&kept.salt, kept.form, &kept.value))
+        };
+        if fields.attempt == Some(self.attempt) && self.kept.iter().all(agrees) {
+            Ok(())
+        } else {
+            Err(Malformed::Value(tag::COMMITMENT))
+        }
+    }
 }
 
 /// Something a client says of itself.
@@ -222,6 +287,34 @@ impl Fields {
             .iter()
             .map(|parameter| length(&parameter.value) + length(&parameter.hex));
         self.text.as_ref().map_or(0, Vec::len) + values.sum::<usize>() + size_of::<Self>()
+    }
+
+    /// Puts the values beside their parameters; `None`: they have been erased. Values of another attempt were left
+    /// behind by a write that failed, and say nothing.
+    pub fn join(&mut self, values: Option<Values>) -> Result<(), Malformed> {
+        let values = values.filter(|values| Some(values.attempt) == self.attempt);
+        if let Some(values) = &values {
+            values.agree_with(self)?;
+        }
+        let mut kept = values.map_or_else(Vec::new, |values| values.kept);
+        let committed = self
+            .parameters
+            .iter_mut()
+            .filter(|parameter| parameter.commitment.is_some());
+        for parameter in committed {
+            let place = kept.iter().position(|kept| kept.index == parameter.index);
+            match place.map(|place| kept.swap_remove(place)) {
+                Some(found) => {
+                    parameter.salt = Some(found.salt);
+                    match found.form {
+                        Form::Text => parameter.value = Some(found.value),
+                        Form::Hex => parameter.hex = Some(found.value),
+                    }
+                }
+                None => parameter.erased = true,
+            }
+        }
+        Ok(())
     }
 
     fn set(&mut self, tag: u8, value: &[u8], attempt: &mut AttemptParts) -> Result<(), Malformed> {
@@ -317,6 +410,8 @@ impl Fields {
             }
             Kind::StandingGrant => is_there(self.grant.is_some() && self.event.is_some(), tag::GRANT),
             Kind::Text => is_there(self.text_sha256.is_some() && self.text.is_some(), tag::TEXT),
+            // Read by `Values::decode`.
+            Kind::Values => Err(Malformed::Kind(kind as u8)),
             Kind::SessionEnd | Kind::LogQuery => Ok(()),
         }
     }
@@ -477,10 +572,32 @@ fn parameter(group: &[u8]) -> Result<Parameter, Malformed> {
             tag::TYPE_OID => parameter.type_oid = small(tag, value)?,
             tag::BYTES => parameter.bytes = number(tag, value)?,
             tag::CUT => parameter.cut = flag(tag, value)?,
+            tag::COMMITMENT => parameter.commitment = Some(array(tag, value)?),
             unknown => return Err(Malformed::Tag(unknown)),
         }
     }
     Ok(parameter)
+}
+
+fn kept_value(group: &[u8]) -> Result<KeptValue, Malformed> {
+    let (mut found, mut index, mut salt) = (None, None, None);
+    for field in FieldCutter::of(group) {
+        let (tag, value) = field?;
+        match tag {
+            tag::VALUE => found = Some((Form::Text, text(tag, value)?)),
+            tag::HEX => found = Some((Form::Hex, text(tag, value)?)),
+            tag::INDEX => index = Some(small(tag, value)?),
+            tag::SALT => salt = Some(array(tag, value)?),
+            unknown => return Err(Malformed::Tag(unknown)),
+        }
+    }
+    let (form, value) = found.ok_or(Malformed::Missing(tag::VALUE))?;
+    Ok(KeptValue {
+        index: index.ok_or(Malformed::Missing(tag::INDEX))?,
+        form,
+        value,
+        salt: salt.ok_or(Malformed::Missing(tag::SALT))?,
+    })
 }
 
 fn claim(group: &[u8]) -> Result<Claim, Malformed> {
@@ -553,6 +670,13 @@ fn as_optional_text<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn as_optional_salt<S: Serializer>(value: &Option<Salt>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(bytes) => serializer.collect_str(&Hex(bytes)),
         None => serializer.serialize_none(),
     }
 }

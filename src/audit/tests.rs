@@ -5,14 +5,39 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::entry::{FIELD_BYTES_MAX, PARAMETERS_BYTES_MAX, class_word, text_sha256};
+use super::record::Values;
+use super::value::{Form, SALT_BYTES, commitment};
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, SessionId};
 
+/// Salts that differ from each other and are always the same.
+fn seal(entry: &Entry<'_>) -> Seal {
+    let mut drawn = 0_u128;
+    entry.seal(|| {
+        drawn += 1;
+        drawn.to_be_bytes()
+    })
+}
+
 fn encode(entry: &Entry<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    entry.encode(&mut bytes);
+    entry.encode(entry.time, &seal(entry), &mut bytes);
     bytes
+}
+
+fn encode_values(entry: &Entry<'_>) -> Option<Vec<u8>> {
+    let (seal, mut bytes) = (seal(entry), Vec::new());
+    entry.values(&seal)?.encode(entry.time, &mut bytes);
+    Some(bytes)
+}
+
+/// As the journal reads it: with its values.
+fn read_back(entry: &Entry<'_>) -> Record {
+    let mut record = Record::decode(&encode(entry)).expect("what was just encoded");
+    let values = encode_values(entry).map(|bytes| Values::decode(&bytes).expect("what was just encoded"));
+    record.fields.join(values).expect("its own values");
+    record
 }
 
 fn entry(body: Body<'_>) -> Entry<'_> {
@@ -69,7 +94,6 @@ fn written(text: &str) -> Option<String> {
 
 prop_compose! {
     fn owned_parameter()(
-        index: u16,
         type_oid: u32,
         type_name in ".{0,12}",
         format in "text|binary",
@@ -77,7 +101,9 @@ prop_compose! {
         hex in option::of("[0-9a-f]{0,40}"),
         bytes: u64,
     ) -> Parameter {
-        Parameter { index, type_oid, type_name, format, value, hex, bytes, cut: false }
+        // A value is told as text or as hex.
+        let hex = hex.filter(|_| value.is_none());
+        Parameter { type_oid, type_name, format, value, hex, bytes, ..Parameter::default() }
     }
 }
 
@@ -101,12 +127,15 @@ proptest! {
         text in vec(any::<u8>(), 0..2_000),
         tables in vec(".{1,200}", 0..5),
         fingerprint: [u8; 32],
-        parameters in vec(owned_parameter(), 0..5),
+        mut parameters in vec(owned_parameter(), 0..5),
         request in option::of("[0-9A-Z]{6}"),
         grant in option::of(("G-[0-9A-Z]{6}", "[0-9A-Z]{6}")),
         claimed in vec((".{0,20}", ".{0,20}"), 0..4),
     ) {
         let session = SessionId(session);
+        for (place, parameter) in parameters.iter_mut().enumerate() {
+            parameter.index = place as u16 + 1;
+        }
         let records: Vec<_> = parameters.iter().map(borrowed).collect();
         let claims: Vec<_> = claimed.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let attempt = Attempt {
@@ -126,7 +155,13 @@ proptest! {
             ..bare_attempt()
         };
         let time = Timestamp::from_micros(time);
-        let bytes = encode(&Entry { time, session: Some(session), body: Body::Attempt(attempt) });
+        let entry = Entry { time, session: Some(session), body: Body::Attempt(attempt) };
+        let mut record = read_back(&entry);
+        for parameter in &mut record.fields.parameters {
+            let has_value = parameter.value.is_some() || parameter.hex.is_some();
+            prop_assert_eq!(parameter.commitment.take().is_some(), has_value);
+            prop_assert_eq!(parameter.salt.take().is_some(), has_value);
+        }
         let expected = Fields {
             session: Some(session),
             attempt: Some(AttemptId { session, number }),
@@ -148,8 +183,7 @@ proptest! {
             text_bytes: Some(text.len() as u64),
             ..Fields::default()
         };
-        let record = Record::decode(&bytes);
-        prop_assert_eq!(record, Ok(Record { id: None, time, kind: Kind::Attempt, fields: expected }));
+        prop_assert_eq!(record, Record { id: None, time, kind: Kind::Attempt, fields: expected });
     }
 
     #[test]
@@ -251,7 +285,7 @@ fn a_long_parameter_is_cut_between_letters_and_marked() {
         parameters: &parameters,
         ..bare_attempt()
     };
-    let record = Record::decode(&encode(&entry(Body::Attempt(attempt)))).expect("what was just encoded");
+    let record = read_back(&entry(Body::Attempt(attempt)));
     let kept = |place: usize| record.fields.parameters[place].value.as_deref().map(str::len);
     assert_eq!(
         (kept(0), kept(1)),
@@ -271,13 +305,13 @@ fn many_long_parameters_share_one_limit() {
         parameters: &parameters,
         ..bare_attempt()
     };
-    let bytes = encode(&entry(Body::Attempt(attempt)));
+    let entry = entry(Body::Attempt(attempt));
+    let bytes = encode_values(&entry).map_or(0, |bytes| bytes.len());
     assert!(
-        bytes.len() < PARAMETERS_BYTES_MAX + 64_000,
-        "{} bytes",
-        bytes.len()
+        (PARAMETERS_BYTES_MAX..PARAMETERS_BYTES_MAX + 64_000).contains(&bytes),
+        "{bytes} bytes"
     );
-    let record = Record::decode(&bytes).expect("what was just encoded");
+    let record = read_back(&entry);
     assert_eq!(record.fields.parameters.len(), 1_000);
     assert!(
         record
@@ -300,4 +334,91 @@ fn a_text_that_is_no_utf8_is_shown_as_hex() {
     );
     let record = Record::decode(&bytes).expect("what was just encoded");
     assert_eq!(serde_json::to_value(&record).expect("JSON")["text"], "\\xff");
+}
+
+#[test]
+fn a_record_tells_nothing_of_a_value_but_its_commitment() {
+    let parameters = [
+        parameter(1, Some("4111 1111 1111 1111"), None),
+        parameter(2, None, None),
+        parameter(3, Some(""), None),
+        parameter(4, None, Some("00ff")),
+    ];
+    let entry = entry(Body::Attempt(Attempt {
+        parameters: &parameters,
+        ..bare_attempt()
+    }));
+    let bytes = encode(&entry);
+    assert!(!bytes.windows(4).any(|part| part == b"4111"), "{bytes:?}");
+    let mut erased = Record::decode(&bytes).expect("what was just encoded");
+    erased
+        .fields
+        .join(None)
+        .expect("values that are gone are no contradiction");
+    let told: Vec<_> = erased
+        .fields
+        .parameters
+        .iter()
+        .map(|parameter| parameter.erased)
+        .collect();
+    assert_eq!(
+        told,
+        [true, false, true, true],
+        "NULL has no value that could be erased"
+    );
+    let whole = read_back(&entry);
+    let value = |place: usize| whole.fields.parameters[place].value.as_deref();
+    assert_eq!(
+        (value(0), value(1), value(2)),
+        (Some("4111 1111 1111 1111"), None, Some(""))
+    );
+    assert_eq!(whole.fields.parameters[3].hex.as_deref(), Some("00ff"));
+}
+
+#[test]
+fn a_value_that_was_changed_contradicts_its_record() {
+    let parameters = [parameter(1, Some("10"), None), parameter(2, Some("20"), None)];
+    let entry = entry(Body::Attempt(Attempt {
+        parameters: &parameters,
+        ..bare_attempt()
+    }));
+    let bytes = encode_values(&entry).expect("two values");
+    let fields = Record::decode(&encode(&entry))
+        .expect("what was just encoded")
+        .fields;
+    for place in 10..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1;
+        let Ok(values) = Values::decode(&changed) else {
+            continue;
+        };
+        let is_of_another = Some(values.attempt) != fields.attempt;
+        assert!(
+            is_of_another || fields.clone().join(Some(values)).is_err(),
+            "byte {place}"
+        );
+    }
+    let of_another = Entry {
+        body: Body::Attempt(Attempt {
+            id: AttemptId { number: 3, ..ID },
+            parameters: &parameters,
+            ..bare_attempt()
+        }),
+        ..entry
+    };
+    let left_behind = Values::decode(&encode_values(&of_another).expect("two values")).expect("encoded");
+    let mut joined = fields;
+    joined
+        .join(Some(left_behind))
+        .expect("it says nothing of this attempt");
+    assert!(joined.parameters.iter().all(|parameter| parameter.erased));
+}
+
+#[test]
+fn a_commitment_binds_salt_form_and_value() {
+    let base = commitment(&[1; SALT_BYTES], Form::Text, "00");
+    assert_eq!(base, commitment(&[1; SALT_BYTES], Form::Text, "00"));
+    assert_ne!(base, commitment(&[2; SALT_BYTES], Form::Text, "00"));
+    assert_ne!(base, commitment(&[1; SALT_BYTES], Form::Hex, "00"));
+    assert_ne!(base, commitment(&[1; SALT_BYTES], Form::Text, "000"));
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Damage, JournalError};
 use super::filter::LogFilter;
-use super::segment::{self, Cut, Frames, HEADER_BYTES, Header, SEAL_BYTES};
+use super::segment::{self, Cut, Frames, HEADER_BYTES, Header, Held, SEAL_BYTES};
+use crate::audit::record::Values;
 use crate::audit::{Malformed, Record, RecordId};
 use crate::clock::Timestamp;
 
@@ -18,6 +19,8 @@ pub struct Segment {
     path: PathBuf,
     bytes: Vec<u8>,
     records: Vec<Range<usize>>,
+    /// Values that stand before an attempt, by its place.
+    values: HashMap<usize, Range<usize>>,
     texts: HashMap<[u8; 32], Range<usize>>,
     /// Where the good frames end, and the checksum of the last one.
     pub end: usize,
@@ -114,6 +117,7 @@ impl Segment {
             path,
             bytes: Vec::new(),
             records: Vec::new(),
+            values: HashMap::new(),
             texts: HashMap::new(),
             end: HEADER_BYTES,
             checksum: header.checksum(),
@@ -136,9 +140,10 @@ impl Segment {
             match frames.cut() {
                 Cut::Record { offset, payload } => {
                     let range = offset..offset + payload.len();
-                    match segment::text_hash(payload) {
-                        Some(hash) => drop(self.texts.insert(hash, range)),
-                        None => self.records.push(range),
+                    match Held::of(payload) {
+                        Held::Text(hash) => drop(self.texts.insert(hash, range)),
+                        Held::Values => drop(self.values.insert(self.records.len(), range)),
+                        Held::Record => self.records.push(range),
                     }
                     self.end = frames.offset();
                     self.checksum = frames.checksum();
@@ -183,7 +188,24 @@ impl Segment {
         if let Some(hash) = record.fields.text_sha256 {
             record.fields.text = self.text(dir, &hash)?;
         }
+        if !record.fields.parameters.is_empty() {
+            let values = self
+                .values_before(place)
+                .map_err(|what| self.malformed(place, what))?;
+            record
+                .fields
+                .join(values)
+                .map_err(|what| self.malformed(place, what))?;
+        }
         Ok(record)
+    }
+
+    /// The values that stand before a record.
+    fn values_before(&self, place: usize) -> Result<Option<Values>, Malformed> {
+        self.values
+            .get(&place)
+            .map(|range| Values::decode(&self.bytes[range.clone()]))
+            .transpose()
     }
 
     /// The first record that matches.

@@ -43,7 +43,7 @@ pub struct Header {
     pub segment: u64,
     /// The segment before this one, and how many of its bytes count.
     pub previous: Option<(u64, u64)>,
-    /// Number of the first record here; records count from 0 in each lane, texts do not count.
+    /// Number of the first record here; records count from 0 in each lane; texts and values do not count.
     pub first_record: u64,
     /// No record here is older, and none in the segments before is younger.
     pub created: Timestamp,
@@ -250,11 +250,28 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// The hash of a text record, if the payload is one. Its place is fixed: it is the first field.
-pub fn text_hash(payload: &[u8]) -> Option<[u8; 32]> {
-    let is_text = payload.get(1) == Some(&(Kind::Text as u8));
-    let hash = payload.get(TEXT_HASH_AT..TEXT_HASH_AT + 32)?.try_into().ok()?;
-    is_text.then_some(hash)
+/// What stands in a frame: a record, or what is kept beside records and has no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    Record,
+    /// A statement text, with its hash.
+    Text([u8; 32]),
+    /// The values of the attempt behind it.
+    Values,
+}
+
+impl Held {
+    /// By the kind in the second byte; a text's hash has a fixed place, as its first field.
+    pub fn of(payload: &[u8]) -> Self {
+        const TEXT: u8 = Kind::Text as u8;
+        const VALUES: u8 = Kind::Values as u8;
+        let hash = |payload: &[u8]| payload.get(TEXT_HASH_AT..TEXT_HASH_AT + 32)?.try_into().ok();
+        match payload.get(1) {
+            Some(&TEXT) => hash(payload).map_or(Self::Record, Self::Text),
+            Some(&VALUES) => Self::Values,
+            Some(_) | None => Self::Record,
+        }
+    }
 }
 
 /// Entry head, tag, length.

@@ -13,7 +13,8 @@ use super::error::{Damage, JournalError};
 use super::filter::{LogFilter, PAGE_BYTES_MAX};
 use super::load::{Place, Segment};
 use super::recover::list;
-use super::segment::{self, Cut, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Header};
+use super::segment::{Cut, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Header, Held};
+use crate::audit::record::Values;
 use crate::audit::{Record, RecordId};
 
 /// Bytes read at once; more only where one frame is longer.
@@ -130,6 +131,8 @@ struct LaneTail {
     number: u64,
     next: u64,
     texts: HashMap<[u8; 32], Range<usize>>,
+    /// Values read last; they belong to the record behind them.
+    values: Option<Vec<u8>>,
 }
 
 /// Why reading a segment stopped.
@@ -150,6 +153,7 @@ impl LaneTail {
             number,
             next: number,
             texts: segment.texts().clone(),
+            values: None,
             ..Self::at(segment.header)
         }
     }
@@ -173,6 +177,7 @@ impl LaneTail {
             number: header.first_record,
             next: header.first_record,
             texts: HashMap::new(),
+            values: None,
         }
     }
 
@@ -307,10 +312,18 @@ impl LaneTail {
         filter: &LogFilter,
         batch: &mut Batch,
     ) -> Result<(), JournalError> {
-        if let Some(hash) = segment::text_hash(payload) {
-            self.texts.insert(hash, range);
-            return Ok(());
+        match Held::of(payload) {
+            Held::Record => {}
+            Held::Text(hash) => {
+                self.texts.insert(hash, range);
+                return Ok(());
+            }
+            Held::Values => {
+                self.values = Some(payload.to_vec());
+                return Ok(());
+            }
         }
+        let values = self.values.take();
         let number = self.number;
         self.number += 1;
         // What a failed sync left in doubt stands once more in the next segment, under the same numbers.
@@ -329,6 +342,11 @@ impl LaneTail {
             if let Some(hash) = record.fields.text_sha256 {
                 record.fields.text = self.text(dir, &hash)?;
             }
+            let values = values
+                .map(|values| Values::decode(&values))
+                .transpose()
+                .map_err(malformed)?;
+            record.fields.join(values).map_err(malformed)?;
             batch.push(record);
         }
         Ok(())

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile};
 use super::error::JournalError;
 use super::segment::{
-    self, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, HEADER_BYTES, Header, SEAL_BYTES, SEGMENT_RECORDS_MAX,
+    self, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, HEADER_BYTES, Header, Held, SEAL_BYTES, SEGMENT_RECORDS_MAX,
 };
 use super::{Position, Settings};
-use crate::audit::entry::{encode_text, text_sha256};
+use crate::audit::entry::encode_text;
 use crate::audit::{Body, Entry};
 use crate::clock::Timestamp;
 use crate::identity::principal::AttemptId;
@@ -193,11 +193,14 @@ impl Writer {
             return;
         }
         let time = self.tick(entry.time);
-        let hash = entry.text().map(text_sha256);
-        if let (Some(text), Some(hash)) = (entry.text(), &hash) {
+        let seal = entry.seal(rand::random);
+        if let (Some(text), Some(hash)) = (entry.text(), &seal.text_sha256) {
             segment::put_frame(&mut self.staged, |out| encode_text(time, hash, text, out));
         }
-        segment::put_frame(&mut self.staged, |out| entry.encode_at(time, hash.as_ref(), out));
+        if let Some(values) = entry.values(&seal) {
+            segment::put_frame(&mut self.staged, |out| values.encode(time, out));
+        }
+        segment::put_frame(&mut self.staged, |out| entry.encode(time, &seal, out));
         if let Body::Outcome(outcome) = &entry.body {
             self.staged_results.push(outcome.attempt);
         }
@@ -299,10 +302,10 @@ impl Writer {
     fn encode(&mut self, start: usize, entries: &[Entry<'_>]) -> Result<u32, JournalError> {
         let mut records = 0;
         for frame in frames_of(&self.staged) {
-            match segment::text_hash(&frame[FRAME_HEAD_BYTES..]) {
-                Some(hash) if !self.texts.insert(hash) => {}
-                Some(_) => self.tail.extend_from_slice(frame),
-                None => {
+            match Held::of(&frame[FRAME_HEAD_BYTES..]) {
+                Held::Text(hash) if !self.texts.insert(hash) => {}
+                Held::Text(_) | Held::Values => self.tail.extend_from_slice(frame),
+                Held::Record => {
                     self.tail.extend_from_slice(frame);
                     records += 1;
                 }
@@ -310,14 +313,18 @@ impl Writer {
         }
         for entry in entries {
             let time = self.tick(entry.time);
-            let hash = entry.text().map(text_sha256);
+            let seal = entry.seal(rand::random);
             let mut length = 0;
-            if let (Some(text), Some(hash)) = (entry.text(), &hash)
+            if let (Some(text), Some(hash)) = (entry.text(), &seal.text_sha256)
                 && self.texts.insert(*hash)
             {
                 length = segment::put_frame(&mut self.tail, |out| encode_text(time, hash, text, out));
             }
-            let record = segment::put_frame(&mut self.tail, |out| entry.encode_at(time, hash.as_ref(), out));
+            if let Some(values) = entry.values(&seal) {
+                let kept = segment::put_frame(&mut self.tail, |out| values.encode(time, out));
+                length = length.max(kept);
+            }
+            let record = segment::put_frame(&mut self.tail, |out| entry.encode(time, &seal, out));
             let bytes = length.max(record);
             if bytes > FRAME_BYTES_MAX {
                 self.tail.truncate(start);
@@ -569,11 +576,12 @@ fn survey(frames: &[u8]) -> (u32, HashSet<[u8; 32]>) {
     let mut records = 0;
     let mut texts = HashSet::new();
     for frame in frames_of(frames) {
-        match segment::text_hash(&frame[FRAME_HEAD_BYTES..]) {
-            Some(hash) => {
+        match Held::of(&frame[FRAME_HEAD_BYTES..]) {
+            Held::Text(hash) => {
                 texts.insert(hash);
             }
-            None => records += 1,
+            Held::Values => {}
+            Held::Record => records += 1,
         }
     }
     (records, texts)

@@ -6,10 +6,10 @@
 
 The formats are described in src/audit/entry.rs and src/journal/segment.rs. Needs nothing but Python 3.
 """
-import datetime, json, sys
+import datetime, hashlib, json, sys
 
 KINDS = ("? boot session_start session_end login attempt outcome transaction_end request_event decision rules_change"
-         " people_change log_query text certificates_change standing_grant").split()
+         " people_change log_query text certificates_change standing_grant ? ? ? values").split()
 NAMES = {i + 1: name for i, name in enumerate(
     "boot version principal owner profile source upstream database database_user application_name tls protocol class"
     " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
@@ -19,8 +19,9 @@ NAMES |= {0x40 + i: name for i, name in enumerate(
     "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
 NAMES |= {0x80 + i: name for i, name in enumerate(
     "session attempt text_sha256 fingerprint digest generation text".split())}
-NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions", 0xC3: "labels"}
-LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels"}
+NAMES |= {0x8B: "commitment", 0x8C: "salt"}
+NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions", 0xC3: "labels", 0xC5: "kept"}
+LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels", "kept"}
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -51,9 +52,35 @@ def crockford(raw):
     return "".join(ALPHABET[number >> place * 5 & 31] for place in range(12, -1, -1))
 
 
-def record(data):
+def values(data):
+    """The values that stand before an attempt, by parameter; checks nothing."""
+    out = fields(data[10:])
+    return out["attempt"] + out["number"].to_bytes(8, "big"), {kept["index"]: kept for kept in out.get("kept", [])}
+
+
+def join(parameters, kept):
+    """Puts each value beside its parameter, if it is the one that the record commits to."""
+    for parameter in parameters:
+        if "commitment" not in parameter:
+            continue
+        found = kept.get(parameter["index"])
+        if found is None:
+            parameter["erased"] = True
+        else:
+            form = "value" if "value" in found else "hex"
+            told = b"countersign value 1\0" + found["salt"] + bytes([1 + (form == "hex")]) + found[form].encode()
+            assert hashlib.sha256(told).digest() == parameter["commitment"], "a value is not the one that was recorded"
+            parameter |= {form: found[form], "salt": found["salt"].hex()}
+        parameter["commitment"] = parameter["commitment"].hex()
+
+
+def record(data, beside=None):
     assert data[0] == 1, "an unknown version"
     out = {"kind": KINDS[data[1]]} | fields(data[10:])
+    whose, kept = values(beside) if beside else (None, {})
+    if "attempt" in out:
+        is_its_own = whose == out["attempt"] + out["number"].to_bytes(8, "big")
+        join(out.get("parameters", []), kept if is_its_own else {})
     moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=int.from_bytes(data[2:10], "big"))
     text = moment.isoformat()
     out["time"] = (text.rstrip("0") if "." in text else text) + "Z"
@@ -90,11 +117,11 @@ def crc32c(data, crc=0):
 
 
 def segment(data):
-    """Yields the canonical bytes of each record; complains if a checksum does not match."""
+    """Yields the canonical bytes of each record and the values before it; complains if a checksum does not match."""
     assert data[:8] == b"csjrnl\x00\x01", "no segment"
     crc = int.from_bytes(data[12:16], "big")
     assert crc == crc32c(data[:12] + bytes(4) + data[16:64]), "the header's checksum does not match"
-    at = 64
+    at, beside = 64, None
     while at + 8 <= len(data) and any(data[at:at + 8]):
         length = int.from_bytes(data[at:at + 4], "big")
         payload = data[at + 8:at + 8 + length]
@@ -102,7 +129,11 @@ def segment(data):
         assert crc == int.from_bytes(data[at + 4:at + 8], "big"), f"the checksum at byte {at} does not match"
         if payload[:4] == b"\x00end":
             return
-        yield payload
+        if KINDS[payload[1]] == "values":
+            beside = payload
+        else:
+            yield payload, beside
+            beside = None
         at += 8 + length
 
 
@@ -110,13 +141,13 @@ def main():
     for name in sys.argv[1:]:
         if name.endswith(".seg"):
             with open(name, "rb") as file:
-                for payload in segment(file.read()):
-                    print(json.dumps(record(payload)))
+                for payload, beside in segment(file.read()):
+                    print(json.dumps(record(payload, beside)))
         else:
             with open(name, encoding="utf-8") as file:
                 vectors = [json.loads(line) for line in file]
             for vector in vectors:
-                found = record(bytes.fromhex(vector["bytes"]))
+                found = record(bytes.fromhex(vector["bytes"]), bytes.fromhex(vector.get("values", "")))
                 assert found == vector["record"], f"{vector['name']}:\n{found}\n{vector['record']}"
             print(f"{len(vectors)} vectors agree")
 
