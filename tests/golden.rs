@@ -8,7 +8,7 @@ use std::process::Command;
 use countersign::audit::record::Values;
 use countersign::audit::{
     Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, OutcomeKind, ParameterRecord,
-    PersonsDecision, Record, RulesChange, StatementOutcome, TransactionOutcome,
+    PersonsDecision, Record, RulesChange, SignIn, StatementOutcome, TransactionOutcome,
 };
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -229,6 +229,18 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             by: "auditor-1",
             query: "verdict=hold&limit=100",
         },
+    );
+    entry(
+        "sign-in of a person",
+        None,
+        Body::SignIn(SignIn {
+            person: "dba-1",
+            source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+            event: "refused",
+            method: "password",
+            success: false,
+            reason: "unknown person or wrong password",
+        }),
     );
     entry(
         "certificates change",

@@ -1,6 +1,7 @@
 //! REST: the only way in for people and tools. Never for agents: a credential that submits statements opens nothing
 //! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
 
+pub mod browser;
 pub mod card;
 pub mod catalog;
 mod connections;
@@ -20,7 +21,7 @@ pub mod trail;
 use std::sync::Arc;
 
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -41,6 +42,7 @@ pub struct Rooms {
     pub reader: Reader,
     pub metrics: Metrics,
     pub catalogs: Catalogs,
+    sign_ins: Arc<browser::SignIns>,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
 }
@@ -59,8 +61,15 @@ impl Rooms {
             journal,
             metrics,
             catalogs: Catalogs::default(),
+            sign_ins: Arc::default(),
             told,
         }
+    }
+
+    #[must_use]
+    pub fn with_people(self, settings: browser::Settings) -> Self {
+        let sign_ins = Arc::new(browser::SignIns::new(settings));
+        Self { sign_ins, ..self }
     }
 
     #[must_use]
@@ -92,6 +101,14 @@ impl utoipa::Modify for BearerToken {
             .components
             .get_or_insert_default()
             .add_security_scheme("token", SecurityScheme::Http(scheme));
+        let cookie = ApiKeyValue::with_description(
+            browser::COOKIE_NAME,
+            "a browser's session; what changes something also needs `x-csrf-token` and a page of this address",
+        );
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -108,6 +125,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(trail::query))
         .routes(routes!(trail::tail))
         .routes(routes!(trail::show))
+        .routes(routes!(browser::open, browser::show, browser::close))
         .routes(routes!(people::me))
         .routes(routes!(people::list_people, people::add_person))
         .routes(routes!(people::issue_token, people::revoke_tokens))

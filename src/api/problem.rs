@@ -49,6 +49,7 @@ pub enum Kind {
     Unauthenticated,
     Forbidden,
     NotPermitted,
+    CrossSite,
     NotFound,
     MethodNotAllowed,
     AlreadyDecided,
@@ -73,6 +74,11 @@ impl Kind {
                 StatusCode::FORBIDDEN,
                 "not_permitted",
                 "This person may not decide this",
+            ),
+            Self::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "cross_site",
+                "Not from a page of this address",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Nothing by this name"),
             Self::MethodNotAllowed => (

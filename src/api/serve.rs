@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{self, Next};
+use axum::middleware::{self, AddExtension, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::IntoMakeService;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
@@ -106,7 +106,7 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         None => None,
     };
     let handle = Handle::new();
-    let service = router(rooms).into_make_service();
+    let service = router(rooms).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
@@ -135,10 +135,13 @@ pub fn router(rooms: Rooms) -> Router {
         .with_state(rooms)
 }
 
+/// A call with the address it comes from.
+type Addressed = AddExtension<Router, ConnectInfo<SocketAddr>>;
+
 /// Serves until the handle says to stop.
-fn serve<A>(server: Server<SocketAddr, A>, service: IntoMakeService<Router>)
+fn serve<A>(server: Server<SocketAddr, A>, service: IntoMakeServiceWithConnectInfo<Router, SocketAddr>)
 where
-    A: Accept<TcpStream, Router, Service = Router> + Clone + Send + Sync + 'static,
+    A: Accept<TcpStream, Addressed, Service = Addressed> + Clone + Send + Sync + 'static,
     A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
     A::Future: Send,
 {

@@ -97,6 +97,7 @@ pub enum Body<'a> {
         by: &'a str,
         query: &'a str,
     },
+    SignIn(SignIn<'a>),
     /// Certificates, keys, authorities or revocations were read again.
     CertificatesChange {
         /// `loaded` or `rejected`.
@@ -255,6 +256,20 @@ pub struct RulesChange<'a> {
     pub detail: &'a str,
 }
 
+/// A person came in, was turned away, or left.
+#[derive(Clone, Copy, Debug)]
+pub struct SignIn<'a> {
+    /// As it was typed, known or not; cut where it is too long for a name. Empty where none was given.
+    pub person: &'a str,
+    pub source: IpAddr,
+    /// `signed_in`, `refused`, `signed_out` or `stepped_up`.
+    pub event: &'a str,
+    /// `token`, `password`, `totp` or `passkey`.
+    pub method: &'a str,
+    pub success: bool,
+    pub reason: &'a str,
+}
+
 /// Where one lane of the journal stood when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct LanePosition {
@@ -286,6 +301,7 @@ pub enum Kind {
     Text = 13,
     CertificatesChange = 14,
     StandingGrant = 15,
+    SignIn = 17,
     /// The parameter values of the attempt behind it. Has no number of its own, and can be erased.
     Values = 19,
 }
@@ -331,6 +347,7 @@ pub(crate) mod tag {
     pub const GRANT: u8 = 0x25;
     pub const DECIDED_IN: u8 = 0x26;
     pub const READ_AS: u8 = 0x27;
+    pub const METHOD: u8 = 0x2C;
     /// Repeats.
     pub const TABLE: u8 = 0x30;
     /// Repeats.
@@ -501,6 +518,15 @@ impl Entry<'_> {
                 put_text(tag::QUERY, query, out);
                 self.put_session(out);
             }
+            Body::SignIn(told) => {
+                put_address(told.source, out);
+                put_text(tag::EVENT, told.event, out);
+                put_text(tag::REASON, told.reason, out);
+                put_text(tag::NAME, told.person, out);
+                put_text(tag::METHOD, told.method, out);
+                put_number(tag::SUCCESS, u64::from(told.success), out);
+                self.put_session(out);
+            }
         }
     }
 
@@ -520,6 +546,7 @@ impl Entry<'_> {
             Body::PeopleChange { .. } => Kind::PeopleChange,
             Body::LogQuery { .. } => Kind::LogQuery,
             Body::CertificatesChange { .. } => Kind::CertificatesChange,
+            Body::SignIn(_) => Kind::SignIn,
         }
     }
 
@@ -543,7 +570,8 @@ impl Entry<'_> {
             | Body::RulesChange(_)
             | Body::PeopleChange { .. }
             | Body::CertificatesChange { .. }
-            | Body::LogQuery { .. } => None,
+            | Body::LogQuery { .. }
+            | Body::SignIn(_) => None,
         }
     }
 
@@ -695,7 +723,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -711,6 +739,7 @@ impl Kind {
         Self::Text,
         Self::CertificatesChange,
         Self::StandingGrant,
+        Self::SignIn,
         Self::Values,
     ];
 
@@ -731,6 +760,7 @@ impl Kind {
             Self::Text => "text",
             Self::CertificatesChange => "certificates_change",
             Self::StandingGrant => "standing_grant",
+            Self::SignIn => "sign_in",
             Self::Values => "values",
         }
     }

@@ -13,7 +13,7 @@ pub mod value;
 pub use entry::{
     Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, Seal, StatementOutcome,
 };
-pub use entry::{GrantEvent, GrantUse, PersonsDecision, RulesChange, TransactionOutcome};
+pub use entry::{GrantEvent, GrantUse, PersonsDecision, RulesChange, SignIn, TransactionOutcome};
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
 
 /// The word that an attempt needs from `sql`.

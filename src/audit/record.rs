@@ -110,6 +110,9 @@ pub struct Fields {
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// How a person showed who they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_hex")]
@@ -355,6 +358,7 @@ impl Fields {
             tag::GRANT => self.grant = text()?,
             tag::DECIDED_IN => self.decided_in = text()?,
             tag::READ_AS => self.read_as = text()?,
+            tag::METHOD => self.method = text()?,
             tag::TABLE => self.tables.extend(text()?),
             tag::REQUESTS => self.requests.extend(text()?),
             tag::ATTEMPT_NUMBER => attempt.number = number()?,
@@ -392,7 +396,7 @@ impl Fields {
         match kind {
             Kind::Boot => is_there(self.boot.is_some(), tag::BOOT),
             Kind::SessionStart => is_there(self.principal.is_some(), tag::PRINCIPAL),
-            Kind::Login => is_there(self.success.is_some(), tag::SUCCESS),
+            Kind::Login | Kind::SignIn => is_there(self.success.is_some(), tag::SUCCESS),
             Kind::Attempt => {
                 is_there(self.attempt.is_some(), tag::ATTEMPT_NUMBER)?;
                 is_there(self.text_sha256.is_some(), tag::TEXT_SHA256)?;

@@ -14,6 +14,7 @@ mod leave;
 mod notes;
 mod record;
 mod run;
+mod sign_in;
 mod standing;
 mod thread;
 mod waiters;
@@ -28,6 +29,7 @@ pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
 pub use self::crash::{Crashed, crash_after};
+pub use self::sign_in::{SignInError, TurnedAway};
 pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;

@@ -3,7 +3,7 @@
 
 use crate::audit::{
     Attempt, Body, Entry, Fields, GrantEvent, GrantUse, Kind, OutcomeKind, ParameterRecord, PersonsDecision,
-    StatementOutcome,
+    SignIn, StatementOutcome,
 };
 use crate::clock::Timestamp;
 use crate::hold::{Digest, HeldRequest, ParameterFormat, READ_AS, RequestId};
@@ -50,6 +50,7 @@ fn is_logged(reader: &Reader, queued: &Queued) -> Result<bool, JournalError> {
         Note::Outcome { request, .. } => (Kind::Outcome, Some(request)),
         Note::Grant { request, .. } => (Kind::StandingGrant, Some(request)),
         Note::People { .. } => (Kind::PeopleChange, None),
+        Note::SignIn { .. } => (Kind::SignIn, None),
     };
     let filter = LogFilter {
         since: Some(queued.at),
@@ -82,6 +83,7 @@ fn tells(fields: &Fields, note: &Note) -> bool {
             grant, event, detail, ..
         } => is(&fields.grant, grant) && is(&fields.event, event) && is(&fields.detail, detail),
         Note::People { what, name, .. } => is(&fields.change, what) && is(&fields.name, name),
+        Note::SignIn { event, person, .. } => is(&fields.event, event) && is(&fields.name, person),
     }
 }
 
@@ -245,6 +247,26 @@ impl Clerk {
             }
             Note::People { what, name, by } => {
                 let body = Body::PeopleChange { what, name, by };
+                self.lane.append(&[Entry {
+                    time: at,
+                    session: None,
+                    body,
+                }])?
+            }
+            Note::SignIn {
+                event,
+                person,
+                source,
+                method,
+            } => {
+                let body = Body::SignIn(SignIn {
+                    person,
+                    source: *source,
+                    event,
+                    method,
+                    success: true,
+                    reason: "",
+                });
                 self.lane.append(&[Entry {
                     time: at,
                     session: None,

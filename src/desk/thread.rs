@@ -431,7 +431,7 @@ impl Desk {
         }
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, DeskError> {
@@ -440,7 +440,7 @@ impl Desk {
             .unwrap_or(Err(DeskError::Stopping))
     }
 
-    async fn manage<T: Send + 'static>(
+    pub(super) async fn manage<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store, Timestamp) -> Result<T, PeopleError> + Send + 'static,
     ) -> Result<T, ManageError> {
@@ -452,7 +452,7 @@ impl Desk {
         done.await.unwrap_or(Err(ManageError::Stopping))
     }
 
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Core, Moment) -> T + Send + 'static,
     ) -> Option<T> {

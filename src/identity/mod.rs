@@ -1,6 +1,7 @@
 //! Who is speaking, who may decide, and how a secret is recognised.
 //! Never opens a file: records come from the store. Read `principal.rs` next, then `directory.rs`.
 
+pub mod assurance;
 pub mod certificate;
 pub mod directory;
 pub mod principal;

@@ -135,6 +135,11 @@ impl Secret {
         Self(Zeroizing::new(format!("cs_{}", URL_SAFE_NO_PAD.encode(random))))
     }
 
+    /// What a browser's cookie holds: 43 characters.
+    pub fn session(random: [u8; 32]) -> Self {
+        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random)))
+    }
+
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -184,6 +189,56 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+/// SHA-256 of what a browser's cookie holds: all that is kept of it. 256 random bits need no salt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionHash([u8; 32]);
+
+impl SessionHash {
+    /// `None` if the text has not the shape of a session's secret.
+    pub fn of(cookie: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD
+            .decode(cookie)
+            .ok()
+            .filter(|bytes| bytes.len() == 32)?;
+        Some(Self(Sha256::digest(cookie.as_bytes()).into()))
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionHash(…)")
+    }
+}
+
+/// What a page sends back to show that it was made for this session. Follows from the cookie alone, so the store keeps
+/// nothing of it, and a page that shows it gives nothing of the cookie away.
+#[derive(Clone)]
+pub struct CsrfToken(String);
+
+impl CsrfToken {
+    pub fn of(cookie: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(hmac(cookie.as_bytes(), b"countersign csrf")))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for CsrfToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CsrfToken(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +269,22 @@ mod tests {
             .map(|byte| format!("{byte:02X}"))
             .collect();
         assert_eq!(hex, "2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19");
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_cookie_and_its_pages_by_what_follows_from_it() {
+        let cookie = Secret::session([7; 32]);
+        let other = Secret::session([8; 32]);
+        assert_eq!(cookie.reveal().len(), 43);
+        assert_eq!(SessionHash::of(cookie.reveal()), SessionHash::of(cookie.reveal()));
+        assert_ne!(SessionHash::of(cookie.reveal()), SessionHash::of(other.reveal()));
+        for text in ["", "cs_", &cookie.reveal()[1..], "é"] {
+            assert_eq!(SessionHash::of(text), None, "{text}");
+        }
+        let csrf = CsrfToken::of(cookie.reveal());
+        assert!(csrf.is(CsrfToken::of(cookie.reveal()).as_str()));
+        assert!(!csrf.is(CsrfToken::of(other.reveal()).as_str()));
+        assert!(!csrf.is("") && !csrf.as_str().contains(cookie.reveal()));
     }
 
     #[test]

@@ -5,9 +5,11 @@ mod card;
 mod outbox;
 mod people;
 mod requests;
+mod sessions;
 pub mod sqlite;
 mod standing;
 
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
 pub use requests::{Covering, Expected, NewDecision, Query, Saved};
+pub use sessions::{OpenedBy, OpenedSession, SessionInfo, SessionLife, Whence};

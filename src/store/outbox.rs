@@ -1,6 +1,8 @@
 //! What the log has still to be told: written with the change that made it true, taken away once it is on disk there.
 //! Never writes the log: `desk` carries each note over. Read `people.rs` next.
 
+use std::net::IpAddr;
+
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,13 @@ pub enum Note {
         what: String,
         name: String,
         by: String,
+    },
+    /// A person came in or left by themselves. Those who were turned away are told to the log directly.
+    SignIn {
+        event: String,
+        person: String,
+        source: IpAddr,
+        method: String,
     },
 }
 

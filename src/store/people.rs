@@ -16,6 +16,7 @@ use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
+use crate::store::sessions::end_sessions;
 use crate::store::sqlite::{Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,9 @@ impl Store {
                 };
                 note(transaction, what, name.as_str(), by, now)?;
             }
+            if !active {
+                end_sessions(transaction, name)?;
+            }
             Ok(changed)
         })?;
         changed
@@ -180,7 +184,7 @@ impl Store {
             .ok_or_else(|| PeopleError::Unknown(new.person.to_string()))
     }
 
-    /// Revokes every token of a person; gives how many there were.
+    /// Revokes every token of a person and ends every session; gives how many tokens there were.
     pub fn tokens_revoke(
         &mut self,
         person: &PersonName,
@@ -212,32 +216,7 @@ impl Store {
 
     /// Whose token it is, what it may be used for and who else has seen it; `None` for one that is unknown, revoked or over.
     pub fn authenticate(&mut self, hash: TokenHash, now: Timestamp) -> Result<Option<SignedIn>, StoreError> {
-        type Found = (String, Option<String>, Option<String>, Option<i64>);
-        self.read(|connection| {
-            let text = "SELECT person, scopes, seen_by, expires_at FROM tokens
-                        WHERE hash = ?1 AND revoked = 0 AND (expires_at IS NULL OR expires_at > ?2)";
-            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            let found: Option<Found> = connection
-                .query_row(text, params![hash.as_bytes(), now.micros()], read)
-                .optional()?;
-            let Some((name, narrowed, seen_by, ends)) = found else {
-                return Ok(None);
-            };
-            let Some(person) = find_person(connection, &name)?.filter(|person| person.active) else {
-                return Ok(None);
-            };
-            let mut scopes = person.scopes();
-            if let Some(text) = narrowed {
-                let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
-                scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
-            }
-            Ok(Some(SignedIn {
-                person,
-                scopes,
-                token_seen_by: seen_by.as_deref().map_or(Ok(BTreeSet::new()), from_names)?,
-                expires_at: ends.map(Timestamp::from_micros),
-            }))
-        })
+        self.read(|connection| find_signed_in(connection, hash, now))
     }
 
     /// The secret is shown this once; only verifiers are kept. Takes milliseconds.
@@ -358,6 +337,38 @@ impl Store {
     }
 }
 
+/// Whose token it is, with what it may be used for.
+pub(super) fn find_signed_in(
+    connection: &Connection,
+    hash: TokenHash,
+    now: Timestamp,
+) -> Result<Option<SignedIn>, StoreError> {
+    type Found = (String, Option<String>, Option<String>, Option<i64>);
+    let text = "SELECT person, scopes, seen_by, expires_at FROM tokens
+                WHERE hash = ?1 AND revoked = 0 AND (expires_at IS NULL OR expires_at > ?2)";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let found: Option<Found> = connection
+        .query_row(text, params![hash.as_bytes(), now.micros()], read)
+        .optional()?;
+    let Some((name, narrowed, seen_by, ends)) = found else {
+        return Ok(None);
+    };
+    let Some(person) = find_person(connection, &name)?.filter(|person| person.active) else {
+        return Ok(None);
+    };
+    let mut scopes = person.scopes();
+    if let Some(text) = narrowed {
+        let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
+        scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
+    }
+    Ok(Some(SignedIn {
+        person,
+        scopes,
+        token_seen_by: seen_by.as_deref().map_or(Ok(BTreeSet::new()), from_names)?,
+        expires_at: ends.map(Timestamp::from_micros),
+    }))
+}
+
 fn revoke_tokens(
     transaction: &Connection,
     person: &PersonName,
@@ -369,6 +380,7 @@ fn revoke_tokens(
     if revoked > 0 {
         note(transaction, "tokens_revoked", person.as_str(), by, now)?;
     }
+    end_sessions(transaction, person)?;
     Ok(revoked)
 }
 
@@ -514,7 +526,7 @@ fn hash_of<const N: usize>(kept: Option<&String>) -> Option<Option<[u8; N]>> {
     }
 }
 
-fn find_person(connection: &Connection, name: &str) -> Result<Option<Person>, StoreError> {
+pub(super) fn find_person(connection: &Connection, name: &str) -> Result<Option<Person>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM people WHERE name = ?1")?;
     let mut rows = statement.query([name])?;
     rows.next()?.map(person_of).transpose()
