@@ -237,7 +237,10 @@ impl Config {
     }
 
     pub fn journal(&self) -> journal::Settings {
-        journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
+        journal::Settings {
+            key_dir: self.data_dir.clone(),
+            ..journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
+        }
     }
 
     pub fn store_file(&self) -> PathBuf {

@@ -139,6 +139,7 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             boot: "00000000deadbeef",
             version: "0.1.0",
             positions: &positions,
+            detail: "",
         },
     );
     let peer = peer();

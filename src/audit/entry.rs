@@ -53,6 +53,8 @@ pub enum Body<'a> {
         version: &'a str,
         /// Up to where each lane was known to be on disk, and up to where it was found to be whole.
         positions: &'a [LanePosition],
+        /// What was signed and is gone; empty if nothing is.
+        detail: &'a str,
     },
     SessionStart {
         peer: &'a Peer,
@@ -412,9 +414,11 @@ impl Entry<'_> {
                 boot,
                 version,
                 positions,
+                detail,
             } => {
                 put_text(tag::BOOT, boot, out);
                 put_text(tag::VERSION, version, out);
+                put_text(tag::DETAIL, detail, out);
                 self.put_session(out);
                 positions.iter().for_each(|position| put_position(position, out));
             }

@@ -59,12 +59,7 @@ impl Checkpoint {
         };
         let file = file.map_err(|cause| JournalError::open(&path, cause))?;
         let bytes = file.read().map_err(|cause| JournalError::read(&path, cause))?;
-        let second = bytes.get(SLOT_BYTES as usize..).unwrap_or_default();
-        let newest = decode(&bytes)
-            .into_iter()
-            .chain(decode(second))
-            .max_by_key(|(sequence, _)| *sequence);
-        let (sequence, last) = newest.unwrap_or_default();
+        let (sequence, last) = newest(&bytes);
         let marks = last.iter().map(|mark| (mark.lane, *mark)).collect();
         Ok((Self { file, sequence, last }, marks))
     }
@@ -87,6 +82,13 @@ impl Checkpoint {
             tracing::warn!(%cause, "the journal's checkpoint could not be synced");
         }
     }
+}
+
+/// What the file says: the newer of its two slots, with its number.
+pub fn newest(bytes: &[u8]) -> (u64, Vec<LaneMark>) {
+    let second = bytes.get(SLOT_BYTES as usize..).unwrap_or_default();
+    let slots = decode(bytes).into_iter().chain(decode(second));
+    slots.max_by_key(|(sequence, _)| *sequence).unwrap_or_default()
 }
 
 fn encode(sequence: u64, marks: &[LaneMark]) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::audit::Malformed;
+use crate::audit::checkpoint::Unsound;
 
 /// Why the log cannot be opened, written, synced or read. Cheap to clone: all waiters of one sync get the same.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,6 +45,18 @@ pub enum JournalError {
         file: PathBuf,
         cause: Arc<rusqlite::Error>,
     },
+    #[error("the log is not the one that `{file}` speaks of: {what}")]
+    Contradicted { file: PathBuf, what: String },
+    #[error("`{file}` is not usable: {cause}")]
+    Key { file: PathBuf, cause: Unsound },
+    #[error("`{file}` is gone, and the log has checkpoints that it signed")]
+    KeyMissing { file: PathBuf },
+    #[error("the log is called `{is}` by `{file}`, and `{wanted}` by the settings")]
+    Origin {
+        file: PathBuf,
+        is: String,
+        wanted: String,
+    },
     #[error("the journal is closed")]
     Closed,
     #[error("`{cursor}` is not a cursor of this log")]
@@ -74,12 +87,14 @@ impl JournalError {
             Self::Write { .. } | Self::Sync { .. } => {
                 "free space or mend the disk; the journal goes on by itself once it can write"
             }
-            Self::Damaged { .. } | Self::Shorter { .. } => {
+            Self::Damaged { .. } | Self::Shorter { .. } | Self::Contradicted { .. } => {
                 "restore the journal folder from a copy, and find out who or what changed it"
             }
             Self::TooLarge { .. } => "send a shorter statement",
             Self::Stalled { .. } => "look at the load of the disk that holds the journal",
             Self::Index { .. } => "delete the index file; it is built again from the journal",
+            Self::Key { .. } | Self::KeyMissing { .. } => "restore the key's file from a copy",
+            Self::Origin { .. } => "take `log.origin` out of the settings: a log keeps its name",
             Self::Closed => "start the proxy again",
             Self::Cursor { .. } => "use a cursor exactly as the page before gave it",
         }

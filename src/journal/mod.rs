@@ -16,12 +16,14 @@ mod sync;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 mod writer;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::audit::{Body, Entry, LanePosition, OutcomeKind, StatementOutcome};
 use crate::clock::Timestamp;
@@ -43,6 +45,10 @@ pub const JOURNAL_LANE: u16 = u16::MAX;
 /// Unknown results that one write carries at the start.
 const RESULTS_PER_WRITE: usize = 1_000;
 
+/// How often a folder that somebody owns is asked for, and the wait in between.
+const OWN_TRIES: u32 = 5;
+const OWN_AGAIN: Duration = Duration::from_millis(10);
+
 /// Where the journal lives and how large its files grow.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -50,8 +56,12 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Preallocated size of one segment file.
     pub segment_bytes: u64,
-    /// What to do when the folder holds less than was known to be on disk.
+    /// What to do when the folder holds less than was known to be on disk, or than was signed.
     pub on_loss: OnLoss,
+    /// The folder of the key that signs checkpoints; made there at the first start.
+    pub key_dir: PathBuf,
+    /// What the log is called in its checkpoints. Without it a new key makes a name of itself.
+    pub origin: Option<String>,
 }
 
 /// What to do when records are gone that were known to be on disk.
@@ -66,10 +76,13 @@ pub enum OnLoss {
 impl Settings {
     /// A journal in `dir` with segments of 4 MiB that refuses to go on after a loss.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
         Self {
-            dir: dir.into(),
+            key_dir: dir.clone(),
+            dir,
             segment_bytes: 4 << 20,
             on_loss: OnLoss::Refuse,
+            origin: None,
         }
     }
 }
@@ -92,7 +105,11 @@ pub struct Journal {
 /// Ends the journal's threads when nobody holds it any more.
 struct Owner {
     shared: Arc<Shared>,
+    /// The sync thread is the first.
     threads: Vec<JoinHandle<()>>,
+    tree: Arc<tree::Status>,
+    /// Dropped once everything is on disk, so that the tree signs its last checkpoint over it.
+    draining: Option<mpsc::Sender<()>>,
 }
 
 impl Journal {
@@ -108,6 +125,7 @@ impl Journal {
         let folder = own(&settings.dir)?;
         let (checkpoint, marks) = Checkpoint::open(&settings.dir, &disk)?;
         let found = recover::recover(&settings, &disk, &marks)?;
+        let (keeper, loss) = tree::open(&settings, &found)?;
         let positions: Vec<_> = found.values().map(|lane| lane.position).collect();
         let unknown: Vec<_> = found
             .iter()
@@ -119,9 +137,12 @@ impl Journal {
             .collect();
         let shared = Arc::new(Shared::new(settings, disk, folder, starts));
         let dir = shared.settings.dir.clone();
+        let (draining, drained) = mpsc::channel();
         let mut owner = Owner {
             shared,
             threads: Vec::new(),
+            tree: Arc::clone(&keeper.status),
+            draining: Some(draining),
         };
         let sync = sync::start(Arc::clone(&owner.shared), checkpoint);
         owner
@@ -131,13 +152,17 @@ impl Journal {
         owner
             .threads
             .push(index.map_err(|cause| JournalError::open(&dir, cause))?);
+        let tree = tree::start(Arc::clone(&owner.shared), keeper, drained);
+        owner
+            .threads
+            .push(tree.map_err(|cause| JournalError::open(&dir, cause))?);
         let journal = Self {
             owner: Arc::new(owner),
         };
         for (number, attempts) in unknown {
             journal.resolve(number, &attempts)?;
         }
-        journal.record_boot(&positions)?;
+        journal.record_boot(&positions, &loss)?;
         Ok(journal)
     }
 
@@ -155,6 +180,16 @@ impl Journal {
         self.owner.shared.is_healthy()
     }
 
+    /// How many records are on disk, and what of them is signed and anchored.
+    pub fn tree(&self) -> TreeStatus {
+        let marks = self.owner.shared.marks();
+        TreeStatus {
+            records: marks.iter().map(|mark| mark.records).sum(),
+            signed: self.owner.tree.signed(),
+            anchored: self.owner.tree.anchored(),
+        }
+    }
+
     fn resolve(&self, number: u16, attempts: &[AttemptId]) -> Result<(), JournalError> {
         let mut lane = self.lane(number);
         let now = Timestamp::now();
@@ -166,13 +201,14 @@ impl Journal {
         Ok(())
     }
 
-    fn record_boot(&self, positions: &[LanePosition]) -> Result<(), JournalError> {
+    fn record_boot(&self, positions: &[LanePosition], loss: &str) -> Result<(), JournalError> {
         let mut lane = self.lane(JOURNAL_LANE);
         let boot = format!("{:016x}", rand::random::<u64>());
         let body = Body::Boot {
             boot: &boot,
             version: env!("CARGO_PKG_VERSION"),
             positions,
+            detail: loss,
         };
         let recorded = lane.append(&[Entry {
             time: Timestamp::now(),
@@ -190,6 +226,8 @@ impl Drop for Owner {
             if thread.join().is_err() {
                 tracing::error!("a thread of the journal has panicked");
             }
+            // The first has ended: it puts everything on disk.
+            drop(self.draining.take());
         }
     }
 }
@@ -202,15 +240,30 @@ impl std::fmt::Debug for Journal {
     }
 }
 
+/// What of the log is signed, and what somebody else holds a checkpoint of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeStatus {
+    /// On disk.
+    pub records: u64,
+    /// Under the last checkpoint, and when that was signed.
+    pub signed: Option<(u64, Timestamp)>,
+    /// Under the last checkpoint that every anchor has taken; 0 without anchors.
+    pub anchored: u64,
+}
+
 /// Takes the folder for this process, until the file is closed.
 fn own(dir: &Path) -> Result<File, JournalError> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(|cause| JournalError::open(&path, cause))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Owned { dir: dir.to_owned() }),
-        Err(TryLockError::Error(cause)) => Err(JournalError::open(&path, cause)),
+    for _ in 0..OWN_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // `log verify` looks for a moment whether anybody owns it.
+            Err(TryLockError::WouldBlock) => std::thread::sleep(OWN_AGAIN),
+            Err(TryLockError::Error(cause)) => return Err(JournalError::open(&path, cause)),
+        }
     }
+    Err(JournalError::Owned { dir: dir.to_owned() })
 }
 
 /// Attempts of a lane without a result, in the order of their segments.

@@ -104,6 +104,34 @@ impl Reader {
         Ok(Some(record))
     }
 
+    /// The journal's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The canonical bytes of the record of this id and, of an attempt, its statement.
+    #[expect(clippy::type_complexity, reason = "two byte strings, one of them optional")]
+    pub fn bytes_of(&self, id: RecordId) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, JournalError> {
+        let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();
+        let Some((mut place, mut header)) = Place::last(&self.dir, id.lane, &numbers)? else {
+            return Ok(None);
+        };
+        while header.first_record > id.number {
+            let Some(before) = Place::before(&header) else {
+                return Ok(None);
+            };
+            place = before;
+            header = place.known_header(&self.dir)?;
+        }
+        let segment = Segment::load(&self.dir, place)?;
+        let at = usize::try_from(id.number - header.first_record).unwrap_or(usize::MAX);
+        let Some(bytes) = segment.payload(at) else {
+            return Ok(None);
+        };
+        let text = segment.record(&self.dir, at)?.fields.text;
+        Ok(Some((bytes.to_vec(), text)))
+    }
+
     /// Looks for the result of an attempt in its segment and some of those after it in its lane.
     fn result_of(
         &self,

@@ -10,9 +10,10 @@ use super::checkpoint::LaneMark;
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, JournalError};
 use super::load::Place;
-use super::segment::{self, Cut, Frames, Header};
+use super::segment::{self, Cut, Frames, Header, Held};
 use super::writer::{LaneStart, awaits_result};
 use super::{OnLoss, Settings};
+use crate::audit::record::Values;
 use crate::audit::{Kind, LanePosition, Record};
 use crate::clock::Timestamp;
 use crate::identity::principal::AttemptId;
@@ -320,10 +321,12 @@ fn scan_segment(link: &Link, bytes: &[u8], counted: Option<u64>, seen: &mut Seen
 
 impl Seen {
     fn note(&mut self, payload: &[u8], segment: u64) -> Result<(), Damage> {
-        let record = Record::decode(payload)?;
-        if record.kind == Kind::Text {
-            return Ok(());
+        match Held::of(payload) {
+            Held::Record => {}
+            Held::Values => return Values::decode(payload).map(drop).map_err(Damage::Record),
+            Held::Text(_) => return Record::decode(payload).map(drop).map_err(Damage::Record),
         }
+        let record = Record::decode(payload)?;
         self.records += 1;
         self.last_time = self.last_time.max(record.time);
         let Some(id) = record.fields.attempt else {

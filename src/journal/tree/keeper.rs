@@ -1,0 +1,352 @@
+//! Grows the tree: reads back what is on disk, hashes it, and signs checkpoints. One thread, of its own.
+//! Never makes an append wait and never signs what is not on disk; what fails is tried again. Read `open.rs` next.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::cursor::LaneCursor;
+use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run};
+use super::{CHECKPOINT_EVERY, HASH_BYTES, LEVELS_PER_FILE};
+use crate::audit::Kind;
+use crate::audit::checkpoint::{Signed, SigningKey};
+use crate::audit::merkle::{Edge, Hash, Subtree, leaf_hash};
+use crate::clock::Timestamp;
+use crate::journal::JournalError;
+use crate::journal::sync::Shared;
+
+/// How often the lanes are looked at. A decision is signed within this and `CHECKPOINT_GAP` together, at the latest.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two checkpoints there is at least this, except at the end.
+const CHECKPOINT_GAP: Duration = Duration::from_secs(1);
+/// Records that are hashed and not yet signed. More are signed at once: their hashes are kept in memory, 32 MiB.
+const PENDING_MAX: u64 = 1 << 20;
+
+/// What the keeper has done, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Status {
+    size: AtomicU64,
+    /// Microseconds since 1970; 0 before the first checkpoint.
+    time: AtomicI64,
+    anchored: AtomicU64,
+}
+
+impl Status {
+    /// Records under the last checkpoint, and when it was signed.
+    pub fn signed(&self) -> Option<(u64, Timestamp)> {
+        let time = self.time.load(Ordering::Relaxed);
+        (time > 0).then(|| (self.size.load(Ordering::Relaxed), Timestamp::from_micros(time)))
+    }
+
+    /// Records under the last checkpoint that every anchor has taken; 0 without anchors.
+    pub fn anchored(&self) -> u64 {
+        self.anchored.load(Ordering::Relaxed)
+    }
+
+    pub fn has_signed(&self, signed: &Signed) {
+        self.size.store(signed.checkpoint.size, Ordering::Relaxed);
+        self.time
+            .store(signed.checkpoint.time.micros(), Ordering::Relaxed);
+    }
+}
+
+/// The tree as it stands and what is on its way into it.
+pub struct Keeper {
+    journal: PathBuf,
+    folder: Folder,
+    key: SigningKey,
+    /// Ends behind everything that has its place in the tree, written or not.
+    edge: Edge,
+    levels: LevelBuffers,
+    runs: Tail,
+    checkpoints: Tail,
+    /// Of each lane what is read, and the hashes that have no place in the tree yet.
+    lanes: BTreeMap<u16, LanePart>,
+    signed: Option<Signed>,
+    has_decision: bool,
+    pub status: Arc<Status>,
+}
+
+/// Where a keeper begins, as `open.rs` found it.
+pub struct Start {
+    pub journal: PathBuf,
+    pub key: SigningKey,
+    pub edge: Edge,
+    /// The lengths of the two files that grow by whole pieces.
+    pub runs_bytes: u64,
+    pub checkpoints_bytes: u64,
+    /// The next record of each lane.
+    pub lanes: BTreeMap<u16, u64>,
+    pub signed: Option<Signed>,
+}
+
+struct LanePart {
+    cursor: LaneCursor,
+    hashes: Vec<Hash>,
+}
+
+/// The end of a file that only grows: what is to be written behind its first `bytes`.
+struct Tail {
+    path: PathBuf,
+    bytes: u64,
+    unwritten: Vec<u8>,
+}
+
+/// Hashes on their way into the files of the levels.
+pub struct LevelBuffers {
+    /// Leaves before the first of them.
+    start: u64,
+    by_level: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Keeper {
+    pub fn new(start: Start) -> Self {
+        let folder = Folder::of(&start.journal);
+        let status = Status::default();
+        if let Some(signed) = &start.signed {
+            status.has_signed(signed);
+        }
+        let lanes = start.lanes.into_iter();
+        Self {
+            levels: LevelBuffers::from(start.edge.size()),
+            runs: Tail::of(folder.file(RUNS_FILE), start.runs_bytes),
+            checkpoints: Tail::of(folder.file(CHECKPOINTS_FILE), start.checkpoints_bytes),
+            lanes: lanes
+                .map(|(lane, next)| (lane, LanePart::at(lane, next)))
+                .collect(),
+            journal: start.journal,
+            folder,
+            key: start.key,
+            edge: start.edge,
+            signed: start.signed,
+            has_decision: false,
+            status: Arc::new(status),
+        }
+    }
+
+    /// Reads what has come on disk since the last time, a limited number of records.
+    fn read(&mut self, shared: &Shared) -> Result<(), JournalError> {
+        let mut room = PENDING_MAX.saturating_sub(self.pending());
+        for mark in shared.marks() {
+            let lane = self.lanes.entry(mark.lane);
+            let part = lane.or_insert_with(|| LanePart::at(mark.lane, 0));
+            let (hashes, has_decision) = (&mut part.hashes, &mut self.has_decision);
+            let before = hashes.len();
+            part.cursor.read(&self.journal, &mark, room, |payload| {
+                hashes.push(leaf_hash(payload));
+                *has_decision |= payload.get(1) == Some(&(Kind::Decision as u8));
+            })?;
+            room -= (part.hashes.len() - before) as u64;
+        }
+        Ok(())
+    }
+
+    /// Hashes without a place in the tree.
+    fn pending(&self) -> u64 {
+        self.lanes.values().map(|part| part.hashes.len() as u64).sum()
+    }
+
+    /// Gives what is pending its place, writes it, and signs it once it is on disk.
+    fn checkpoint(&mut self) -> Result<(), JournalError> {
+        self.place();
+        self.levels.write(&self.folder, self.edge.size())?;
+        self.runs.write()?;
+        if self.signed.is_none() {
+            sync_folder(self.folder.path())?;
+        }
+        let earlier = self.signed.as_ref().map(|signed| signed.checkpoint.time);
+        let time = Timestamp::now().max(earlier.unwrap_or(Timestamp::from_micros(0)));
+        let signed = self.key.sign(self.edge.size(), self.edge.root(), time);
+        self.checkpoints.unwritten = format!("{}\n", signed.note).into_bytes();
+        self.checkpoints.write()?;
+        if self.signed.is_none() {
+            sync_folder(self.folder.path())?;
+        }
+        self.status.has_signed(&signed);
+        self.signed = Some(signed);
+        self.has_decision = false;
+        Ok(())
+    }
+
+    /// From here on the order of these leaves is fixed, whatever fails.
+    fn place(&mut self) {
+        for (lane, part) in &mut self.lanes {
+            if part.hashes.is_empty() {
+                continue;
+            }
+            let count = part.hashes.len() as u64;
+            let run = Run {
+                start: self.edge.size(),
+                lane: *lane,
+                first: part.cursor.next - count,
+                count,
+            };
+            self.runs.unwritten.extend_from_slice(&run.encode());
+            for hash in part.hashes.drain(..) {
+                let levels = &mut self.levels;
+                self.edge.append(hash, |subtree, hash| levels.add(subtree, hash));
+            }
+        }
+    }
+
+    /// Whether the tree holds, or will hold, what no checkpoint signs.
+    fn has_news(&self) -> bool {
+        let signed = self.signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        self.pending() > 0 || self.edge.size() > signed
+    }
+}
+
+impl LanePart {
+    const fn at(lane: u16, next: u64) -> Self {
+        Self {
+            cursor: LaneCursor::new(lane, next),
+            hashes: Vec::new(),
+        }
+    }
+}
+
+impl Tail {
+    const fn of(path: PathBuf, bytes: u64) -> Self {
+        Self {
+            path,
+            bytes,
+            unwritten: Vec::new(),
+        }
+    }
+
+    /// Returns when everything is on disk.
+    fn write(&mut self) -> Result<(), JournalError> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        write_behind(&self.path, self.bytes, &self.unwritten)?;
+        self.bytes += self.unwritten.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+}
+
+impl LevelBuffers {
+    pub const fn from(start: u64) -> Self {
+        Self {
+            start,
+            by_level: BTreeMap::new(),
+        }
+    }
+
+    pub fn add(&mut self, subtree: Subtree, hash: &Hash) {
+        if subtree.level % LEVELS_PER_FILE == 0 {
+            self.by_level
+                .entry(subtree.level)
+                .or_default()
+                .extend_from_slice(hash);
+        }
+    }
+
+    /// Returns when everything is on disk; `end` is the number of leaves behind the last hash that was added.
+    pub fn write(&mut self, folder: &Folder, end: u64) -> Result<(), JournalError> {
+        for (level, hashes) in &self.by_level {
+            if !hashes.is_empty() {
+                let offset = (self.start >> level) * HASH_BYTES;
+                write_behind(&folder.level(*level), offset, hashes)?;
+            }
+        }
+        self.by_level.values_mut().for_each(Vec::clear);
+        self.start = end;
+        Ok(())
+    }
+}
+
+/// Makes the file's first `bytes` be followed by these and by nothing else, on disk.
+pub fn write_behind(path: &Path, bytes: u64, new: &[u8]) -> Result<(), JournalError> {
+    let failed = |cause: io::Error| JournalError::write(path, cause);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() > bytes {
+        file.set_len(bytes).map_err(failed)?;
+    }
+    file.write_all_at(new, bytes).map_err(failed)?;
+    file.sync_data().map_err(|cause| JournalError::sync(path, cause))
+}
+
+pub fn sync_folder(folder: &Path) -> Result<(), JournalError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|cause| JournalError::sync(folder, cause))
+}
+
+/// Starts the keeper's thread. After `Shared::close` it waits until `drained` is dropped, which says that everything is
+/// on disk, signs a last time and ends.
+pub fn start(shared: Arc<Shared>, keeper: Keeper, drained: mpsc::Receiver<()>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name("journal-tree".to_owned())
+        .spawn(move || run(&shared, keeper, &drained))
+}
+
+fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {
+    let mut signed_at: Option<Instant> = None;
+    let mut is_failing = false;
+    let mut wait = Duration::ZERO;
+    loop {
+        let is_end = shared.closes_within(wait);
+        if is_end {
+            // Nothing is ever sent: it ends with the sender.
+            let _ended = drained.recv();
+        }
+        let since = signed_at.map(|at| at.elapsed());
+        let done = keeper.read(shared).and_then(|()| {
+            if keeper.has_news() && (is_end || keeper.is_due(since)) {
+                signed_at = Some(Instant::now());
+                keeper.checkpoint()?;
+            }
+            Ok(())
+        });
+        match &done {
+            Err(error) if !is_failing => {
+                tracing::error!(%error, next_step = error.next_step(), "no checkpoint of the log can be signed");
+            }
+            Ok(()) if is_failing => tracing::info!("checkpoints of the log are signed again"),
+            Err(_) | Ok(()) => {}
+        }
+        is_failing = done.is_err();
+        if is_end {
+            return;
+        }
+        let is_behind = keeper.pending() >= PENDING_MAX;
+        wait = if is_behind {
+            Duration::ZERO
+        } else {
+            keeper.next_look(signed_at)
+        };
+    }
+}
+
+impl Keeper {
+    /// Whether to sign, so long after the last time; `None`: not since the start.
+    fn is_due(&self, since: Option<Duration>) -> bool {
+        since.is_none_or(|since| {
+            since >= CHECKPOINT_EVERY
+                || self.pending() >= PENDING_MAX
+                || self.has_decision && since >= CHECKPOINT_GAP
+        })
+    }
+
+    /// A decision that waits for its second to be over is signed on time.
+    fn next_look(&self, signed_at: Option<Instant>) -> Duration {
+        let since = signed_at.map_or(CHECKPOINT_GAP, |at| at.elapsed());
+        match CHECKPOINT_GAP.checked_sub(since) {
+            Some(left) if self.has_decision => left.min(LOOK_EVERY),
+            Some(_) | None => LOOK_EVERY,
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Reads a whole log again, record by record, and holds it against its tree, its checkpoints and its anchors.
+//! Never needs the process that writes it, never locks and never writes; what is written meanwhile counts as unsigned.
+//! Read `proof.rs` next.
+//!
+//! Why the hashes that are kept are compared too: a root only says that some record below it has changed. The hash of
+//! each leaf says which; and where the records still come to the signed root, it is the tree's own file that was changed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::LEVELS_PER_FILE;
+use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Runs, notes, read_if_there};
+use super::key::{PUBLIC_KEY_FILE, read_public};
+use super::walk::{Fault, LaneWalk, Step};
+use crate::audit::RecordId;
+use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
+use crate::audit::merkle::{Edge, Hash};
+use crate::clock::Timestamp;
+use crate::journal::JournalError;
+use crate::journal::checkpoint;
+use crate::journal::recover::list;
+
+/// Leaves between two calls of the progress.
+const PROGRESS_LEAVES: u64 = 1 << 14;
+
+/// What is to be verified, by what.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The journal's folder.
+    pub journal: PathBuf,
+    /// The public key; without it the one that lies in `key_dir`.
+    pub key: Option<PathBuf>,
+    pub key_dir: PathBuf,
+    /// Files of checkpoints that somebody else kept.
+    pub anchors: Vec<PathBuf>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub origin: String,
+    pub key_id: String,
+    pub key_file: PathBuf,
+    /// Records under the last checkpoint that were hashed.
+    pub hashed: u64,
+    /// Checkpoints whose signature was verified, and the last of them.
+    pub checkpoints: u64,
+    pub last: Option<Checkpoint>,
+    /// Anchors that were given, and the largest.
+    pub anchors: u64,
+    pub anchored: Option<Checkpoint>,
+    /// Records behind the last checkpoint, and the time of the first and the last of them.
+    pub unsigned: u64,
+    pub unsigned_times: Option<(Timestamp, Timestamp)>,
+    /// The time of the last record of all.
+    pub last_time: Timestamp,
+    pub texts: u64,
+    pub regressions: u64,
+    /// Ends of segments that are being written, or were torn by a power failure; no record is in them.
+    pub torn_ends: u64,
+    /// Trees that were put aside when a log was continued after a loss.
+    pub set_aside: u64,
+    pub finding: Option<Finding>,
+}
+
+/// The first thing that is not as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    /// The first record concerned, if it is known.
+    pub record: Option<RecordId>,
+    /// Its leaf in the tree.
+    pub leaf: Option<u64>,
+    /// Its time; of a record that is missing or unreadable that of the last one before it in its lane.
+    pub time: Option<Timestamp>,
+    /// The last checkpoint below which everything is as it was.
+    pub last_good: Option<u64>,
+}
+
+impl Finding {
+    fn of_file(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            record: None,
+            leaf: None,
+            time: None,
+            last_good: None,
+        }
+    }
+}
+
+/// Something that stops the verification: a finding, or a disk that cannot be read.
+enum Stop {
+    Found(Box<Finding>),
+    Failed(JournalError),
+}
+
+impl From<JournalError> for Stop {
+    fn from(error: JournalError) -> Self {
+        match error {
+            // A header or a file that is damaged is a finding, whoever notices it.
+            JournalError::Damaged { .. } | JournalError::Contradicted { .. } => {
+                Self::Found(Box::new(Finding::of_file(error.to_string())))
+            }
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        Self::Found(Box::new(finding))
+    }
+}
+
+/// Verifies the log; `progress` is told how many records of how many are done.
+pub fn verify(request: &Request, mut progress: impl FnMut(u64, u64)) -> Result<Report, JournalError> {
+    let beside = request.key_dir.join(PUBLIC_KEY_FILE);
+    let key_file = request.key.clone().unwrap_or(beside);
+    let key = read_public(&key_file)?;
+    let mut report = Report {
+        origin: key.name().to_owned(),
+        key_id: key.id(),
+        key_file,
+        hashed: 0,
+        checkpoints: 0,
+        last: None,
+        anchors: 0,
+        anchored: None,
+        unsigned: 0,
+        unsigned_times: None,
+        last_time: Timestamp::from_micros(0),
+        texts: 0,
+        regressions: 0,
+        torn_ends: 0,
+        set_aside: 0,
+        finding: None,
+    };
+    match go(request, &key, &mut report, &mut progress) {
+        Ok(()) => {}
+        Err(Stop::Found(finding)) => report.finding = Some(*finding),
+        Err(Stop::Failed(error)) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// A root that somebody signed, and who says so.
+struct Claim {
+    root: Hash,
+    source: Source,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Log,
+    Anchor,
+}
+
+impl Source {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Log => "checkpoint",
+            Self::Anchor => "anchor",
+        }
+    }
+}
+
+fn go(
+    request: &Request,
+    key: &VerifyingKey,
+    report: &mut Report,
+    progress: &mut impl FnMut(u64, u64),
+) -> Result<(), Stop> {
+    let folder = Folder::of(&request.journal);
+    // The tree is read before the records: what it speaks of was on disk before it was written.
+    let mut claims: BTreeMap<u64, Vec<Claim>> = BTreeMap::new();
+    let checkpoints = folder.file(CHECKPOINTS_FILE);
+    let is_owned = is_owned(&request.journal);
+    let signed = read_notes(&checkpoints, key, is_owned, |checkpoint| {
+        report.checkpoints += 1;
+        report.last = Some(checkpoint.clone());
+        claims.entry(checkpoint.size).or_default().push(Claim {
+            root: checkpoint.root,
+            source: Source::Log,
+        });
+    });
+    // A damaged note does not hide what the notes before it say of the records.
+    let damaged_note = match signed {
+        Ok(()) => None,
+        Err(Stop::Found(finding)) => Some(finding),
+        Err(failed) => return Err(failed),
+    };
+    for anchor in &request.anchors {
+        read_notes(anchor, key, false, |checkpoint| {
+            report.anchors += 1;
+            let is_largest = report
+                .anchored
+                .as_ref()
+                .is_none_or(|largest| largest.size < checkpoint.size);
+            if is_largest {
+                report.anchored = Some(checkpoint.clone());
+            }
+            claims.entry(checkpoint.size).or_default().push(Claim {
+                root: checkpoint.root,
+                source: Source::Anchor,
+            });
+        })?;
+    }
+    let size = report.last.as_ref().map_or(0, |last| last.size);
+    let runs_file = folder.file(RUNS_FILE);
+    let mut runs = Runs::read(&runs_file).map_err(|cause| JournalError::read(&runs_file, cause))?;
+    let known = runs.size;
+    let is_behind = known > size && !is_owned;
+    if known > size {
+        runs.truncate(size);
+    }
+    let durable = durable(&request.journal)?;
+    report.set_aside = trees_set_aside(&request.journal);
+    let mut walks = walks(&request.journal)?;
+    let mut climb = Climb {
+        folder: &folder,
+        edge: Edge::default(),
+        stored: StoredHashes::open(&folder, size),
+        suspect: None,
+        claims,
+        last_good: None,
+    };
+    for run in &runs.runs {
+        let end = (run.start + run.count).min(size);
+        for leaf in run.start..end {
+            if leaf % PROGRESS_LEAVES == 0 {
+                progress(leaf, size);
+            }
+            let expected = run.first + (leaf - run.start);
+            let step = climb.step_of(&mut walks, run.lane, expected, leaf)?;
+            climb.take(step, leaf)?;
+            report.hashed += 1;
+        }
+    }
+    progress(size.min(known), size);
+    if let Some(suspect) = climb.suspect.take() {
+        return Err(suspect.finding.into());
+    }
+    if known < size {
+        let what = format!("{size} records are signed, and {RUNS_FILE} knows the order of {known} only");
+        return Err(Finding {
+            last_good: climb.last_good,
+            ..Finding::of_file(what)
+        }
+        .into());
+    }
+    climb.beyond_the_end(size)?;
+    rest_of_lanes(&durable, &mut walks, report, climb.last_good)?;
+    if size == 0 && report.unsigned > 0 && !is_owned && damaged_note.is_none() {
+        return Err(Finding::of_file("no record is signed: the tree is missing").into());
+    }
+    if let Some(finding) = damaged_note {
+        return Err(Stop::Found(finding));
+    }
+    if is_behind {
+        let more = known - size;
+        let what = format!(
+            "the order of {more} more records is settled than any checkpoint signs: checkpoints were removed, or the \
+             program was killed in the very moment of signing; `serve` signs them again"
+        );
+        return Err(Finding::of_file(what).into());
+    }
+    Ok(())
+}
+
+/// What is still on its way up the tree.
+struct Climb<'a> {
+    folder: &'a Folder,
+    edge: Edge,
+    stored: StoredHashes,
+    suspect: Option<Suspect>,
+    claims: BTreeMap<u64, Vec<Claim>>,
+    last_good: Option<u64>,
+}
+
+/// A record that does not come to the hash that is kept of it.
+struct Suspect {
+    finding: Finding,
+    /// What to say if it is not the record that was changed.
+    of_file: Finding,
+}
+
+impl Climb<'_> {
+    fn step_of(
+        &self,
+        walks: &mut BTreeMap<u16, LaneWalk>,
+        lane: u16,
+        number: u64,
+        leaf: u64,
+    ) -> Result<Step, Stop> {
+        let missing = |what: &str, time| Finding {
+            what: what.to_owned(),
+            record: Some(RecordId { lane, number }),
+            leaf: Some(leaf),
+            time,
+            last_good: self.last_good,
+        };
+        let Some(walk) = walks.get_mut(&lane) else {
+            return Err(self.first(missing("the record is missing, and so is its whole lane", None)));
+        };
+        if walk.next != number {
+            let what = format!(
+                "{RUNS_FILE} goes on at record {lane}.{number} after {}",
+                walk.next
+            );
+            return Err(self.first(Finding {
+                leaf: Some(leaf),
+                last_good: self.last_good,
+                ..Finding::of_file(what)
+            }));
+        }
+        let time = (number > 0).then_some(walk.last_time);
+        match walk.step() {
+            Ok(Some(step)) => Ok(step),
+            Ok(None) => {
+                let torn = walk
+                    .torn
+                    .as_deref()
+                    .map(|torn| format!("the record is gone: {torn}"));
+                let what = torn
+                    .as_deref()
+                    .unwrap_or("the record is missing: its lane ends before it");
+                Err(self.first(missing(what, time)))
+            }
+            Err(Fault { what }) => Err(self.first(missing(&what, time))),
+        }
+    }
+
+    /// An earlier suspect comes first.
+    fn first(&self, finding: Finding) -> Stop {
+        match &self.suspect {
+            Some(suspect) => suspect.finding.clone().into(),
+            None => finding.into(),
+        }
+    }
+
+    fn take(&mut self, step: Step, leaf: u64) -> Result<(), Stop> {
+        let mut differs = None;
+        let stored = &mut self.stored;
+        self.edge.append(step.leaf, |subtree, hash| {
+            if subtree.level % LEVELS_PER_FILE == 0 && !stored.is_next(subtree.level, hash) {
+                differs = differs.or(Some(subtree.level));
+            }
+        });
+        if let Some(level) = differs
+            && self.suspect.is_none()
+        {
+            self.suspect = Some(self.suspected(step, leaf, level));
+        }
+        self.compare(leaf + 1, step)
+    }
+
+    fn suspected(&self, step: Step, leaf: u64, level: u32) -> Suspect {
+        let name = self.folder.level(level);
+        let name = name
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let finding = |what: String, record| Finding {
+            what,
+            record,
+            leaf: Some(leaf),
+            time: record.map(|_| step.time),
+            last_good: self.last_good,
+        };
+        Suspect {
+            finding: finding(
+                "the record is not the one that was signed".to_owned(),
+                Some(step.id),
+            ),
+            of_file: finding(
+                format!("tree/{name} was changed at leaf {leaf}; the records are those that were signed"),
+                None,
+            ),
+        }
+    }
+
+    /// Holds the root against whoever signed one at this size.
+    fn compare(&mut self, size: u64, step: Step) -> Result<(), Stop> {
+        let Some(claims) = self.claims.remove(&size) else {
+            return Ok(());
+        };
+        let root = self.edge.root();
+        if let Some(claim) = claims.iter().find(|claim| claim.root != root) {
+            if let Some(suspect) = self.suspect.take() {
+                return Err(suspect.finding.into());
+            }
+            let from = self.last_good.unwrap_or(0);
+            let what = format!(
+                "the root of {size} records is not that of the {}: one or more of the leaves {from} to {} were changed, \
+                 and the hashes of the tree with them",
+                claim.source.word(),
+                size - 1
+            );
+            return Err(Finding {
+                what,
+                record: (from + 1 == size).then_some(step.id),
+                leaf: Some(from),
+                time: Some(step.time),
+                last_good: self.last_good,
+            }
+            .into());
+        }
+        if let Some(suspect) = self.suspect.take() {
+            return Err(suspect.of_file.into());
+        }
+        self.last_good = Some(size);
+        Ok(())
+    }
+
+    /// Anchors of more records than any checkpoint of the log signs.
+    fn beyond_the_end(&self, size: u64) -> Result<(), Stop> {
+        match self.claims.keys().next_back() {
+            Some(anchored) if *anchored > size => {
+                let what = format!(
+                    "an anchor holds {anchored} records, and the log has signed {size} only: it was cut"
+                );
+                Err(Finding {
+                    last_good: self.last_good,
+                    ..Finding::of_file(what)
+                }
+                .into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The hashes that the tree keeps, in the order in which they come up.
+struct StoredHashes {
+    levels: BTreeMap<u32, Option<BufReader<File>>>,
+}
+
+impl StoredHashes {
+    fn open(folder: &Folder, size: u64) -> Self {
+        let levels = (0..u64::BITS).step_by(LEVELS_PER_FILE as usize);
+        let open = |level| {
+            let file = File::open(folder.level(level)).ok();
+            (level, file.map(|file| BufReader::with_capacity(1 << 16, file)))
+        };
+        Self {
+            levels: levels.filter(|level| size >> level > 0).map(open).collect(),
+        }
+    }
+
+    fn is_next(&mut self, level: u32, hash: &Hash) -> bool {
+        let mut stored = [0; 32];
+        let file = self.levels.get_mut(&level).and_then(Option::as_mut);
+        file.is_some_and(|file| file.read_exact(&mut stored).is_ok()) && stored == *hash
+    }
+}
+
+/// Reads checkpoints one after the other, each signed and none smaller or older than the one before. A file that is
+/// being written may have half a note at its end.
+fn read_notes(
+    path: &Path,
+    key: &VerifyingKey,
+    may_be_torn: bool,
+    mut each: impl FnMut(&Checkpoint),
+) -> Result<(), Stop> {
+    let bytes = read_if_there(path).map_err(|cause| JournalError::read(path, cause))?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let valid = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let (mut end, mut number) = (0, 0_u64);
+    let mut before: Option<Checkpoint> = None;
+    for (note, note_end) in notes(valid) {
+        number += 1;
+        let signed = key.verify(note);
+        let signed = signed.map_err(|what| Finding::of_file(format!("note {number} of {name}: {what}")))?;
+        let checkpoint = signed.checkpoint;
+        if let Some(before) = &before
+            && (before.size > checkpoint.size || before.time > checkpoint.time)
+        {
+            let what = format!("note {number} of {name} is older than the one before it");
+            return Err(Finding::of_file(what).into());
+        }
+        each(&checkpoint);
+        before = Some(checkpoint);
+        end = note_end;
+    }
+    if end < bytes.len() && !may_be_torn {
+        let what = format!("{name} does not end with a whole checkpoint, after {number} of them");
+        return Err(Finding::of_file(what).into());
+    }
+    Ok(())
+}
+
+fn walks(journal: &Path) -> Result<BTreeMap<u16, LaneWalk>, JournalError> {
+    list(journal)?
+        .into_iter()
+        .map(|(lane, numbers)| Ok((lane, LaneWalk::start(journal, lane, &numbers)?)))
+        .collect()
+}
+
+/// Goes through what no checkpoint signs yet, and counts it.
+fn rest_of_lanes(
+    durable: &BTreeMap<u16, u64>,
+    walks: &mut BTreeMap<u16, LaneWalk>,
+    report: &mut Report,
+    last_good: Option<u64>,
+) -> Result<(), Stop> {
+    for lane in durable.keys().filter(|lane| !walks.contains_key(lane)) {
+        return Err(Finding::of_file(format!("lane {lane} is gone, and records of it were on disk")).into());
+    }
+    for (lane, walk) in walks {
+        loop {
+            let number = walk.next;
+            let fault = |what: String, walk: &LaneWalk| Finding {
+                what,
+                record: Some(RecordId { lane: *lane, number }),
+                leaf: None,
+                time: (number > 0).then_some(walk.last_time),
+                last_good,
+            };
+            match walk.step() {
+                Ok(Some(step)) => {
+                    report.unsigned += 1;
+                    let (first, last) = report.unsigned_times.unwrap_or((step.time, step.time));
+                    report.unsigned_times = Some((first.min(step.time), last.max(step.time)));
+                }
+                Ok(None) => {
+                    let expected = durable.get(lane).copied().unwrap_or(0);
+                    if number < expected {
+                        let what = walk.torn.clone().unwrap_or_else(|| {
+                            format!("the record is missing: {expected} of its lane were on disk")
+                        });
+                        return Err(fault(what, walk).into());
+                    }
+                    break;
+                }
+                Err(Fault { what }) => return Err(fault(what, walk).into()),
+            }
+        }
+        report.texts += walk.texts_checked;
+        report.regressions += walk.regressions;
+        report.torn_ends += u64::from(walk.torn.is_some());
+        report.last_time = report.last_time.max(walk.last_time);
+    }
+    Ok(())
+}
+
+/// How many records of each lane were on disk when the journal last said so.
+fn durable(journal: &Path) -> Result<BTreeMap<u16, u64>, JournalError> {
+    let file = journal.join(checkpoint::FILE_NAME);
+    let bytes = read_if_there(&file).map_err(|cause| JournalError::read(&file, cause))?;
+    let (_, marks) = checkpoint::newest(&bytes);
+    Ok(marks.into_iter().map(|mark| (mark.lane, mark.records)).collect())
+}
+
+/// Whether a process is writing here now.
+fn is_owned(journal: &Path) -> bool {
+    let lock = File::open(journal.join("lock"));
+    lock.is_ok_and(|file| file.try_lock_shared().is_err())
+}
+
+fn trees_set_aside(journal: &Path) -> u64 {
+    let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
+    let is_aside = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with(super::FOLDER) && name.contains("-contradicted-")
+    };
+    files.filter(|file| is_aside(&file.file_name())).count() as u64
+}
