@@ -199,6 +199,7 @@ impl House {
             expires: Duration::from_secs(600),
             protocol: "simple",
             copies_in: false,
+            reply: None,
         }
     }
 
@@ -292,6 +293,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
+    ("post", "/api/v1/requests/{id}/comments"),
+    ("post", "/api/v1/requests/{id}/questions"),
+    ("post", "/api/v1/requests/{id}/views"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/tail"),
@@ -439,6 +443,7 @@ async fn every_route_wants_its_role() {
     let forbidden = [
         ("carol", "post", "/api/v1/requests/7K3F9Q/decision"),
         ("alice, reading", "post", "/api/v1/requests/7K3F9Q/decision"),
+        ("carol", "post", "/api/v1/requests/7K3F9Q/questions"),
         ("alice", "get", "/api/v1/log"),
         ("alice", "get", "/api/v1/log/tail"),
         ("alice", "get", "/api/v1/log/0.1"),
@@ -450,7 +455,7 @@ async fn every_route_wants_its_role() {
         ("alice, reading", "delete", "/api/v1/users/alice/tokens"),
     ];
     for (who, word, path) in forbidden {
-        let body = (word == "post").then(|| json!({ "decision": "approve" }));
+        let body = (word == "post").then(|| body_of(path));
         let (status, problem) = house.call(who, method(word), path, body).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{who}: {word} {path}: {problem}");
         assert_eq!(text(&problem, "code"), "forbidden");
@@ -476,6 +481,14 @@ async fn every_route_wants_its_role() {
     let rotate = "/api/v1/agents/bot/rotate";
     let (status, _) = house.call("alice", Method::POST, rotate, None).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "with no body either");
+}
+
+/// A body that the route can read.
+fn body_of(path: &str) -> Value {
+    match path.rsplit('/').next() {
+        Some("questions") => json!({ "question": "why?" }),
+        _ => json!({ "decision": "approve" }),
+    }
 }
 
 #[tokio::test]
@@ -1598,6 +1611,108 @@ async fn the_command_line_ends_with_the_code_that_its_help_promises() {
     let id = text(&card, "id");
     assert_eq!(house.run("bob", &["deny", id, "--reason", "no"]).await.0, 0);
     assert_eq!(house.run("bob", &["wait", id]).await.0, 10);
+}
+
+#[tokio::test]
+async fn people_look_comment_and_ask_over_the_api_and_the_command_line() {
+    let house = House::build().await;
+    let (mut parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    let path = |what: &str| format!("/api/v1/requests/{id}/{what}");
+    let post = async |who: &str, what: &str, body: Value| {
+        house.call(who, Method::POST, &path(what), Some(body)).await
+    };
+    assert_eq!(
+        card["requirement"],
+        json!([{ "group": "any approver", "needed": 1, "by": [] }])
+    );
+    assert_eq!(card["discussion"], json!([]));
+    // Whoever reads may look, and it is said once.
+    for _ in 0..3 {
+        let (status, seen) = post("carol", "views", json!({})).await;
+        assert_eq!(
+            (status, text(&seen, "state")),
+            (StatusCode::OK, "pending"),
+            "{seen}"
+        );
+        assert_eq!(seen["discussion"].as_array().expect("a list").len(), 1);
+        assert_eq!(seen["version"], card["version"], "a look changes nothing");
+    }
+    let (status, _) = house.call("carol", Method::POST, &path("views"), None).await;
+    assert_eq!(status, StatusCode::OK, "without a body, too");
+    // Auditors look on; a stake keeps nobody from commenting.
+    let (status, problem) = post("carol", "comments", json!({ "text": "hm" })).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "not_permitted")
+    );
+    let (status, said) = post("olivia", "comments", json!({ "text": "mine,\nfor OPS-7" })).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    assert_eq!(said["discussion"][1]["text"], "mine,\nfor OPS-7");
+    for (body, code) in [
+        (json!({ "text": "  " }), "unacceptable"),
+        (json!({ "text": "a\u{7}b" }), "unacceptable"),
+        (json!({ "text": "x".repeat(2001) }), "unacceptable"),
+        (json!({ "words": "x" }), "malformed"),
+    ] {
+        let (_, problem) = post("alice", "comments", body).await;
+        assert_eq!(text(&problem, "code"), code, "{problem}");
+    }
+    // A question is for those who may decide, and ends the wait.
+    let (status, problem) = post("olivia", "questions", json!({ "question": "why?" })).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "not_permitted")
+    );
+    let (status, asked) = post("alice", "questions", json!({ "question": "which ticket?" })).await;
+    assert_eq!(
+        (status, text(&asked, "state")),
+        (StatusCode::OK, "detached"),
+        "{asked}"
+    );
+    assert_eq!(
+        parked.woken.try_recv(),
+        Ok(Wake::Asked {
+            by: "alice".to_owned(),
+            question: "which ticket?".to_owned()
+        })
+    );
+    assert_eq!(house.run("bob", &["comment", &id, "seen"]).await.0, 0);
+    assert_eq!(house.run("carol", &["comment", &id, "seen"]).await.0, 5);
+    assert_eq!(house.run("bob", &["ask", &id, "and which table?"]).await.0, 0);
+    let (_, shown, _) = house.run("bob", &["show", &id]).await;
+    for part in [
+        "0 of 1 by any approver",
+        "viewed by carol",
+        "question by alice: which ticket?",
+        "    for OPS-7",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let (_, listed) = house
+        .get("carol", &format!("/api/v1/log?kind=request_event&request={id}"))
+        .await;
+    let mut events: Vec<&str> = listed["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|record| text(record, "event"))
+        .collect();
+    events.sort_unstable();
+    let expected = [
+        "comment", "comment", "detached", "held", "question", "question", "viewed", "viewed",
+    ];
+    assert_eq!(events, expected, "{listed}");
+    house
+        .decide("alice", &id, json!({ "decision": "deny", "reason": "no" }))
+        .await;
+    let (status, problem) = post("alice", "questions", json!({ "question": "why?" })).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::CONFLICT, "already_decided")
+    );
+    let (status, _) = post("alice", "comments", json!({ "text": "for the record" })).await;
+    assert_eq!(status, StatusCode::OK, "a comment comes late, too");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The desk under simulated time, by seed, and under real threads; each promise it keeps, and each fault of its store.
 
+#[path = "desk/acts.rs"]
+mod acts;
 #[path = "desk/faults.rs"]
 mod faults;
 #[cfg(feature = "faults")]

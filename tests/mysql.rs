@@ -285,6 +285,52 @@ fn promise_8_the_wait_ends_when_it_was_said_to() {
 }
 
 #[test]
+fn mariadb_is_asked_by_a_reviewer_and_answers_with_the_same_bytes() {
+    let stage = Stage::open();
+    let log_in = LogIn::of(&stage.house.url("app"));
+    let client = std::process::Command::new("mariadb")
+        .args(["--skip-ssl", "--host=127.0.0.1"])
+        .arg(format!("--port={}", log_in.port))
+        .arg(format!("--user={}", log_in.user))
+        .arg(format!("--password={}", log_in.password))
+        .args(["app", "-e"])
+        .arg("DROP TABLE secrets; SET @countersign_reply = 'OPS-7'; DROP TABLE secrets")
+        // -e takes back a --force that stands before it.
+        .arg("--force")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("mariadb runs");
+    let request = stage.held("DROP TABLE secrets");
+    let id = request["id"].as_str().expect("an id").to_owned();
+    let question = serde_json::json!({ "question": "which ticket?" });
+    let path = format!("/requests/{id}/questions");
+    let (status, asked) = stage.runtime.block_on(stage.api.post(&path, &question));
+    assert!(status.is_success(), "{asked}");
+    let answered = loop {
+        stage.until(&request, "pending");
+        let shown = stage.shown(&request);
+        if shown["discussion"].as_array().expect("a list").len() == 2 {
+            break shown;
+        }
+    };
+    assert_eq!(answered["discussion"][1]["text"], "OPS-7");
+    stage.approve(&answered);
+    let done = client.wait_with_output().expect("mariadb ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    let expected = format!(
+        "ERROR 1644 (45000) at line 1: countersign: QUESTION {id} from {}: \"which ticket?\" Re-send the same \
+         statement with SET @countersign_reply = '...' first.",
+        asked["discussion"][0]["by"].as_str().expect("a name")
+    );
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(
+        stage.truth("SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'secrets'"),
+        "0"
+    );
+}
+
+#[test]
 fn promise_10_what_is_too_long_is_refused_and_the_session_goes_on() {
     let stage = Stage::open();
     let mut received = stage.house.received();

@@ -953,6 +953,99 @@ async fn the_wait_ends_with_pending_and_the_same_bytes_run_once_after_the_decisi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reviewers_question_ends_the_wait_and_is_answered_with_the_same_bytes() {
+    let road = Road::start();
+    let mut client = road.client();
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    let request = road.held("DROP TABLE reviews").await;
+    let reviewer = road.demo.reviewer();
+    let path = format!("/requests/{}/questions", request["id"].as_str().expect("an id"));
+    let question = serde_json::json!({ "question": "which \"ticket\" is it, \u{e9}?" });
+    let (status_code, asked) = reviewer.post(&path, &question).await;
+    assert!(status_code.is_success(), "{asked}");
+    let answer = client.until_ready();
+    let fields = error(&answer);
+    assert_eq!((fields.sqlstate.as_str(), status(&answer)), ("55000", 'I'));
+    assert_eq!(fields.routine, "countersign.question");
+    let by = asked["discussion"][0]["by"].as_str().expect("a name");
+    let expected = format!(
+        "countersign: QUESTION {} from {by}: \"which 'ticket' is it, ??\" Re-send the same statement with SET \
+         countersign.reply = '...' first.",
+        request["id"].as_str().expect("an id")
+    );
+    assert_eq!(fields.message, expected);
+    assert!(
+        fields.detail.contains("\"retry\":\"same_bytes_after_reply\""),
+        "{fields:?}"
+    );
+    // Without an answer it is asked again.
+    let again = client.query("DROP TABLE reviews");
+    assert_eq!(error(&again).message, expected);
+    client.query("SET countersign.reply = 'OPS-7'");
+    client.send(Frames::new().query("DROP TABLE reviews"));
+    let waiting = reviewer.until_state(&request, &["pending"]).await;
+    let reply = waiting["discussion"]
+        .as_array()
+        .expect("a list")
+        .last()
+        .expect("a reply");
+    assert_eq!(
+        (&reply["kind"], &reply["text"]),
+        (&"reply".into(), &"OPS-7".into())
+    );
+    assert_eq!(
+        (&waiting["id"], &waiting["digest"]),
+        (&request["id"], &request["digest"])
+    );
+    reviewer.approve(&waiting).await;
+    assert_eq!(tags(&client.until_ready()), "CZ");
+    // The reply went with that one statement.
+    client.send(Frames::new().query("DROP TABLE countries"));
+    let next = road.held("DROP TABLE countries").await;
+    assert_eq!(next["discussion"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_is_asked_and_answers() {
+    let road = Road::start();
+    let psql = std::process::Command::new(road.postgres.server().client_programs().join("psql"))
+        .args(["--no-psqlrc", "-d", &road.demo.sheet.postgres_url])
+        .args([
+            "-c",
+            "DROP TABLE reviews",
+            "-c",
+            "SET countersign.reply = 'OPS-7'",
+            "-c",
+            "DROP TABLE reviews",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let request = road.held("DROP TABLE reviews").await;
+    let reviewer = road.demo.reviewer();
+    let path = format!("/requests/{}/questions", request["id"].as_str().expect("an id"));
+    let question = serde_json::json!({ "question": "which ticket?" });
+    let (status_code, asked) = reviewer.post(&path, &question).await;
+    assert!(status_code.is_success(), "{asked}");
+    let answered = loop {
+        let shown = reviewer.until_state(&request, &["pending"]).await;
+        if shown["discussion"].as_array().expect("a list").len() == 2 {
+            break shown;
+        }
+    };
+    reviewer.approve(&answered).await;
+    let done = psql.wait_with_output().expect("psql ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        said.contains("ERROR:  countersign: QUESTION") && said.contains("which ticket?"),
+        "{said}"
+    );
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "SET\nDROP TABLE\n");
+    assert_eq!(road.tables("reviews").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_clients_own_claims_are_shown_as_claims() {
     let road = Road::start();
     let mut client = road.client();

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::requests::StandingScope;
 use crate::catalog::impact::Impact;
 use crate::hold::{
-    HeldRequest, HeldStatement, Parameter, ParameterFormat, READ_AS, Ran, Shape, State, StateKind,
+    self, HeldRequest, HeldStatement, Parameter, ParameterFormat, READ_AS, Ran, Shape, State, StateKind,
     Transaction,
 };
 use crate::render::{Layout, Reading, Statement as Rendered, Value, visible_line};
@@ -79,6 +79,10 @@ pub struct Card {
     pub approvals_needed: u32,
     /// What people have said, oldest first.
     pub decisions: Vec<Said>,
+    /// Who is needed, and who of them has approved.
+    pub requirement: Vec<Need>,
+    /// What was said besides, oldest first; of the views each person's last.
+    pub discussion: Vec<Remark>,
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -180,6 +184,37 @@ pub struct Said {
     pub at: String,
 }
 
+/// One part of what an approval takes: so many people of these groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Need {
+    /// A group, or several of which any will do: `dba or security`.
+    #[schema(example = "dba")]
+    pub group: String,
+    /// People in all.
+    pub needed: u32,
+    /// Those who have approved and count here.
+    pub by: Vec<String>,
+}
+
+/// Something said beside a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Remark {
+    pub at: String,
+    /// A person; of a `reply` the agent; absent where time alone did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// `viewed`, `comment`, `question`, `reply` (of the agent: not verified), `escalated`, `delegated`, `reminded`,
+    /// `break_glass` or `reviewed`.
+    pub kind: String,
+    /// As it was written; may be empty.
+    pub text: String,
+    /// Whom it was delegated or escalated to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `api`, `cli` …; empty where no person spoke.
+    pub channel: String,
+}
+
 /// How a request ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Outcome {
@@ -250,6 +285,8 @@ impl Card {
                     at: said.at.to_string(),
                 })
                 .collect(),
+            requirement: held.needs().iter().map(Need::of).collect(),
+            discussion: held.discussion.iter().map(Remark::of).collect(),
             outcome: Outcome::of(&held.state),
             created_at: held.created_at.to_string(),
             changed_at: held.changed_at.to_string(),
@@ -348,6 +385,29 @@ impl Statement {
                 .map(|called| qualified(&called.schema, &called.name))
                 .collect(),
             reasons: held.reasons.clone(),
+        }
+    }
+}
+
+impl Need {
+    fn of(need: &hold::Need) -> Self {
+        Self {
+            group: need.groups.join(" or "),
+            needed: need.needed,
+            by: need.by.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Remark {
+    fn of(said: &hold::Remark) -> Self {
+        Self {
+            at: said.at.to_string(),
+            by: said.by.name().map(str::to_owned),
+            kind: said.kind.to_string(),
+            text: said.text.clone(),
+            to: said.to.clone(),
+            channel: said.channel.clone(),
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct News {
     /// Its impact has come; nothing else of it has changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub impact: bool,
+    /// Something was said beside it, and what: `viewed`, `comment`, `question`, `reply` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// A standing grant was made, used or ended. On the stream as event `grant`.
@@ -158,6 +161,10 @@ pub async fn gather(told: Arc<Told>, mut desk: broadcast::Receiver<DeskEvent>, m
                     version: event.version,
                     at: event.at.to_string(),
                     impact: event.what == desk::Told::Impact,
+                    remark: match event.what {
+                        desk::Told::Said(kind) => Some(kind.to_string()),
+                        desk::Told::Moved | desk::Told::Impact => None,
+                    },
                 }));
             }
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events of the desk were missed"),

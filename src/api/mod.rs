@@ -1,6 +1,7 @@
 //! REST: the only way in for people and tools. Never for agents: a credential that submits statements opens nothing
 //! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
 
+pub mod acts;
 pub mod browser;
 pub mod card;
 pub mod catalog;
@@ -118,6 +119,9 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))
         .routes(routes!(requests::decide))
+        .routes(routes!(acts::comment))
+        .routes(routes!(acts::ask))
+        .routes(routes!(acts::view))
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))
         .routes(routes!(grants::revoke))

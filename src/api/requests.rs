@@ -327,9 +327,6 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
             ));
         }
     };
-    let from_cli = headers
-        .get(USER_AGENT)
-        .is_some_and(|agent| agent.as_bytes().starts_with(b"countersign/"));
     Ok(Decide {
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
@@ -338,7 +335,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         digest,
         version: body.version,
         scope,
-        channel: if from_cli { "cli" } else { "api" }.to_owned(),
+        channel: channel_of(headers).to_owned(),
         idempotency: idempotency_key(headers)?,
     })
 }
@@ -368,7 +365,16 @@ pub fn one_line_reason(text: &str) -> Result<String, Problem> {
     Ok(reason.to_owned())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// By which way a person speaks: the command line, or any other program.
+pub fn channel_of(headers: &HeaderMap) -> &'static str {
+    let from_cli = headers
+        .get(USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes().starts_with(b"countersign/"));
+    if from_cli { "cli" } else { "api" }
+}
+
+/// The key under which a call counts once.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::impact::impact_lines;
-use crate::api::card::{Card, ParameterValue, Said};
+use crate::api::card::{Card, Need, ParameterValue, Remark, Said};
 use crate::clock::Timestamp;
 use crate::render::{Layout, Line, Mark, visible, visible_bytes, visible_line};
 
@@ -90,20 +90,19 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp, ink: Ink) -> Str
     card.reasons
         .iter()
         .for_each(|reason| line("", &visible_line(reason)));
-    let decides = if card.approvers.is_empty() {
-        "every approver".to_owned()
-    } else {
-        or_none(&card.approvers)
-    };
-    line(
-        "decides",
-        &format!("{decides}; approvals needed: {}", card.approvals_needed),
-    );
+    for (number, need) in card.requirement.iter().enumerate() {
+        line(if number == 0 { "decides" } else { "" }, &need_text(need));
+    }
     for (label, value) in standing_lines(card) {
         line(label, &value);
     }
     for said in &card.decisions {
         line("said", &format!("{}  {}", said.at, said_by(said)));
+    }
+    for remark in &card.discussion {
+        for (label, value) in remark_lines(remark) {
+            line(label, &value);
+        }
     }
     for other in earlier.iter().filter(|other| !other.decisions.is_empty()) {
         let said: Vec<String> = other.decisions.iter().map(said_by).collect();
@@ -156,6 +155,38 @@ fn standing_lines(card: &Card) -> Vec<(&'static str, String)> {
         (None, None) => {}
     }
     lines
+}
+
+/// One part of what an approval takes.
+fn need_text(need: &Need) -> String {
+    let filled = need.by.len().min(need.needed as usize);
+    let by = if need.by.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", need.by.join(", "))
+    };
+    format!("{filled} of {} by {}{by}", need.needed, visible_line(&need.group))
+}
+
+/// What was said besides: who, when, and the text line by line.
+fn remark_lines(remark: &Remark) -> Vec<(&'static str, String)> {
+    let by = visible_line(remark.by.as_deref().unwrap_or("countersign"));
+    let claimed = if remark.kind == "reply" {
+        " (not verified)"
+    } else {
+        ""
+    };
+    let to = remark
+        .to
+        .as_ref()
+        .map_or(String::new(), |to| format!(" to {}", visible_line(to)));
+    let mut lines = remark.text.lines();
+    let first = lines
+        .next()
+        .map_or(String::new(), |text| format!(": {}", visible_line(text)));
+    let head = format!("{}  {} by {by}{to}{claimed}{first}", remark.at, remark.kind);
+    let rest = lines.map(|text| ("", format!("    {}", visible_line(text))));
+    [("remark", head)].into_iter().chain(rest).collect()
 }
 
 /// What one person said.
@@ -319,15 +350,4 @@ fn outcome_text(card: &Card) -> Option<String> {
             )
         }
     })
-}
-
-fn or_none(words: &[String]) -> String {
-    if words.is_empty() {
-        return "no table".to_owned();
-    }
-    words
-        .iter()
-        .map(|word| visible_line(word))
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -3,6 +3,7 @@
 //! Never holds logic of another room. Read `serve.rs` for how the rooms are joined, `requests.rs` for people who
 //! decide, `demo/mod.rs` for the demo.
 
+mod acts;
 pub mod card;
 mod catalog;
 mod check;
@@ -68,6 +69,10 @@ enum Command {
     Approve(requests::ApproveArgs),
     /// Deny a request
     Deny(requests::DenyArgs),
+    /// Ask the agent something before deciding; the request stays undecided
+    Ask(acts::AskArgs),
+    /// Put a comment beside a request
+    Comment(acts::CommentArgs),
     /// List and revoke standing grants, which `approve --for 30m --uses 20` makes
     #[command(subcommand)]
     Grant(grants::GrantCommand),
@@ -138,6 +143,8 @@ pub fn run() -> ExitCode {
         Command::Wait(args) => block_on(requests::wait(args, output)),
         Command::Approve(args) => block_on(requests::approve(args, output)),
         Command::Deny(args) => block_on(requests::deny(args, output)),
+        Command::Ask(args) => block_on(acts::ask(args, output)),
+        Command::Comment(args) => block_on(acts::comment(args, output)),
         Command::Grant(command) => block_on(grants::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
         Command::Catalog(command) => block_on(catalog::run(command, output)),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Deserialize;
 
+use super::acts::view;
 use super::card::{Ink, card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
@@ -127,7 +128,7 @@ fn parse_minutes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write it as 30m or 1h, at least a minute".to_owned())
 }
 
-fn parse_id(text: &str) -> Result<RequestId, String> {
+pub fn parse_id(text: &str) -> Result<RequestId, String> {
     RequestId::parse(text).ok_or_else(|| "a request is six letters and digits, such as 7K3F9Q".to_owned())
 }
 
@@ -170,7 +171,7 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
 
 pub async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
-    let card = fetch(&client, args.id).await?;
+    let card = view(&client, args.id).await?;
     if output.is_json() {
         output.json(&card);
     } else {
@@ -205,6 +206,7 @@ struct Told {
     state: Option<String>,
     #[serde(default)]
     impact: bool,
+    remark: Option<String>,
 }
 
 pub async fn watch(output: Output) -> Result<Exit, CliError> {
@@ -242,11 +244,14 @@ async fn tell(client: &Client, data: &str, output: Output) -> Result<(), CliErro
     };
     match RequestId::parse(&request) {
         // The card has it, for whoever looks at it.
-        Some(_) if told.impact => {}
-        Some(id) if state == StateKind::Pending.as_str() => {
+        Some(_) if told.impact || told.remark.as_deref() == Some("viewed") => {}
+        Some(id) if told.remark.is_none() && state == StateKind::Pending.as_str() => {
             output.text(&list_line(&fetch(client, id).await?, Timestamp::now()));
         }
-        Some(_) | None => output.text(&format!("{request}  {state}")),
+        Some(_) | None => {
+            let news = told.remark.unwrap_or(state);
+            output.text(&format!("{request}  {news}"));
+        }
     }
     Ok(())
 }
@@ -305,7 +310,7 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
     let digest = match args.digest {
         Some(digest) => (digest, None),
         None if std::io::stdin().is_terminal() && !output.is_json() => {
-            let card = fetch(&client, args.id).await?;
+            let card = view(&client, args.id).await?;
             eprint!("{}", whole_card(&client, &card).await?);
             let question = question(&card, scope.as_ref())?;
             if !is_confirmed(&question)? {

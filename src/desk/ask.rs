@@ -8,13 +8,17 @@ use rand::Rng as _;
 use tracing::info;
 
 use crate::catalog::impact::Impact;
+use crate::desk::act::{remark_note, reply_text};
 use crate::desk::core::{Core, NotMoved, Owed, With};
 use crate::desk::expiry::when_over;
 use crate::desk::notes::{attempt_note, event_note};
-use crate::desk::{Ask, AskError, Asked, Detach, Moment, NotStarted, Parked, crash_point};
-use crate::hold::{Event, HeldRequest, HeldStatement, Presented, RequestId, State, compare, masked};
+use crate::desk::{Ask, AskError, Asked, Detach, Moment, NotStarted, Parked, Told, crash_point};
+use crate::hold::{
+    Event, HeldRequest, HeldStatement, Presented, Remark, RemarkKind, RequestId, Speaker, State, compare,
+    masked,
+};
 use crate::identity::directory::{Agent, Stakes};
-use crate::store::{Expected, Saved};
+use crate::store::{Expected, NewRemark, Saved};
 
 /// Ids drawn before a full store is assumed: at a million requests each draw is free with 999 of 1000.
 const ID_DRAWS_MAX: usize = 16;
@@ -74,11 +78,13 @@ impl Core {
         let mut draws = 0;
         loop {
             let detail = format!("rule {}", held.rule);
-            let notes = [
+            let mut notes = vec![
                 attempt_note(held.id, held.attempt),
                 event_note(&held, "held", None, &detail),
             ];
-            match self.store.insert(&held, &notes)? {
+            let remarks = reply_of(ask, &held, now);
+            notes.extend(remarks.iter().map(|new| remark_note(&held, &new.remark)));
+            match self.store.insert(&held, &remarks, &notes)? {
                 Saved::Kept => break,
                 Saved::Lost if draws < ID_DRAWS_MAX => draws += 1,
                 Saved::Lost => return Err(AskError::StoreUnavailable),
@@ -124,6 +130,7 @@ impl Core {
             approvals_needed: ask.verdict.approvals_needed.max(1),
             stakes,
             decisions: Vec::new(),
+            discussion: Vec::new(),
             created_at: now.wall,
             changed_at: now.wall,
             wait_ends_at: now.wall.after(ask.wait.min(ask.expires)),
@@ -186,12 +193,30 @@ impl Core {
         sent.claimed = ask.claimed.clone();
         sent.facts = ask.facts.clone();
         sent.wait_ends_at = now.wall.after(ask.wait).min(held.expires_at);
+        let remarks = reply_of(ask, &sent, now);
+        let mut notes = vec![attempt_note(held.id, ask.attempt)];
+        notes.extend(remarks.iter().map(|new| remark_note(&sent, &new.remark)));
+        let is_answered = !remarks.is_empty();
         let with = With {
-            notes: vec![attempt_note(held.id, ask.attempt)],
+            remarks,
+            notes,
             ..With::default()
         };
         match self.move_from(&sent, &Expected::of(held), Event::Reattach, with, now) {
-            Ok(held) => self.park(&held, ask, true, now).map(Some),
+            Ok(held) if is_answered => {
+                self.announce_that(&held, Told::Said(RemarkKind::Reply));
+                self.park(&held, ask, true, now).map(Some)
+            }
+            Ok(held) => {
+                let asked = self.park(&held, ask, true, now)?;
+                match self.ask_again(&held, now) {
+                    Ok(()) => self.tell(now),
+                    // The session waits then, as it would without a question.
+                    Err(NotMoved::Lost | NotMoved::Illegal(_)) => {}
+                    Err(NotMoved::Store(error)) => return Err(error.into()),
+                }
+                Ok(Some(asked))
+            }
             Err(NotMoved::Lost | NotMoved::Illegal(_)) => Ok(None),
             Err(NotMoved::Store(error)) => Err(error.into()),
         }
@@ -255,6 +280,27 @@ impl Core {
             Asked::Granted(permit, _) => self.take_back_permit(permit, now),
         }
     }
+}
+
+/// The remark that the agent sends along, if it answers.
+fn reply_of(ask: &Ask, held: &HeldRequest, now: Moment) -> Vec<NewRemark> {
+    let text = ask.reply.as_deref().map(reply_text).unwrap_or_default();
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let remark = Remark {
+        at: now.wall,
+        by: Speaker::Agent(held.peer.principal.clone()),
+        kind: RemarkKind::Reply,
+        text,
+        to: None,
+        channel: String::new(),
+    };
+    vec![NewRemark {
+        remark,
+        version: held.version,
+        idempotency: None,
+    }]
 }
 
 fn tables_of(ask: &Ask) -> BTreeSet<String> {

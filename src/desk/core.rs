@@ -28,7 +28,7 @@ use crate::identity::directory::Agent;
 use crate::identity::principal::{PrincipalName, SessionId};
 use crate::journal::Lane;
 use crate::store::sqlite::{Store, StoreError};
-use crate::store::{Expected, NewDecision, Note, Query, Saved};
+use crate::store::{Expected, NewDecision, NewRemark, Note, Query, Saved};
 
 /// A fault that lasts is told this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -97,6 +97,7 @@ impl From<StoreError> for NotMoved {
 #[derive(Default)]
 pub(super) struct With {
     pub(super) decision: Option<NewDecision>,
+    pub(super) remarks: Vec<NewRemark>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -399,7 +400,7 @@ impl Core {
         }
         match self
             .store
-            .save(&moved, expected, with.decision.as_ref(), &notes)?
+            .save_with(&moved, expected, with.decision.as_ref(), &with.remarks, &notes)?
         {
             Saved::Lost => Err(NotMoved::Lost),
             Saved::Kept => {
@@ -414,7 +415,7 @@ impl Core {
         self.announce_that(held, Told::Moved);
     }
 
-    fn announce_that(&mut self, held: &HeldRequest, what: Told) {
+    pub(super) fn announce_that(&mut self, held: &HeldRequest, what: Told) {
         self.announcements.push(DeskEvent {
             request: held.id,
             what,

@@ -5,7 +5,8 @@ use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
 use crate::hold::{Approval, Event, HeldRequest, RequestId, StandingGrant, State};
-use crate::identity::directory::{WhyNot, may_decide};
+use crate::identity::directory::{Hands, WhyNot, may_decide};
+use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewDecision, Note, Saved};
 
 impl Core {
@@ -77,16 +78,8 @@ impl Core {
     /// Promise 4, with who had a stake when it was asked and who has one now.
     pub(super) fn may_decide(&mut self, held: &HeldRequest, decide: &Decide) -> Result<(), DecideError> {
         let refuse = |why| Err(DecideError::NotPermitted(why));
-        let person = self.store.person(&decide.by)?;
-        let Some(person) = person else {
-            return refuse(WhyNot::Inactive(decide.by.clone()));
-        };
-        let agent = self.principal(&held.peer.principal)?;
-        let current = agent.map(|agent| agent.stakes());
-        for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
-            if let Err(why) = may_decide(&person, &decide.token_seen_by, stakes, &held.approvers) {
-                return refuse(why);
-            }
+        if let Err(why) = self.has_no_stake(held, &decide.hands())? {
+            return refuse(why);
         }
         if held.decisions.iter().any(|said| said.by == decide.by) {
             return refuse(WhyNot::HasApproved(decide.by.clone()));
@@ -98,6 +91,21 @@ impl Core {
             return refuse(WhyNot::CountsAsOne { with, hand });
         }
         Ok(())
+    }
+
+    /// Promise 4 and the groups of the rule, with who had a stake when it was asked and who has one now.
+    pub(super) fn has_no_stake(
+        &mut self,
+        held: &HeldRequest,
+        hands: &Hands,
+    ) -> Result<Result<(), WhyNot>, StoreError> {
+        let Some(person) = self.store.person(&hands.person)? else {
+            return Ok(Err(WhyNot::Inactive(hands.person.clone())));
+        };
+        let agent = self.principal(&held.peer.principal)?;
+        let current = agent.map(|agent| agent.stakes());
+        let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
+        Ok(stakes.try_for_each(|stakes| may_decide(&person, &hands.token_seen_by, stakes, &held.approvers)))
     }
 
     pub(super) fn keep_decision(
@@ -152,6 +160,7 @@ impl Core {
                 grant: made.clone(),
             }),
             notes,
+            ..With::default()
         };
         let expected = Expected::of(held);
         let moved = match event {
@@ -182,10 +191,13 @@ impl Core {
     ) -> Result<HeldRequest, NotMoved> {
         held.version += 1;
         held.changed_at = now.wall.max(held.changed_at);
-        match self
-            .store
-            .save(&held, expected, with.decision.as_ref(), &with.notes)?
-        {
+        match self.store.save_with(
+            &held,
+            expected,
+            with.decision.as_ref(),
+            &with.remarks,
+            &with.notes,
+        )? {
             Saved::Lost => Err(NotMoved::Lost),
             Saved::Kept => {
                 self.announce(&held);

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use crate::desk::core::NotMoved;
 use crate::desk::record::NotRecorded;
-use crate::desk::{AskError, DecideError, DeskError, EndGrantError, NotStarted};
+use crate::desk::{ActError, AskError, DecideError, DeskError, EndGrantError, NotStarted};
 use crate::store::sqlite::StoreError;
 
 fn note_store(error: &StoreError) {
@@ -35,7 +35,14 @@ macro_rules! unavailable {
     )*};
 }
 
-unavailable!(AskError, NotStarted, DecideError, DeskError, EndGrantError);
+unavailable!(
+    ActError,
+    AskError,
+    NotStarted,
+    DecideError,
+    DeskError,
+    EndGrantError
+);
 
 impl From<NotMoved> for NotStarted {
     fn from(error: NotMoved) -> Self {

@@ -4,6 +4,7 @@
 //! Why one thread: the store has one writer and the order of a held run is a sequence; every caller gets its answer
 //! through a channel, so that no wire thread touches SQLite or fsync.
 
+mod act;
 mod ask;
 mod core;
 mod crash;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub use self::act::{Act, ActError, ActKind, QUESTION_BYTES_MAX, REMARK_BYTES_MAX, REMARKS_MAX};
 pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
@@ -34,8 +36,8 @@ pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
 use crate::hold::{
-    Digest, HeldRequest, Parameter, Permit, RequestId, StandingGrant, StandingGrantId, StandingKind,
-    StateKind,
+    Digest, HeldRequest, Parameter, Permit, RemarkKind, RequestId, StandingGrant, StandingGrantId,
+    StandingKind, StateKind,
 };
 pub use crate::hold::{Reach, Terms};
 use crate::identity::directory::{Agent, WhyNot};
@@ -121,6 +123,8 @@ pub struct Ask {
     /// `simple` or `extended`.
     pub protocol: &'static str,
     pub copies_in: bool,
+    /// What the client answers to a reviewer's question: claimed, not verified, and no part of the digest.
+    pub reply: Option<String>,
 }
 
 /// What becomes of an `Ask`.
@@ -154,6 +158,11 @@ pub enum Wake {
     Expired,
     Withdrawn {
         why: String,
+    },
+    /// A reviewer wants to know something first: it waits no longer, and stays undecided.
+    Asked {
+        by: String,
+        question: String,
     },
     /// The proxy stops; the request is detached.
     Stopping,
@@ -373,6 +382,8 @@ pub enum Told {
     Moved,
     /// Its impact has come. It has not moved, and a decision is bound to the same as before.
     Impact,
+    /// Something was said beside it. It has not moved by that.
+    Said(RemarkKind),
 }
 
 /// A standing grant, and the request whose decision made it: what it covers is what was approved there.

@@ -77,7 +77,13 @@ fn tells(fields: &Fields, note: &Note) -> bool {
                     number: *number,
                 })
         }
-        Note::Event { event, detail, .. } => is(&fields.event, event) && is(&fields.detail, detail),
+        Note::Event {
+            event, by, detail, ..
+        } => {
+            is(&fields.event, event)
+                && is(&fields.detail, detail)
+                && is(&fields.by, by.as_deref().unwrap_or_default())
+        }
         Note::Decision { by, .. } => is(&fields.approver, by),
         Note::Grant {
             grant, event, detail, ..

@@ -15,9 +15,9 @@ use crate::clock::Timestamp;
 use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
-    Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach, EndGrantError,
-    GrantEvent, GrantShown, ManageError, Moment, NewAgent, NewPerson, NewToken, NotStarted, RequestFilter,
-    RequestPage, RunOutcome, Settings,
+    Act, ActError, Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach,
+    EndGrantError, GrantEvent, GrantShown, ManageError, Moment, NewAgent, NewPerson, NewToken, NotStarted,
+    RequestFilter, RequestPage, RunOutcome, Settings,
 };
 use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, StandingGrantId, StandingKind, State};
 use crate::identity::certificate::CertificateName;
@@ -226,6 +226,13 @@ impl Desk {
         self.call(move |core, now| core.decide(request, &decide, now))
             .await
             .unwrap_or(Err(DecideError::Stopping))
+    }
+
+    /// Whatever people do with a request besides deciding it.
+    pub async fn act(&self, request: RequestId, act: Act) -> Result<HeldRequest, ActError> {
+        self.call(move |core, now| core.act(request, &act, now))
+            .await
+            .unwrap_or(Err(ActError::Stopping))
     }
 
     /// Newest first; of every principal and in every state where none is named.

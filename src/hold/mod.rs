@@ -5,6 +5,7 @@ mod digest;
 mod grant;
 mod lifecycle;
 mod permit;
+mod remark;
 mod request;
 mod standing;
 
@@ -12,9 +13,10 @@ pub use digest::{Digest, DigestBuilder};
 pub use grant::{Changed, Presented, compare};
 pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
 pub use permit::{Claimed, Covered, Permit, claim, cover};
+pub use remark::{Remark, RemarkKind, Speaker};
 pub use request::{
-    Approval, ClaimId, HeldRequest, HeldStatement, Owner, Parameter, ParameterFormat, READ_AS, RequestId,
-    Transaction, masked,
+    Approval, ClaimId, HeldRequest, HeldStatement, Need, Owner, Parameter, ParameterFormat, READ_AS,
+    RequestId, Transaction, masked,
 };
 pub use standing::{
     CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,

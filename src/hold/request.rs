@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
-use crate::hold::{CoveredBy, Digest, Shape, StandingGrantId, State, Terms};
+use crate::hold::{CoveredBy, Digest, Remark, RemarkKind, Shape, Speaker, StandingGrantId, State, Terms};
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
 use crate::policy::Risk;
@@ -183,6 +183,16 @@ pub struct Approval {
     pub at: Timestamp,
 }
 
+/// One part of what an approval takes: so many people of these groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Any of them will do.
+    pub groups: Vec<String>,
+    pub needed: u32,
+    /// Those who have approved and count here.
+    pub by: Vec<PersonName>,
+}
+
 /// A parked statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRequest {
@@ -234,6 +244,8 @@ pub struct HeldRequest {
     pub stakes: Stakes,
     /// What people have said so far, oldest first.
     pub decisions: Vec<Approval>,
+    /// What was said besides, oldest first.
+    pub discussion: Vec<Remark>,
     pub created_at: Timestamp,
     pub changed_at: Timestamp,
     /// Until when its client waits; in the past once it has left.
@@ -257,6 +269,31 @@ impl HeldRequest {
     pub fn approved_by_one_of(&self, hands: &BTreeSet<PersonName>) -> Option<(PersonName, PersonName)> {
         let mut approvals = self.decisions.iter().filter(|said| said.approves);
         approvals.find_map(|said| Some((said.by.clone(), said.shared_with(hands)?)))
+    }
+
+    /// The question that the agent has not answered yet, and who asks.
+    pub fn open_question(&self) -> Option<(&PersonName, &str)> {
+        let said = self.discussion.iter().rev();
+        let mut exchange =
+            said.filter(|remark| matches!(remark.kind, RemarkKind::Question | RemarkKind::Reply));
+        let last = exchange.next()?;
+        match (&last.by, last.kind) {
+            (Speaker::Person(by), RemarkKind::Question) => Some((by, &last.text)),
+            _answered => None,
+        }
+    }
+
+    /// Who is needed, and who of them has approved.
+    pub fn needs(&self) -> Vec<Need> {
+        let groups = match &self.approvers[..] {
+            [] => vec!["any approver".to_owned()],
+            named => named.to_vec(),
+        };
+        vec![Need {
+            groups,
+            needed: self.approvals_needed,
+            by: self.approved_by(),
+        }]
     }
 
     /// The people who approved it, each once.

@@ -24,6 +24,12 @@ pub enum Refusal {
     Pending {
         request: RequestId,
     },
+    /// A reviewer asks something before deciding.
+    Question {
+        request: RequestId,
+        by: String,
+        question: String,
+    },
     Expired {
         request: RequestId,
     },
@@ -55,7 +61,7 @@ pub enum Refusal {
 impl Refusal {
     /// The error as a client gets it.
     pub fn fields(&self) -> Fields {
-        let message = cut(&ascii(&self.message()));
+        let message = cut(&ascii(&self.message("countersign.reply")));
         Fields {
             severity: "ERROR".to_owned(),
             sqlstate: self.sqlstate().to_owned(),
@@ -66,11 +72,17 @@ impl Refusal {
         }
     }
 
+    /// The message alone, as MySQL's clients get it.
+    pub fn mysql_message(&self) -> String {
+        cut(&ascii(&self.message("@countersign_reply")))
+    }
+
     /// A held statement has its attempt from the desk, and its end too.
     pub fn is_recorded_by_desk(&self) -> bool {
         match self {
             Self::DeniedByPerson { .. }
             | Self::Pending { .. }
+            | Self::Question { .. }
             | Self::Expired { .. }
             | Self::Withdrawn { .. }
             | Self::Stale { .. } => true,
@@ -90,6 +102,7 @@ impl Refusal {
         match self {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } => "denied",
             Self::Pending { .. } => "pending",
+            Self::Question { .. } => "question",
             Self::Expired { .. } => "expired",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Stale { .. } => "stale",
@@ -106,7 +119,7 @@ impl Refusal {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "42501",
-            Self::Pending { .. } | Self::Stale { .. } => "55000",
+            Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => "55000",
             Self::Expired { .. } | Self::Withdrawn { .. } => "57014",
             Self::Unreadable { .. } => "0A000",
             Self::LogUnavailable => "58000",
@@ -124,7 +137,7 @@ impl Refusal {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => {
                 (1227, "42000")
             }
-            Self::Pending { .. } | Self::Stale { .. } => (1644, "45000"),
+            Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => (1644, "45000"),
             Self::Expired { .. } | Self::Withdrawn { .. } => (1317, "70100"),
             Self::Unreadable { .. } => (1235, "42000"),
             Self::LogUnavailable => (1105, "HY000"),
@@ -135,7 +148,7 @@ impl Refusal {
         }
     }
 
-    fn message(&self) -> String {
+    fn message(&self, reply_setting: &str) -> String {
         match self {
             Self::DeniedByRule { rule, reason } => {
                 format!("countersign: DENIED by rule {rule}: {reason}. Do not retry or rephrase.")
@@ -146,6 +159,16 @@ impl Refusal {
             Self::Pending { request } => format!(
                 "countersign: PENDING ({request}): a person has not decided yet. Send the identical statement again \
                  after the decision; it then runs once. Do not rephrase."
+            ),
+            Self::Question {
+                request,
+                by,
+                question,
+            } => format!(
+                "countersign: QUESTION {request} from {by}: \"{}\" Re-send the same statement with SET \
+                 {} = '...' first.",
+                question.replace('"', "'"),
+                reply_setting
             ),
             Self::Expired { request } => {
                 format!(
@@ -183,6 +206,9 @@ impl Refusal {
         match self {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } => "Do something else, or ask a person.",
             Self::Pending { .. } => "Send the identical statement again after the decision.",
+            Self::Question { .. } => {
+                "Set your reply, then send the identical statement again in the same session."
+            }
             Self::Expired { .. } | Self::Withdrawn { .. } => "Ask a person before you send it again.",
             Self::Stale { .. } => "Send the identical statement again for a fresh decision.",
             Self::Unreadable { .. } => "Rewrite the statement so that it can be read exactly.",
@@ -198,6 +224,7 @@ impl Refusal {
         match self {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "never",
             Self::Pending { .. } => "same_bytes_after_decision",
+            Self::Question { .. } => "same_bytes_after_reply",
             Self::Stale { .. } => "same_bytes",
             Self::Expired { .. } | Self::Withdrawn { .. } => "ask_a_person",
             Self::Unreadable { .. } => "rewrite",
@@ -212,6 +239,7 @@ impl Refusal {
         match self {
             Self::DeniedByPerson { request, .. }
             | Self::Pending { request }
+            | Self::Question { request, .. }
             | Self::Expired { request }
             | Self::Withdrawn { request, .. }
             | Self::Stale { request, .. } => Some(*request),

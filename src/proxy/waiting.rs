@@ -24,6 +24,11 @@ pub fn woken(request: RequestId, wake: Result<Wake, RecvError>) -> Result<Ended,
         }
         Ok(Wake::Expired) => Ok(Ended::Refused(Refusal::Expired { request })),
         Ok(Wake::Withdrawn { why }) => Ok(Ended::Refused(Refusal::Withdrawn { request, why })),
+        Ok(Wake::Asked { by, question }) => Ok(Ended::Refused(Refusal::Question {
+            request,
+            by,
+            question,
+        })),
         Ok(Wake::Stopping) | Err(_) => Err(End::Stopping),
     }
 }

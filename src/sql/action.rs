@@ -118,7 +118,8 @@ pub enum Effect {
     DiscardsAll,
     /// FETCH, MOVE: runs what a cursor was declared over.
     RunsCursor,
-    /// SET of one of the proxy's own settings, `countersign.wait` or `countersign.purpose`: name without prefix, value.
+    /// SET of one of the proxy's own settings, `countersign.wait`, `countersign.purpose` or `countersign.reply`: name
+    /// without prefix, value.
     ProxySetting { name: String, value: String },
 }
 

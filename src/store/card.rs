@@ -250,6 +250,7 @@ pub(super) struct Columns {
     pub expires_at: Timestamp,
     pub text: Vec<u8>,
     pub decisions: Vec<crate::hold::Approval>,
+    pub discussion: Vec<crate::hold::Remark>,
 }
 
 impl Card {
@@ -359,6 +360,7 @@ impl Card {
                 acts_for: self.stakes.acts_for.as_deref().map(person).transpose()?,
             },
             decisions: columns.decisions,
+            discussion: columns.discussion,
             created_at: columns.created_at,
             changed_at: columns.changed_at,
             wait_ends_at: columns.wait_ends_at,

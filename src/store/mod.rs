@@ -4,6 +4,7 @@
 mod card;
 mod outbox;
 mod people;
+mod remarks;
 mod requests;
 mod sessions;
 pub mod sqlite;
@@ -11,5 +12,6 @@ mod standing;
 
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
+pub use remarks::NewRemark;
 pub use requests::{Covering, Expected, NewDecision, Query, Saved};
 pub use sessions::{OpenedBy, OpenedSession, SessionInfo, SessionLife, Whence};

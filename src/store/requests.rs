@@ -12,6 +12,7 @@ use crate::identity::principal::{PersonName, PrincipalName};
 use crate::store::card::{self, Card, Columns, StateData};
 use crate::store::outbox::{Note, queue};
 use crate::store::people;
+use crate::store::remarks::{self, NewRemark};
 use crate::store::sqlite::{Store, StoreError};
 use crate::store::standing;
 
@@ -88,8 +89,21 @@ impl Store {
     }
 
     /// Keeps a new request with its notes; `Lost` if its id is taken.
-    pub fn insert(&mut self, held: &HeldRequest, notes: &[Note]) -> Result<Saved, StoreError> {
-        let kept = self.write(|transaction| insert(transaction, held, notes));
+    pub fn insert(
+        &mut self,
+        held: &HeldRequest,
+        remarks: &[NewRemark],
+        notes: &[Note],
+    ) -> Result<Saved, StoreError> {
+        let kept = self.write(|transaction| {
+            let saved = insert(transaction, held, notes)?;
+            if saved == Saved::Kept {
+                for remark in remarks {
+                    remarks::keep(transaction, held.id, remark)?;
+                }
+            }
+            Ok(saved)
+        });
         self.settle(kept, held)
     }
 
@@ -125,6 +139,18 @@ impl Store {
         decision: Option<&NewDecision>,
         notes: &[Note],
     ) -> Result<Saved, StoreError> {
+        self.save_with(held, expected, decision, &[], notes)
+    }
+
+    /// The same, with what was said besides.
+    pub fn save_with(
+        &mut self,
+        held: &HeldRequest,
+        expected: &Expected,
+        decision: Option<&NewDecision>,
+        remarks: &[NewRemark],
+        notes: &[Note],
+    ) -> Result<Saved, StoreError> {
         let (card, data) = written(held)?;
         let kept = self.write(|transaction| {
             let mut statement = transaction.prepare_cached(
@@ -158,6 +184,9 @@ impl Store {
             }
             if let Some(decision) = decision {
                 keep_decision(transaction, held.id, decision)?;
+            }
+            for remark in remarks {
+                remarks::keep(transaction, held.id, remark)?;
             }
             queue(transaction, notes, held.changed_at)?;
             Ok(Saved::Kept)
@@ -430,6 +459,7 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
         expires_at: at("expires_at")?,
         text: row.get("text")?,
         decisions: decisions_of(connection, &id)?,
+        discussion: remarks::of_request(connection, &id)?,
     })
 }
 

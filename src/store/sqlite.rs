@@ -20,6 +20,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/002_standing_grants.sql"),
     include_str!("schema/003_native_passwords.sql"),
     include_str!("schema/004_browser_sessions.sql"),
+    include_str!("schema/005_remarks.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.

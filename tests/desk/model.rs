@@ -11,17 +11,17 @@ use std::time::Duration;
 use countersign::audit::{Kind, Record};
 use countersign::clock::Timestamp;
 use countersign::desk::{
-    Ask, AskError, Asked, Decide, DecideError, Decision, Detach, Moment, NotStarted, Parked, RunOutcome,
-    Settings, Transaction, Wake,
+    Act, ActError, ActKind, Ask, AskError, Asked, Decide, DecideError, Decision, Detach, Moment, NotStarted,
+    Parked, RunOutcome, Settings, Transaction, Wake,
 };
-use countersign::hold::{Permit, Presented, RequestId};
+use countersign::hold::{Permit, Presented, RemarkKind, RequestId};
 use countersign::identity::principal::SessionId;
 use countersign::journal::{LogFilter, Reader, Tail, TailFrom};
 use countersign::store::sqlite::Limits;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-use crate::world::{MINUTE, World, digest, person, principal, word};
+use crate::world::{MINUTE, World, act, digest, person, principal, word};
 
 const SEEDS: std::ops::Range<u64> = 0..80;
 const STEPS: usize = 60;
@@ -29,6 +29,8 @@ const UNDECIDED_MAX: usize = 4;
 const GRANT_LIFE: Duration = Duration::from_secs(1800);
 /// A session that was told of its approval counts as gone when it has not begun by then.
 const BEGIN_WITHIN: Duration = Duration::from_secs(900);
+/// Who looks at the same thing again within this time is not noted again.
+const VIEW_COUNTS_FOR: Duration = Duration::from_secs(900);
 const AGENTS: [&str; 2] = ["bot-a", "bot-b"];
 const PEOPLE: [&str; 7] = ["dora", "dave", "eve", "olga", "carl", "anna", "root"];
 
@@ -96,6 +98,8 @@ struct Sending {
     rules: u8,
     names: &'static str,
     wrote: bool,
+    /// It answers its reviewer.
+    replies: bool,
     session: u64,
 }
 
@@ -136,6 +140,12 @@ struct Request {
     begin_by: Option<Duration>,
     told: Option<&'static str>,
     keys: BTreeSet<(String, String)>,
+    /// Asked by a reviewer, and not answered.
+    is_asked: bool,
+    /// What was said besides.
+    remarks: usize,
+    act_keys: BTreeSet<(String, &'static str, String)>,
+    views: BTreeMap<(String, u64), Timestamp>,
     log: Vec<String>,
 }
 
@@ -155,6 +165,8 @@ enum Answer {
     Begun,
     NotApproved,
     WentStale,
+    Acted,
+    NotUndecided,
     Done,
 }
 
@@ -251,13 +263,25 @@ impl Model {
                     let request = self.request(id);
                     request.sent = sent;
                     request.told = None;
+                    let is_asked = request.is_asked && !sent.replies;
+                    let replies = !is_grant && sent.replies;
+                    if replies {
+                        request.is_asked = false;
+                        request.remarks += 1;
+                    }
                     let (to, word) = if is_grant {
                         (At::Redeemed, "redeemed")
                     } else {
                         (At::Pending, "reattached")
                     };
-                    let log = [format!("attempt s{}", sent.session), self.event(id, word)];
+                    let mut log = vec![format!("attempt s{}", sent.session)];
+                    log.extend(replies.then(|| self.event(id, "reply")));
+                    log.push(self.event(id, word));
                     self.go(id, to, &log);
+                    if is_asked && !is_grant {
+                        self.left(id);
+                        self.request(id).told = Some("asked");
+                    }
                     return if is_grant {
                         Answer::Granted(id)
                     } else {
@@ -284,10 +308,15 @@ impl Model {
             begin_by: None,
             told: None,
             keys: BTreeSet::new(),
-            log: vec![
-                format!("attempt s{}", sent.session),
-                format!("held s{}", sent.session),
-            ],
+            is_asked: false,
+            remarks: usize::from(sent.replies),
+            act_keys: BTreeSet::new(),
+            views: BTreeMap::new(),
+            log: ["attempt", "held"]
+                .into_iter()
+                .chain(sent.replies.then_some("reply"))
+                .map(|word| format!("{word} s{}", sent.session))
+                .collect(),
         };
         self.requests.insert(new, request);
         self.order.push(new);
@@ -347,6 +376,58 @@ impl Model {
             }
         }
         Answer::Decided
+    }
+
+    /// Something that a person does besides deciding.
+    fn act(&mut self, id: RequestId, what: &Act, now: Moment) -> Answer {
+        self.begin(now);
+        let by = what.by.to_string();
+        let word = what.what.kind().as_str();
+        let key = what.idempotency.clone().map(|key| (by.clone(), word, key));
+        let said = match &what.what {
+            ActKind::View => format!("{} {by} {}", self.event(id, word), now.wall),
+            ActKind::Comment { text } | ActKind::Ask { question: text } => {
+                format!("{} {by} {text}", self.event(id, word))
+            }
+        };
+        let request = self.request(id);
+        if key.as_ref().is_some_and(|key| request.act_keys.contains(key)) {
+            return Answer::Acted;
+        }
+        match &what.what {
+            ActKind::View => {
+                let seen = (by, request.version);
+                let last = request.views.get(&seen);
+                if last.is_some_and(|last| now.wall < last.after(VIEW_COUNTS_FOR)) {
+                    return Answer::Acted;
+                }
+                request.views.insert(seen, now.wall);
+            }
+            ActKind::Comment { .. } => request.remarks += 1,
+            ActKind::Ask { .. } => {
+                if !request.at.is_undecided() {
+                    return Answer::NotUndecided;
+                }
+                if !may_decide(&by, request.sent.who) {
+                    return Answer::NotPermitted;
+                }
+                request.remarks += 1;
+                request.is_asked = true;
+            }
+        }
+        let request = self.request(id);
+        request.act_keys.extend(key);
+        let ends_wait = matches!(what.what, ActKind::Ask { .. }) && request.at == At::Pending;
+        if ends_wait {
+            request.told = Some("asked");
+            let mut log = vec![said, self.event(id, "detached")];
+            log.extend(self.outcome(id, "refused"));
+            self.go(id, At::Detached, &log);
+        } else {
+            request.log.push(said);
+            self.keep();
+        }
+        Answer::Acted
     }
 
     /// The session that waits begins its run, under these rules.
@@ -479,17 +560,35 @@ impl Model {
             .for_each(|known| *known = id);
     }
 
-    /// What the store must hold: state, version, and who has approved.
-    fn contents(&self) -> BTreeMap<RequestId, (&'static str, u64, Vec<String>)> {
+    /// What the store must hold: state, version, what was said besides, and who has approved.
+    fn contents(&self) -> BTreeMap<RequestId, Contents> {
         let contents = self.requests.iter();
         contents
             .map(|(id, request)| {
                 let approved = request.approved_by.iter().cloned().collect();
-                (*id, (request.at.word(), request.version, approved))
+                let mut last: BTreeMap<&String, (Timestamp, u64)> = BTreeMap::new();
+                for ((by, version), at) in &request.views {
+                    let seen = last.entry(by).or_insert((*at, *version));
+                    *seen = (*seen).max((*at, *version));
+                }
+                let views = last
+                    .iter()
+                    .map(|(by, (at, version))| format!("{by} {at} version {version}"));
+                let contents = (
+                    request.at.word(),
+                    request.version,
+                    request.remarks,
+                    approved,
+                    views.collect(),
+                );
+                (*id, contents)
             })
             .collect()
     }
 }
+
+/// State, version, remarks, approvers, and when each person has last looked at which version.
+type Contents = (&'static str, u64, usize, Vec<String>, BTreeSet<String>);
 
 /// A client that waits for its decision.
 struct Session {
@@ -628,14 +727,15 @@ impl Simulation {
         self.next = self.model.clone();
         self.next.begin(self.world.now);
         match self.random.random_range(0..100) {
-            0..28 => self.ask(),
-            28..54 => self.decide(),
-            54..68 => self.start_run(),
-            68..76 => self.finish(),
-            76..84 => self.leave(),
-            84..88 => self.cancel(),
-            88..91 => self.vanish(),
-            91..99 => self.time_passes(),
+            0..26 => self.ask(),
+            26..48 => self.decide(),
+            48..60 => self.act(),
+            60..70 => self.start_run(),
+            70..77 => self.finish(),
+            77..83 => self.leave(),
+            83..87 => self.cancel(),
+            87..90 => self.vanish(),
+            90..99 => self.time_passes(),
             _ => self.revoke(),
         }
         self.model = self.next.clone();
@@ -663,9 +763,11 @@ impl Simulation {
                 "names-1"
             },
             wrote: self.random.random_ratio(1, 5),
+            replies: self.random.random_ratio(1, 4),
             session: ask.attempt.session.0,
         };
         ask.verdict.approvals_needed = if what == 2 { 2 } else { 1 };
+        ask.reply = sent.replies.then(|| "OPS-7".to_owned());
         ask.rules = [sent.rules; 32];
         ask.names = sent.names.to_owned();
         ask.transaction = match (sent.wrote, self.random.random()) {
@@ -743,6 +845,36 @@ impl Simulation {
             Err(DecideError::Stale { .. }) => Answer::NotWhatWasShown,
             Err(DecideError::NotPermitted(_)) => Answer::NotPermitted,
             Err(DecideError::NobodyWaits) => Answer::NobodyWaits,
+            Err(error) => panic!("{error}: {}", self.told()),
+        };
+        self.agree(&expected, &desk);
+    }
+
+    fn act(&mut self) {
+        let Some(id) = self.any_request() else { return };
+        let by = PEOPLE[self.random.random_range(0..PEOPLE.len())];
+        let number = self.story.len();
+        let what = match self.random.random_range(0..3) {
+            0 => ActKind::View,
+            1 => ActKind::Comment {
+                text: format!("seen before {number}"),
+            },
+            _ => ActKind::Ask {
+                question: format!("which ticket {number}?"),
+            },
+        };
+        let mut act = act(by, what);
+        if act.what != ActKind::View && self.random.random_ratio(1, 3) {
+            act.idempotency = Some(format!("key-{}", self.random.random_range(0..2)));
+        }
+        self.story
+            .push(format!("{by}: {:?} {id}, {:?}", act.what, act.idempotency));
+        let now = self.world.now;
+        let expected = self.next.act(id, &act, now);
+        let desk = match self.world.core().act(id, &act, now) {
+            Ok(_) => Answer::Acted,
+            Err(ActError::NotUndecided(_)) => Answer::NotUndecided,
+            Err(ActError::NotPermitted(_)) => Answer::NotPermitted,
             Err(error) => panic!("{error}: {}", self.told()),
         };
         self.agree(&expected, &desk);
@@ -909,6 +1041,7 @@ impl Simulation {
                 Ok(Wake::Denied { .. }) => *heard = Some("denied"),
                 Ok(Wake::Expired) => *heard = Some("expired"),
                 Ok(Wake::Withdrawn { .. }) => *heard = Some("withdrawn"),
+                Ok(Wake::Asked { .. }) => *heard = Some("asked"),
                 Ok(Wake::Stopping) => *heard = Some("stopping"),
                 Err(_) => {}
             }
@@ -943,7 +1076,7 @@ impl Simulation {
         self.model = adopted.clone();
     }
 
-    fn store(&mut self) -> BTreeMap<RequestId, (&'static str, u64, Vec<String>)> {
+    fn store(&mut self) -> BTreeMap<RequestId, Contents> {
         let filter = countersign::desk::RequestFilter {
             limit: 500,
             ..Default::default()
@@ -953,10 +1086,20 @@ impl Simulation {
             .iter()
             .map(|held| {
                 let approved: BTreeSet<_> = held.approved_by().iter().map(ToString::to_string).collect();
+                let (views, said): (Vec<_>, Vec<_>) = held
+                    .discussion
+                    .iter()
+                    .partition(|remark| remark.kind == RemarkKind::Viewed);
+                let views = views.iter().map(|view| {
+                    let by = view.by.name().expect("a person");
+                    format!("{by} {} {}", view.at, view.text)
+                });
                 let contents = (
                     held.state.kind().as_str(),
                     held.version,
+                    said.len(),
                     approved.into_iter().collect(),
+                    views.collect(),
                 );
                 (held.id, contents)
             })
@@ -1002,6 +1145,19 @@ impl Simulation {
         let attempt = fields.attempt.map(|attempt| attempt.session);
         let word = match record.kind {
             Kind::Attempt => format!("attempt s{}", session(attempt)),
+            Kind::RequestEvent if text(&fields.event) == "viewed" => format!(
+                "viewed s{} {} {}",
+                session(fields.session),
+                text(&fields.by),
+                record.time
+            ),
+            Kind::RequestEvent if ["comment", "question"].contains(&text(&fields.event).as_str()) => format!(
+                "{} s{} {} {}",
+                text(&fields.event),
+                session(fields.session),
+                text(&fields.by),
+                text(&fields.detail)
+            ),
             Kind::RequestEvent => format!("{} s{}", text(&fields.event), session(fields.session)),
             Kind::Decision => format!("decision {} {}", text(&fields.decision), text(&fields.approver)),
             Kind::Outcome => format!("outcome {} s{}", text(&fields.outcome), session(attempt)),

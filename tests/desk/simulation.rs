@@ -248,7 +248,7 @@ impl Simulation {
                 assert!(known.is_approved(), "seed {}: woken without approval", self.seed)
             }
             Ok(Wake::Denied { .. }) => assert!(known.is_denied, "seed {}: told of no denial", self.seed),
-            Ok(Wake::Expired | Wake::Withdrawn { .. } | Wake::Stopping) | Err(_) => {}
+            Ok(Wake::Expired | Wake::Withdrawn { .. } | Wake::Asked { .. } | Wake::Stopping) | Err(_) => {}
         }
         let who = ask.peer.principal.to_string();
         if let Ok(permit) = self.world.start_run(parked.request, &ask) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use countersign::clock::Timestamp;
 use countersign::desk::{
-    Ask, AskError, Asked, Core, CredentialEnded, Decide, DecideError, Decision, DecisionScope, DeskEvent,
-    Moment, NewAgent, NewPerson, NotStarted, Parked, Settings, Transaction,
+    Act, ActError, ActKind, Ask, AskError, Asked, Core, CredentialEnded, Decide, DecideError, Decision,
+    DecisionScope, DeskEvent, Moment, NewAgent, NewPerson, NotStarted, Parked, Settings, Transaction,
 };
 use countersign::hold::{Digest, DigestBuilder, HeldRequest, Permit, Presented, RequestId, StateKind};
 use countersign::identity::directory::Role;
@@ -238,6 +238,7 @@ impl World {
             expires: 30 * MINUTE,
             protocol: "simple",
             copies_in: false,
+            reply: None,
         }
     }
 
@@ -268,6 +269,11 @@ impl World {
     ) -> Result<HeldRequest, DecideError> {
         let now = self.now;
         self.core().decide(id, &word(by, decision), now)
+    }
+
+    pub fn act(&mut self, id: RequestId, by: &str, what: ActKind) -> Result<HeldRequest, ActError> {
+        let now = self.now;
+        self.core().act(id, &act(by, what), now)
     }
 
     pub fn approve(&mut self, id: RequestId, by: &str) -> Result<HeldRequest, DecideError> {
@@ -312,6 +318,16 @@ pub fn word(by: &str, decision: Decision) -> Decide {
         scope: DecisionScope::Once,
         channel: "test".to_owned(),
         idempotency: None,
+    }
+}
+
+pub fn act(by: &str, what: ActKind) -> Act {
+    Act {
+        by: person(by),
+        token_seen_by: BTreeSet::new(),
+        channel: "test".to_owned(),
+        idempotency: None,
+        what,
     }
 }
 

@@ -491,6 +491,7 @@ impl Session {
         self.last_prepared = None;
         self.names.clear();
         self.wait_max = None;
+        self.reply = None;
         self.facts.set_own_objects(false);
         self.track().await
     }

@@ -74,7 +74,10 @@ impl Session {
                 info!(request.id = %request, "request {request} runs by its grant");
                 self.send_approved(sending, number, permit).await
             }
-            Ok(Asked::Parked(parked)) => self.park(sending, number, parked).await,
+            Ok(Asked::Parked(parked)) => {
+                self.reply = None;
+                self.park(sending, number, parked).await
+            }
             Err(error) => {
                 let refusal = refused_ask(&error);
                 warn!(%error, "a statement cannot be put before people");
@@ -465,6 +468,7 @@ impl Session {
             parameters: sending.parameters.clone(),
             transaction,
             claimed: self.claimed.clone(),
+            reply: self.reply.clone(),
             facts: bound.facts.clone(),
             names: bound.names.clone(),
             rules: bound.rules,

@@ -29,7 +29,7 @@ impl Session {
 
     fn say_no(&mut self, refusal: &Refusal, sequence: u8) {
         let (number, sqlstate) = refusal.mysql_error();
-        self.put_error(number, sqlstate, &refusal.fields().message, sequence);
+        self.put_error(number, sqlstate, &refusal.mysql_message(), sequence);
         self.thread.shared.metrics.count_refusal(refusal.code());
     }
 
@@ -108,7 +108,7 @@ impl Session {
             self.attempt(number)
         };
         let (_, sqlstate) = refusal.mysql_error();
-        let message = refusal.fields().message;
+        let message = refusal.mysql_message();
         let attempt = Attempt {
             id,
             principal: self.peer.principal.as_str(),

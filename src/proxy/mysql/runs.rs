@@ -293,10 +293,11 @@ impl Session {
         self.transaction_over(TransactionOutcome::Unknown);
     }
 
-    /// `SET @countersign_wait` and `SET @countersign_purpose`.
+    /// `SET @countersign_wait`, `SET @countersign_purpose` and `SET @countersign_reply`.
     pub(super) fn set_own(&mut self, name: &str, value: &str) {
         match name {
             "wait" => self.wait_max = wait_of(value),
+            "reply" => self.reply = Some(value.to_owned()),
             _ => {
                 self.claimed.insert(name.to_owned(), value.to_owned());
             }

@@ -107,6 +107,8 @@ pub struct Session {
     pub(super) claimed: BTreeMap<String, String>,
     /// `SET @countersign_wait`: can only shorten the wait.
     pub(super) wait_max: Option<Duration>,
+    /// What the client answers to a reviewer's question, until it is sent along with a held statement.
+    pub(super) reply: Option<String>,
     /// The last record written, until it is known to be on disk.
     pub(super) unsynced: Option<Recorded>,
     /// The rows that answer the proxy's own question, and whether it failed.
@@ -167,6 +169,7 @@ impl Session {
             status: Status(upstream.status),
             claimed,
             wait_max: None,
+            reply: None,
             unsynced: None,
             answers: Vec::new(),
             own_failed: None,

@@ -71,7 +71,10 @@ impl Session {
                 self.send_unit(&unit, run, permit);
                 Ok(())
             }
-            Ok(Asked::Parked(parked)) => self.park(unit, run, bound, parked).await,
+            Ok(Asked::Parked(parked)) => {
+                self.reply = None;
+                self.park(unit, run, bound, parked).await
+            }
             Err(error) => {
                 let refusal = refused_ask(&error);
                 warn!(%error, "a statement cannot be put before people");
@@ -459,6 +462,7 @@ impl Session {
             parameters: unit.parameters.clone(),
             transaction,
             claimed: self.claimed.clone(),
+            reply: self.reply.clone(),
             facts: bound.facts.clone(),
             names: bound.names.clone(),
             rules: bound.rules,

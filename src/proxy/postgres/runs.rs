@@ -276,10 +276,11 @@ impl Session {
         }
     }
 
-    /// `SET countersign.wait` and `SET countersign.purpose`.
+    /// `SET countersign.wait`, `SET countersign.purpose` and `SET countersign.reply`.
     fn set_own(&mut self, name: &str, value: &str) {
         match name {
             "wait" => self.wait_max = wait_of(value),
+            "reply" => self.reply = Some(value.to_owned()),
             _ => {
                 self.claimed.insert(name.to_owned(), value.to_owned());
             }

@@ -78,6 +78,8 @@ pub struct Session {
     pub(super) claimed: BTreeMap<String, String>,
     /// `SET countersign.wait`: can only shorten the wait.
     pub(super) wait_max: Option<Duration>,
+    /// What the client answers to a reviewer's question, until it is sent along with a held statement.
+    pub(super) reply: Option<String>,
     /// The last record written, until it is known to be on disk.
     pub(super) unsynced: Option<Recorded>,
     /// Rows that answer the proxy's own questions, and whether one failed.
@@ -159,6 +161,7 @@ impl Session {
             dropping: 0,
             claimed,
             wait_max: None,
+            reply: None,
             unsynced: None,
             answers: Vec::new(),
             question_failed: false,

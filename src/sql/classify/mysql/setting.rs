@@ -219,7 +219,7 @@ impl Walk<'_, '_> {
         let value = self.assigned(words)?;
         if let Some(own) = name.strip_prefix("countersign_") {
             match value {
-                Value::Literal(value) if ["wait", "purpose"].contains(&own) => {
+                Value::Literal(value) if ["wait", "purpose", "reply"].contains(&own) => {
                     self.effects.push(Effect::ProxySetting {
                         name: own.to_owned(),
                         value,

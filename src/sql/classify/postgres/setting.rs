@@ -207,9 +207,9 @@ fn search_path(value: &Value) -> Change {
     }
 }
 
-/// `countersign.wait` and `countersign.purpose`: for the proxy; to the server they mean nothing.
+/// `countersign.wait`, `countersign.purpose` and `countersign.reply`: for the proxy; to the server they mean nothing.
 fn own_setting(name: &str, value: &Value) -> Change {
-    let known = ["wait", "purpose"].contains(&name);
+    let known = ["wait", "purpose", "reply"].contains(&name);
     let text = match value {
         Value::Literal(words) => Some(words.join(", ")),
         Value::Raw(text) => Some(text.clone()),
@@ -264,6 +264,7 @@ mod tests {
             ("log_statement", "none", Class::Admin),
             ("app.user_id", "7", Class::Admin),
             ("countersign.wait", "30s", Class::Session),
+            ("countersign.reply", "OPS-7", Class::Session),
             ("countersign.bypass", "on", Class::Admin),
         ] {
             assert_eq!(class(name, value), expected, "{name} = {value}");

@@ -1,0 +1,192 @@
+//! What people do with a request besides deciding it: view, comment, ask its agent.
+//! Never decides who may: `desk` does. Read `requests.rs` for the decision itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Rooms;
+use super::card::Card;
+use super::login::Caller;
+use super::problem::{Kind, Problem, ProblemDocument};
+use super::read::{Body, Named, OptionalBody, request_id};
+use super::requests::{channel_of, idempotency_key};
+use crate::desk::{Act, ActError, ActKind};
+use crate::hold::RequestId;
+use crate::identity::directory::Scope;
+
+/// A comment beside a request.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommentBody {
+    /// At most 2000 bytes; line breaks are kept. Reviewers and auditors read it, the agent does not.
+    pub text: String,
+}
+
+/// A question to the agent.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionBody {
+    /// One line of at most 240 bytes. The agent reads it.
+    #[schema(example = "which ticket is this for?")]
+    pub question: String,
+}
+
+/// That the card was opened.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ViewBody {}
+
+/// Puts a comment beside a request, decided or not. Approvers and administrators may, whatever their stake: it decides
+/// nothing. The same key again gives the same answer again.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/comments",
+    tag = "requests",
+    params(
+        ("id" = String, Path, description = "six letters and digits"),
+        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+    ),
+    request_body = CommentBody,
+    responses(
+        (status = 200, body = Card),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn comment(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    Body(body): Body<CommentBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Read)?;
+    act(
+        &rooms,
+        &caller,
+        &headers,
+        &id,
+        ActKind::Comment { text: body.text },
+    )
+    .await
+}
+
+/// Asks the agent something before deciding. Its wait ends with the question as an error; it answers by sending the
+/// identical statement again after `SET countersign.reply = '…'`. The request stays undecided.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/questions",
+    tag = "requests",
+    params(
+        ("id" = String, Path, description = "six letters and digits"),
+        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+    ),
+    request_body = QuestionBody,
+    responses(
+        (status = 200, body = Card),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn ask(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    Body(body): Body<QuestionBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Decide)?;
+    let what = ActKind::Ask {
+        question: body.question,
+    };
+    act(&rooms, &caller, &headers, &id, what).await
+}
+
+/// Records that the card was opened: once for each person and version, and again when a quarter of an hour has passed.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/views",
+    tag = "requests",
+    params(("id" = String, Path, description = "six letters and digits")),
+    request_body(content = Option<ViewBody>, content_type = "application/json"),
+    responses(
+        (status = 200, body = Card),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn view(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    OptionalBody(ViewBody {}): OptionalBody<ViewBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Read)?;
+    act(&rooms, &caller, &headers, &id, ActKind::View).await
+}
+
+/// What every act has in common. Pages call it too, with the headers of their own calls.
+pub async fn act(
+    rooms: &Rooms,
+    caller: &Caller,
+    headers: &HeaderMap,
+    id: &str,
+    what: ActKind,
+) -> Result<Json<Card>, Problem> {
+    let id = request_id(id)?;
+    let act = Act {
+        by: caller.person.name.clone(),
+        token_seen_by: caller.token_seen_by.clone(),
+        channel: channel_of(headers).to_owned(),
+        idempotency: idempotency_key(headers)?,
+        what,
+    };
+    let held = rooms.desk.act(id, act).await;
+    held.map(|held| Json(Card::of(&held)))
+        .map_err(|error| act_problem(id, error))
+}
+
+fn act_problem(id: RequestId, error: ActError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ActError::NotFound => Problem::not_found("request", &id.to_string()),
+        ActError::NotUndecided(state) => Problem::new(
+            Kind::AlreadyDecided,
+            detail,
+            format!("look at it: `countersign show {id}`"),
+        )
+        .with(|more| more.state = Some(state.to_string())),
+        ActError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
+        ActError::TextMissing => Problem::new(Kind::Unacceptable, detail, "write a text"),
+        ActError::TextUnusable { max } => Problem::new(
+            Kind::Unacceptable,
+            detail,
+            format!("write at most {max} bytes without control characters"),
+        ),
+        ActError::TooMany { .. } => {
+            Problem::new(Kind::Conflict, detail, "decide it, or go on talking elsewhere")
+        }
+        ActError::LogUnavailable | ActError::StoreUnavailable | ActError::Stopping => {
+            Problem::unavailable(&detail)
+        }
+    }
+}
