@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::requests::StandingScope;
+use super::requests::{GuardsBody, StandingScope};
 use crate::catalog::impact::Impact;
 use crate::hold::{
     self, HeldRequest, HeldStatement, Parameter, ParameterFormat, READ_AS, Ran, Shape, State, StateKind,
@@ -181,6 +181,9 @@ pub struct Said {
     /// The standing grant that was asked for; absent: one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<StandingScope>,
+    /// What is to hold while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsBody>,
     pub at: String,
 }
 
@@ -282,6 +285,7 @@ impl Card {
                     channel: said.channel.clone(),
                     token_seen_by: said.token_seen_by.iter().map(ToString::to_string).collect(),
                     scope: said.terms.map(StandingScope::of),
+                    guards: GuardsBody::of(said.guards),
                     at: said.at.to_string(),
                 })
                 .collect(),

@@ -18,7 +18,7 @@ use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacc
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
 };
-use crate::hold::{Digest, RequestId, StateKind};
+use crate::hold::{Digest, Guards, NotGuarded, RequestId, StateKind, guard};
 use crate::identity::directory::Scope;
 
 /// More would keep connections of proxies in between open for too long.
@@ -201,6 +201,57 @@ pub struct DecisionBody {
     /// What an approval covers; without it: `once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeBody>,
+    /// What is to hold while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsBody>,
+}
+
+/// Limits that the proxy sets round an approved run and takes away after it. Where one cannot be set, the statement does
+/// not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardsBody {
+    /// How long it may wait for one lock: 100ms to 24h.
+    #[schema(example = "5s")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_timeout: Option<String>,
+    /// How long it may take: 100ms to 24h.
+    #[schema(example = "10min")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_timeout: Option<String>,
+    /// It is undone if it affects more rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_max: Option<u64>,
+}
+
+impl GuardsBody {
+    /// `None` where there are none.
+    pub fn of(guards: Guards) -> Option<Self> {
+        (!guards.is_empty()).then(|| Self {
+            lock_timeout: guards.lock_timeout.map(guard::shown),
+            statement_timeout: guards.statement_timeout.map(guard::shown),
+            rows_max: guards.rows_max,
+        })
+    }
+
+    fn guards(&self) -> Result<Guards, Problem> {
+        let mut guards = Guards::default();
+        let rows_max = self.rows_max.map(|rows| rows.to_string());
+        for (name, value) in [
+            ("lock_timeout", self.lock_timeout.as_ref()),
+            ("statement_timeout", self.statement_timeout.as_ref()),
+            ("rows_max", rows_max.as_ref()),
+        ] {
+            if let Some(value) = value {
+                guards.put(name, value).map_err(|error| not_guarded(&error))?;
+            }
+        }
+        Ok(guards)
+    }
+}
+
+fn not_guarded(error: &NotGuarded) -> Problem {
+    Problem::new(Kind::Unacceptable, error.to_string(), error.next_step())
 }
 
 /// `"once"`, or a standing grant.
@@ -315,6 +366,17 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         _deny => Decision::Deny,
     };
     let scope = scope_of(decision, body.scope.as_ref())?;
+    let guards = match body.guards {
+        Some(_) if decision == Decision::Deny => {
+            return Err(Problem::new(
+                Kind::Unacceptable,
+                "a denial has no guards",
+                "leave `guards` out",
+            ));
+        }
+        Some(guards) => guards.guards()?,
+        None => Guards::default(),
+    };
     let reason = reason_of(decision, body.reason.as_deref().unwrap_or_default())?;
     let digest = match (decision, body.digest) {
         (_, Some(text)) => Some(digest("digest", &text)?),
@@ -335,6 +397,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
         digest,
         version: body.version,
         scope,
+        guards,
         channel: channel_of(headers).to_owned(),
         idempotency: idempotency_key(headers)?,
     })
@@ -427,6 +490,7 @@ fn decide_problem(id: RequestId, error: DecideError) -> Problem {
                 "approve it once: leave `scope` out, or ask for less",
             )
         }
+        DecideError::NotGuarded(why) => not_guarded(&why),
         DecideError::ReasonMissing => Problem::new(Kind::ReasonRequired, detail, "say why in `reason`"),
         DecideError::LogUnavailable | DecideError::StoreUnavailable | DecideError::Stopping => {
             Problem::unavailable(&detail)

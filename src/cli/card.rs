@@ -207,8 +207,18 @@ pub fn said_by(said: &Said) -> String {
             scope.uses, scope.minutes, scope.whose
         )
     });
+    let guards = said.guards.as_ref().map_or(String::new(), |guards| {
+        let timeout = |name: &str, time: &Option<String>| time.as_ref().map(|time| format!("{name} {time}"));
+        let parts = [
+            timeout("lock_timeout", &guards.lock_timeout),
+            timeout("statement_timeout", &guards.statement_timeout),
+            guards.rows_max.map(|rows| format!("rows_max {rows}")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        format!(", with {}", parts.join(", "))
+    });
     format!(
-        "{}{scope} by {} over {}{seen}{reason}",
+        "{}{scope}{guards} by {} over {}{seen}{reason}",
         said.decision, said.by, said.channel
     )
 }

@@ -15,10 +15,10 @@ use super::output::Output;
 use crate::api::card::Card;
 use crate::api::events::GrantNews;
 use crate::api::read::parse_duration;
-use crate::api::requests::{DecisionBody, Page, ScopeBody, StandingScope};
+use crate::api::requests::{DecisionBody, GuardsBody, Page, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
 use crate::desk::{Reach, Terms};
-use crate::hold::{RequestId, StateKind};
+use crate::hold::{Guards, RequestId, StateKind};
 use crate::render::visible;
 
 /// Requests of the same shape that a card looks back on.
@@ -82,6 +82,10 @@ pub struct ApproveArgs {
     uses: Option<u32>,
     #[command(flatten)]
     reach: ReachArgs,
+    /// Put a limit round the run: lock_timeout=5s, statement_timeout=10min, rows_max=100 (undone if it affects more).
+    /// May be given several times
+    #[arg(long = "guard", value_name = "NAME=VALUE", value_parser = parse_guard)]
+    guards: Vec<(String, String)>,
 }
 
 /// Whose statements a standing grant lets through.
@@ -97,6 +101,15 @@ struct ReachArgs {
 }
 
 impl ApproveArgs {
+    fn guards(&self) -> Result<Guards, CliError> {
+        let mut guards = Guards::default();
+        for (name, value) in &self.guards {
+            let put = guards.put(name, value);
+            put.map_err(|error| CliError::usage(error.to_string(), error.next_step()))?;
+        }
+        Ok(guards)
+    }
+
     fn scope(&self) -> Option<StandingScope> {
         let (minutes, uses) = (self.minutes?, self.uses?);
         let reach = if self.reach.principal {
@@ -126,6 +139,12 @@ fn parse_minutes(text: &str) -> Result<u32, String> {
         .and_then(|minutes| u32::try_from(minutes).ok())
         .filter(|minutes| *minutes > 0)
         .ok_or_else(|| "write it as 30m or 1h, at least a minute".to_owned())
+}
+
+fn parse_guard(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| "write it as NAME=VALUE, such as lock_timeout=5s".to_owned())
 }
 
 pub fn parse_id(text: &str) -> Result<RequestId, String> {
@@ -307,12 +326,13 @@ fn exit_of(card: &Card) -> Result<Exit, CliError> {
 pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
     let scope = args.scope();
+    let guards = args.guards()?;
     let digest = match args.digest {
         Some(digest) => (digest, None),
         None if std::io::stdin().is_terminal() && !output.is_json() => {
             let card = view(&client, args.id).await?;
             eprint!("{}", whole_card(&client, &card).await?);
-            let question = question(&card, scope.as_ref())?;
+            let question = question(&card, scope.as_ref(), guards)?;
             if !is_confirmed(&question)? {
                 return Err(CliError::error("not approved", ""));
             }
@@ -335,6 +355,7 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         digest: Some(digest),
         version,
         scope: scope.map(ScopeBody::Standing),
+        guards: GuardsBody::of(guards),
     };
     decide(&client, args.id, &said, output).await
 }
@@ -347,6 +368,7 @@ pub async fn deny(args: DenyArgs, output: Output) -> Result<Exit, CliError> {
         digest: args.digest,
         version: None,
         scope: None,
+        guards: None,
     };
     decide(&client, args.id, &said, output).await
 }
@@ -397,9 +419,13 @@ fn said_text(card: &Card, decision: &str) -> String {
 }
 
 /// What the reviewer says yes to.
-fn question(card: &Card, scope: Option<&StandingScope>) -> Result<String, CliError> {
+fn question(card: &Card, scope: Option<&StandingScope>, guards: Guards) -> Result<String, CliError> {
+    let guarded = match guards.is_empty() {
+        true => String::new(),
+        false => format!(" with {guards}"),
+    };
     let Some(scope) = scope else {
-        return Ok(format!("Approve {} once?", card.id));
+        return Ok(format!("Approve {} once{guarded}?", card.id));
     };
     let Some(template) = &card.template else {
         let why = card
@@ -422,7 +448,7 @@ fn question(card: &Card, scope: Option<&StandingScope>) -> Result<String, CliErr
     };
     Ok(format!(
         "Standing grant: {whose} may run\n\n{}\n\nwith any values for `?` and parameters, {} times in all, this one \
-         included, within {} min, without asking.{reach}\nApprove {} and make the standing grant?",
+         included, within {} min, without asking{guarded}.{reach}\nApprove {} and make the standing grant?",
         visible(template),
         scope.uses,
         scope.minutes,

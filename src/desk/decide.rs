@@ -4,7 +4,7 @@
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
-use crate::hold::{Approval, Event, HeldRequest, RequestId, StandingGrant, State};
+use crate::hold::{Approval, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
 use crate::identity::directory::{Hands, WhyNot, may_decide};
 use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewDecision, Note, Saved};
@@ -49,6 +49,11 @@ impl Core {
             }
             (Decision::Approve, DecisionScope::Once) | (Decision::Deny, _) => None,
         };
+        let guards = match decide.decision {
+            Decision::Approve => decide.guards,
+            Decision::Deny => Guards::default(),
+        };
+        guards.fit(&held).map_err(DecideError::NotGuarded)?;
         let said = Approval {
             by: decide.by.clone(),
             token_seen_by: decide.token_seen_by.clone(),
@@ -56,6 +61,7 @@ impl Core {
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
             terms,
+            guards,
             at: now.wall,
         };
         held = self.keep_decision(&held, said, decide.idempotency.clone(), now)?;
@@ -124,7 +130,7 @@ impl Core {
             reason: said.reason.clone(),
             channel: said.channel.clone(),
             digest: held.digest.to_string(),
-            scope: said.terms.map(|terms| terms.to_string()).unwrap_or_default(),
+            scope: covered_words(&said),
         };
         let people = decided.approved_by();
         let is_enough = people.len() >= held.approvals_needed as usize;
@@ -247,6 +253,16 @@ fn already_decided(held: &HeldRequest) -> DecideError {
     DecideError::AlreadyDecided {
         by: held.decisions.last().map(|said| said.by.clone()),
         state: held.state.kind(),
+    }
+}
+
+/// What the log says an approval covers; nothing for a plain one.
+fn covered_words(said: &Approval) -> String {
+    match (&said.terms, said.guards.is_empty()) {
+        (None, true) => String::new(),
+        (Some(terms), true) => terms.to_string(),
+        (None, false) => format!("once; guards: {}", said.guards),
+        (Some(terms), false) => format!("{terms}; guards: {}", said.guards),
     }
 }
 

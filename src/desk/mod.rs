@@ -36,8 +36,8 @@ pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
 use crate::hold::{
-    Digest, HeldRequest, Parameter, Permit, RemarkKind, RequestId, StandingGrant, StandingGrantId,
-    StandingKind, StateKind,
+    Digest, Guards, HeldRequest, NotGuarded, Parameter, Permit, RemarkKind, RequestId, StandingGrant,
+    StandingGrantId, StandingKind, StateKind,
 };
 pub use crate::hold::{Reach, Terms};
 use crate::identity::directory::{Agent, WhyNot};
@@ -301,6 +301,8 @@ pub struct Decide {
     /// The version that the person was shown; compared when given.
     pub version: Option<u64>,
     pub scope: DecisionScope,
+    /// What is to hold while it runs; for an approval alone.
+    pub guards: Guards,
     /// `api`, `cli` …
     pub channel: String,
     /// The same key again gives the same answer again.
@@ -333,6 +335,8 @@ pub enum DecideError {
     NobodyWaits,
     #[error("{0}")]
     NotStanding(NotStanding),
+    #[error("{0}")]
+    NotGuarded(NotGuarded),
     #[error("a denial needs a reason")]
     ReasonMissing,
     #[error("audit log unavailable, nothing decided")]

@@ -176,6 +176,27 @@ impl Core {
         Ok(state)
     }
 
+    /// A claimed run that was not sent, because what was approved with it could not be set: it needs a fresh decision.
+    pub fn not_sent(&mut self, permit: Permit, why: &str, now: Moment) {
+        let Some(request) = permit.request() else {
+            return;
+        };
+        let moved = self.store.request(request).and_then(|held| match held {
+            Some(held) if held.state.claim().is_some() => {
+                let stale = Event::GoStale { why: why.to_owned() };
+                self.unless_moved(&held, stale, With::default(), now).map(|_| ())
+            }
+            Some(_) | None => Ok(()),
+        });
+        match (moved, self.store.claim_of(request)) {
+            (Ok(()), _) => self.tell(now),
+            (Err(_), Ok(Some(claim))) => self.abandon(request, claim, why, now),
+            (Err(error), _) => {
+                warn!(request.id = %request, "run of request {request} not taken back: {error}")
+            }
+        }
+    }
+
     /// A permit that did not reach its session: nothing was forwarded on it.
     pub fn take_back_permit(&mut self, permit: Permit, now: Moment) {
         let Some(request) = permit.request() else {

@@ -203,6 +203,7 @@ impl Core {
             credential: credential_mark(&agent),
             approvers: decided.approvers.clone(),
             made_by: makers.collect(),
+            guards: decided.guards(),
             // The run that was decided.
             uses: 1,
             uses_max: terms.uses,

@@ -161,6 +161,13 @@ impl Desk {
         .unwrap_or(Err(NotStarted::Stopping))
     }
 
+    /// Gives back a permit on which nothing was sent, since its guards could not be set.
+    pub async fn not_sent(&self, permit: Permit, why: &str) {
+        let why = why.to_owned();
+        // If the thread has ended, the next start finds a claim without an outcome and says so.
+        let _ = self.call(move |core, now| core.not_sent(permit, &why, now)).await;
+    }
+
     pub async fn finish(&self, request: RequestId, outcome: RunOutcome) -> Result<State, DeskError> {
         self.call(move |core, now| core.finish(request, outcome, now))
             .await

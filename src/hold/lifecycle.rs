@@ -113,7 +113,7 @@ pub enum Event {
     },
     /// The same principal sent the same bytes again.
     Reattach,
-    /// Digest, names, rules or server are no longer those of the request.
+    /// Digest, names, rules or server are no longer those of the request; or its guards could not be set.
     GoStale {
         why: String,
     },
@@ -182,6 +182,8 @@ pub fn step(from: State, event: Event) -> Result<State, IllegalMove> {
             Ok(S::Lapsed { why })
         }
         (S::Running { .. } | S::Redeemed { ran: None, .. }, E::Abandon { why }) => Ok(S::Withdrawn { why }),
+        // Claimed, and not sent: what was approved with it could not be set.
+        (S::Running { .. } | S::Redeemed { ran: None, .. }, E::GoStale { why }) => Ok(S::Stale { why }),
         (S::Running { .. }, E::Finish { rows, tag }) => Ok(S::Finished { rows, tag }),
         (S::Running { .. }, E::Fail { sqlstate, message }) => Ok(S::Failed { sqlstate, message }),
         (S::Redeemed { claim, ran: None }, E::Finish { rows, tag }) => Ok(S::Redeemed {
@@ -236,7 +238,6 @@ pub fn step(from: State, event: Event) -> Result<State, IllegalMove> {
             | E::Withdraw { .. }
             | E::Leave { .. }
             | E::Reattach
-            | E::GoStale { .. }
             | E::Claim { .. }
             | E::Redeem { .. }
             | E::Lapse { .. }),
@@ -536,6 +537,7 @@ mod tests {
         ("running", "finish", "finished"),
         ("running", "fail", "failed"),
         ("running", "lose", "outcome_unknown"),
+        ("running", "go stale", "stale"),
         ("grant", "redeem", "redeemed"),
         ("grant", "lapse", "lapsed"),
         ("grant", "withdraw", "lapsed"),
@@ -544,6 +546,7 @@ mod tests {
         ("redeemed", "finish", "redeemed"),
         ("redeemed", "fail", "redeemed"),
         ("redeemed", "lose", "outcome_unknown"),
+        ("redeemed", "go stale", "stale"),
     ];
 
     #[test]

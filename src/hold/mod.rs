@@ -3,6 +3,7 @@
 
 mod digest;
 mod grant;
+pub mod guard;
 mod lifecycle;
 mod permit;
 mod remark;
@@ -11,6 +12,7 @@ mod standing;
 
 pub use digest::{Digest, DigestBuilder};
 pub use grant::{Changed, Presented, compare};
+pub use guard::{Guards, NotGuarded};
 pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
 pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use remark::{Remark, RemarkKind, Speaker};

@@ -4,7 +4,9 @@
 //!
 //! Why a value: a byte that goes upstream without a person's or a rule's consent must not compile.
 
-use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, RequestId, Shape, StandingGrant, State, step};
+use crate::hold::{
+    ClaimId, Event, Guards, HeldRequest, IllegalMove, RequestId, Shape, StandingGrant, State, step,
+};
 use crate::identity::principal::AttemptId;
 use crate::policy::Allowed;
 use crate::sql::action::Judgement;
@@ -15,6 +17,7 @@ use crate::sql::action::Judgement;
 pub struct Permit {
     attempt: AttemptId,
     request: Option<RequestId>,
+    guards: Guards,
 }
 
 /// Proof of the legal move from an approval to a run. It becomes a `Permit` when the move is stored and logged.
@@ -22,6 +25,7 @@ pub struct Permit {
 pub struct Claimed {
     request: RequestId,
     attempt: AttemptId,
+    guards: Guards,
 }
 
 /// Proof that a sending may run by a standing grant. It becomes a `Permit` when the use is counted in the store and
@@ -30,6 +34,7 @@ pub struct Claimed {
 pub struct Covered {
     request: RequestId,
     attempt: AttemptId,
+    guards: Guards,
 }
 
 impl Permit {
@@ -38,6 +43,7 @@ impl Permit {
         Self {
             attempt,
             request: None,
+            guards: Guards::default(),
         }
     }
 
@@ -48,6 +54,7 @@ impl Permit {
         is_safe.then_some(Self {
             attempt,
             request: None,
+            guards: Guards::default(),
         })
     }
 
@@ -56,6 +63,7 @@ impl Permit {
         Self {
             attempt: claimed.attempt,
             request: Some(claimed.request),
+            guards: claimed.guards,
         }
     }
 
@@ -64,11 +72,17 @@ impl Permit {
         Self {
             attempt: covered.attempt,
             request: Some(covered.request),
+            guards: covered.guards,
         }
     }
 
     pub fn attempt(&self) -> AttemptId {
         self.attempt
+    }
+
+    /// What must hold while its bytes run.
+    pub fn guards(&self) -> Guards {
+        self.guards
     }
 
     /// The request whose approval it is; `None` if the rules let it pass.
@@ -105,6 +119,7 @@ pub fn claim(
         Claimed {
             request: held.id,
             attempt,
+            guards: held.guards(),
         },
     ))
 }
@@ -122,11 +137,13 @@ pub fn cover(
     if sent.state != State::Pending {
         return None;
     }
+    grant.guards.fit(&sent).ok()?;
     let (mut used, by) = grant.used(shape, &sent.peer)?;
     used.changed_at = used.changed_at.max(sent.changed_at);
     let covered = Covered {
         request: sent.id,
         attempt: sent.attempt,
+        guards: grant.guards,
     };
     let running = HeldRequest {
         state: State::Running { claim },

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
-use crate::hold::{CoveredBy, Digest, Remark, RemarkKind, Shape, Speaker, StandingGrantId, State, Terms};
+use crate::hold::{
+    CoveredBy, Digest, Guards, Remark, RemarkKind, Shape, Speaker, StandingGrantId, State, Terms,
+};
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
 use crate::policy::Risk;
@@ -180,6 +182,8 @@ pub struct Approval {
     pub channel: String,
     /// The standing grant that it asks for besides the one run; `None`: only that run.
     pub terms: Option<Terms>,
+    /// What is to hold while it runs.
+    pub guards: Guards,
     pub at: Timestamp,
 }
 
@@ -294,6 +298,12 @@ impl HeldRequest {
             needed: self.approvals_needed,
             by: self.approved_by(),
         }]
+    }
+
+    /// What its approvals put round its run: of each guard the narrowest.
+    pub fn guards(&self) -> Guards {
+        let approvals = self.decisions.iter().filter(|said| said.approves);
+        approvals.fold(Guards::default(), |all, said| all.narrowest(said.guards))
     }
 
     /// The people who approved it, each once.

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::hold::{Digest, DigestBuilder, Parameter, RequestId, Transaction};
+use crate::hold::{Digest, DigestBuilder, Guards, Parameter, RequestId, Transaction};
 use crate::identity::principal::{Peer, PersonName, PrincipalName, SessionId};
 use crate::policy::Verdict;
 use crate::sql::action::{Action, Breadth, Class, FunctionName, Judgement};
@@ -359,6 +359,8 @@ pub struct StandingGrant {
     /// Groups whose members may decide such statements; empty: every approver.
     pub approvers: Vec<String>,
     pub made_by: Vec<Maker>,
+    /// What holds while each of its uses runs.
+    pub guards: Guards,
     pub uses: u32,
     pub uses_max: u32,
     pub made_at: Timestamp,

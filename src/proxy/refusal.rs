@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::hold::RequestId;
+use crate::hold::{Guards, RequestId};
 use crate::wire::postgres::message::Fields;
 
 /// Drivers show the primary message alone, and some cut it.
@@ -39,6 +39,11 @@ pub enum Refusal {
     },
     /// It was approved, but what it means has changed since.
     Stale {
+        request: RequestId,
+        why: String,
+    },
+    /// It ran and was undone: it affected more rows than its approval allows, or rows that could not be counted.
+    TooManyRows {
         request: RequestId,
         why: String,
     },
@@ -85,7 +90,8 @@ impl Refusal {
             | Self::Question { .. }
             | Self::Expired { .. }
             | Self::Withdrawn { .. }
-            | Self::Stale { .. } => true,
+            | Self::Stale { .. }
+            | Self::TooManyRows { .. } => true,
             Self::DeniedByRule { .. }
             | Self::Unreadable { .. }
             | Self::LogUnavailable
@@ -106,6 +112,7 @@ impl Refusal {
             Self::Expired { .. } => "expired",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Stale { .. } => "stale",
+            Self::TooManyRows { .. } => "too_many_rows",
             Self::Unreadable { .. } => "unreadable",
             Self::LogUnavailable => "log_unavailable",
             Self::TooManyHeld { .. } => "too_many_held",
@@ -120,7 +127,7 @@ impl Refusal {
         match self {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "42501",
             Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => "55000",
-            Self::Expired { .. } | Self::Withdrawn { .. } => "57014",
+            Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => "57014",
             Self::Unreadable { .. } => "0A000",
             Self::LogUnavailable => "58000",
             Self::TooManyHeld { .. } => "53400",
@@ -138,7 +145,7 @@ impl Refusal {
                 (1227, "42000")
             }
             Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => (1644, "45000"),
-            Self::Expired { .. } | Self::Withdrawn { .. } => (1317, "70100"),
+            Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => (1317, "70100"),
             Self::Unreadable { .. } => (1235, "42000"),
             Self::LogUnavailable => (1105, "HY000"),
             Self::TooManyHeld { .. } => (1226, "42000"),
@@ -182,6 +189,9 @@ impl Refusal {
                 "countersign: STALE ({request}): {why}, so the approval no longer holds. Send the identical statement \
                  again for a fresh decision."
             ),
+            Self::TooManyRows { request, why } => {
+                format!("countersign: UNDONE ({request}): {why}. Ask a person before you retry.")
+            }
             Self::Unreadable { why } => {
                 format!("countersign: NOT RUN: {why}. Rewrite the statement.")
             }
@@ -209,7 +219,9 @@ impl Refusal {
             Self::Question { .. } => {
                 "Set your reply, then send the identical statement again in the same session."
             }
-            Self::Expired { .. } | Self::Withdrawn { .. } => "Ask a person before you send it again.",
+            Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => {
+                "Ask a person before you send it again."
+            }
             Self::Stale { .. } => "Send the identical statement again for a fresh decision.",
             Self::Unreadable { .. } => "Rewrite the statement so that it can be read exactly.",
             Self::LogUnavailable | Self::TooManyHeld { .. } => "Send it again later.",
@@ -226,7 +238,7 @@ impl Refusal {
             Self::Pending { .. } => "same_bytes_after_decision",
             Self::Question { .. } => "same_bytes_after_reply",
             Self::Stale { .. } => "same_bytes",
-            Self::Expired { .. } | Self::Withdrawn { .. } => "ask_a_person",
+            Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => "ask_a_person",
             Self::Unreadable { .. } => "rewrite",
             Self::LogUnavailable | Self::TooManyHeld { .. } => "later",
             Self::Stopping => "reconnect",
@@ -242,7 +254,8 @@ impl Refusal {
             | Self::Question { request, .. }
             | Self::Expired { request }
             | Self::Withdrawn { request, .. }
-            | Self::Stale { request, .. } => Some(*request),
+            | Self::Stale { request, .. }
+            | Self::TooManyRows { request, .. } => Some(*request),
             Self::DeniedByRule { .. }
             | Self::Unreadable { .. }
             | Self::LogUnavailable
@@ -279,9 +292,13 @@ pub fn held_notice(request: RequestId, what: &str, rule: &str, wait: Duration, a
 }
 
 /// What a client is told at an approval, before its results.
-pub fn approved_notice(request: RequestId, by: &str) -> Fields {
+pub fn approved_notice(request: RequestId, by: &str, guards: Guards) -> Fields {
+    let guarded = match guards.is_empty() {
+        true => String::new(),
+        false => format!(", with {guards}"),
+    };
     notice(&format!(
-        "countersign: APPROVED by {by} ({request}): running it now."
+        "countersign: APPROVED by {by} ({request}): running it now{guarded}."
     ))
 }
 

@@ -391,8 +391,8 @@ fn insert(transaction: &Connection, held: &HeldRequest, notes: &[Note]) -> Resul
 
 fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms, guards)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let said = &decision.said;
     statement.execute(params![
@@ -405,6 +405,7 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
         decision.idempotency,
         said.at.micros(),
         said.terms.map(standing::terms_text).transpose()?,
+        standing::guards_text(said.guards)?,
     ])?;
     if let Some(grant) = &decision.grant {
         standing::insert(transaction, grant)?;
@@ -464,7 +465,7 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
 }
 
 fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, StoreError> {
-    let text = "SELECT person, approves, reason, channel, at, token_seen_by, terms FROM decisions
+    let text = "SELECT person, approves, reason, channel, at, token_seen_by, terms, guards FROM decisions
                 WHERE request = ?1 ORDER BY at, rowid";
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query([id])?;
@@ -483,6 +484,7 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
                 .as_deref()
                 .map(standing::terms)
                 .transpose()?,
+            guards: standing::guards(row.get::<_, Option<String>>(7)?.as_deref())?,
         });
     }
     Ok(said)

@@ -21,6 +21,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/003_native_passwords.sql"),
     include_str!("schema/004_browser_sessions.sql"),
     include_str!("schema/005_remarks.sql"),
+    include_str!("schema/006_guards_and_runs.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.

@@ -1,11 +1,15 @@
 //! Standing grants: kept with the decision that makes them, then used and ended by compare-and-set.
 //! Never says whether one may be used: `hold` does. Read `requests.rs` for the request that each use is.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::hold::{Digest, Maker, Reach, Standing, StandingGrant, StandingGrantId, StandingKind, Terms};
+use crate::hold::{
+    Digest, Guards, Maker, Reach, Standing, StandingGrant, StandingGrantId, StandingKind, Terms,
+};
 use crate::identity::principal::{PrincipalName, SessionId};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
@@ -23,6 +27,41 @@ struct TermsRow {
 struct MakerRow {
     person: String,
     token_seen_by: Vec<String>,
+}
+
+/// Times in milliseconds.
+#[derive(Serialize, Deserialize)]
+struct GuardsRow {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lock_timeout: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    statement_timeout: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows_max: Option<u64>,
+}
+
+/// `None` where there are none.
+pub(super) fn guards_text(guards: Guards) -> Result<Option<String>, StoreError> {
+    let milliseconds =
+        |time: Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let row = GuardsRow {
+        lock_timeout: milliseconds(guards.lock_timeout),
+        statement_timeout: milliseconds(guards.statement_timeout),
+        rows_max: guards.rows_max,
+    };
+    (!guards.is_empty()).then(|| json(&row)).transpose()
+}
+
+pub(super) fn guards(text: Option<&str>) -> Result<Guards, StoreError> {
+    let Some(text) = text else {
+        return Ok(Guards::default());
+    };
+    let row: GuardsRow = from_json(text)?;
+    Ok(Guards {
+        lock_timeout: row.lock_timeout.map(Duration::from_millis),
+        statement_timeout: row.statement_timeout.map(Duration::from_millis),
+        rows_max: row.rows_max,
+    })
 }
 
 impl Store {
@@ -112,8 +151,8 @@ impl Store {
 pub(super) fn insert(transaction: &Connection, grant: &StandingGrant) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO standing_grants (id, standing, version, request, shape, principal, session, credential, approvers,
-           made_by, uses, uses_max, made_at, changed_at, until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+           made_by, uses, uses_max, made_at, changed_at, until, guards)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     statement.execute(params![
         grant.id.to_string(),
@@ -131,6 +170,7 @@ pub(super) fn insert(transaction: &Connection, grant: &StandingGrant) -> Result<
         grant.made_at.micros(),
         grant.changed_at.micros(),
         grant.until.micros(),
+        guards_text(grant.guards)?,
     ])?;
     Ok(())
 }
@@ -198,6 +238,7 @@ fn grant_of(row: &Row<'_>) -> Result<StandingGrant, StoreError> {
             .into_iter()
             .map(MakerRow::into_maker)
             .collect::<Result<_, _>>()?,
+        guards: guards(row.get::<_, Option<String>>("guards")?.as_deref())?,
         uses: row.get("uses")?,
         uses_max: row.get("uses_max")?,
         made_at: at("made_at")?,

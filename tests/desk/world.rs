@@ -316,6 +316,7 @@ pub fn word(by: &str, decision: Decision) -> Decide {
         digest: None,
         version: None,
         scope: DecisionScope::Once,
+        guards: Default::default(),
         channel: "test".to_owned(),
         idempotency: None,
     }

@@ -381,6 +381,13 @@ impl Session {
         number: u64,
         permit: Permit,
     ) -> Result<(), End> {
+        if !permit.guards().is_empty()
+            && let Some(request) = permit.request()
+        {
+            let why = "guards are not set on this server".to_owned();
+            self.thread.shared.desk.not_sent(permit, &why).await;
+            return self.refuse(&Refusal::Stale { request, why }, &sending);
+        }
         self.settle_cancel().await?;
         let request = permit.request();
         self.pipe.to_server.approved(permit, &sending.frames);

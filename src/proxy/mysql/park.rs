@@ -298,7 +298,7 @@ impl Session {
         let desk = self.thread.shared.desk.clone();
         match desk.start_run(request, now.digest, &now.names, now.rules).await {
             Ok(permit) => {
-                let words = refusal::approved_notice(request, &by.join(", ")).message;
+                let words = refusal::approved_notice(request, &by.join(", "), permit.guards()).message;
                 self.report(&mut sending, &words);
                 self.send_approved(sending, number, permit).await
             }

@@ -158,6 +158,25 @@ impl Question {
     }
 }
 
+/// Puts constant texts of the proxy's own, one behind the other: as a segment of their own, or into the client's pipeline.
+pub fn put_own<S: Clone>(
+    talk: &mut Conversation<S>,
+    nothing: &S,
+    out: &mut Vec<u8>,
+    texts: &[&str],
+    with_sync: bool,
+) {
+    for text in texts {
+        ask(talk, nothing, out, text, Vec::new());
+    }
+    let (tag, sent) = match with_sync {
+        true => (client::SYNC, Sent::Sync),
+        false => (client::FLUSH, Sent::Flush),
+    };
+    put(out, tag, |_| {});
+    talk.sent(Origin::Proxy, sent);
+}
+
 /// The parameters of `IDENTITY`.
 pub fn identity_values(names: &Names) -> Vec<String> {
     let (tables, functions) = (&names.tables, &names.functions);
@@ -186,6 +205,9 @@ fn ask<S: Clone>(
 ) {
     let name = RESERVED.to_owned();
     let bytes = RESERVED.as_bytes();
+    if talk.has_left_names() {
+        close(talk, out);
+    }
     Parse {
         name: bytes,
         text: text.as_bytes(),
@@ -226,6 +248,12 @@ fn ask<S: Clone>(
             may_copy_in: false,
         },
     );
+    close(talk, out);
+}
+
+/// Closing what is not there is no error.
+fn close<S: Clone>(talk: &mut Conversation<S>, out: &mut Vec<u8>) {
+    let (name, bytes) = (RESERVED.to_owned(), RESERVED.as_bytes());
     Target::Portal(bytes).encode(client::CLOSE, out);
     talk.sent(Origin::Proxy, Sent::ClosePortal { name: name.clone() });
     Target::Statement(bytes).encode(client::CLOSE, out);

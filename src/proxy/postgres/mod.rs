@@ -4,6 +4,7 @@
 
 mod arrive;
 mod facts;
+mod guards;
 mod impact;
 mod judging;
 mod login;

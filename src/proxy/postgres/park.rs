@@ -68,8 +68,7 @@ impl Session {
         match desk.ask(self.question_to_people(&unit, &bound, run)).await {
             Ok(Asked::Granted(permit, request)) => {
                 info!(request.id = %request, "request {request} runs by its grant");
-                self.send_unit(&unit, run, permit);
-                Ok(())
+                self.run_unit(&unit, run, permit).await
             }
             Ok(Asked::Parked(parked)) => {
                 self.reply = None;
@@ -268,11 +267,10 @@ impl Session {
         match desk.start_run(request, now.digest, &now.names, now.rules).await {
             Ok(permit) => {
                 if bound.shows_notices && self.may_tell() {
-                    let fields = refusal::approved_notice(request, &by.join(", "));
+                    let fields = refusal::approved_notice(request, &by.join(", "), permit.guards());
                     self.pipe.tell(|out| fields.put(server::NOTICE, out));
                 }
-                self.send_unit(&unit, run, permit);
-                Ok(())
+                self.run_unit(&unit, run, permit).await
             }
             Err(error) => {
                 info!(request.id = %request, %error, "an approved request is not started");

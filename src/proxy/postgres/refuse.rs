@@ -101,7 +101,9 @@ impl Session {
         self.until_between_messages().await?;
         self.pipe.tell(|out| refusal.fields().put(server::ERROR, out));
         self.thread.shared.metrics.count_refusal(refusal.code());
-        let open = self.talk.has_open_pipeline() || self.talk.status() == Status::InTransaction;
+        // What the server skips already needs no failing.
+        let open = !self.talk.is_skipping()
+            && (self.talk.has_open_pipeline() || self.talk.status() == Status::InTransaction);
         let status = self.talk.status();
         match (unit.simple, open) {
             (true, false) => self.pipe.tell(|out| put_ready(out, status)),
@@ -122,7 +124,7 @@ impl Session {
     }
 
     /// Fails the server's transaction without any other effect. With a Sync, whose answer is the client's.
-    fn fail_transaction(&mut self, with_sync: bool) {
+    pub(super) fn fail_transaction(&mut self, with_sync: bool) {
         let mut frames = Vec::new();
         put_execute(&mut frames, NO_PORTAL);
         self.talk.sent(

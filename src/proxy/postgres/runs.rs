@@ -67,6 +67,19 @@ pub struct Run {
     pub tag: String,
     pub failure: Option<Fields>,
     pub skipped: bool,
+    /// A portal of it has given its row limit.
+    pub suspended: bool,
+    pub kept_back: KeptBack,
+}
+
+/// Whether the proxy itself decides if what a run did is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptBack {
+    No,
+    /// Lost with its connection.
+    Undecided,
+    /// Its COMMIT is under way.
+    Committing,
 }
 
 /// What is known of the open transaction.
@@ -177,6 +190,8 @@ impl Session {
             tag: String::new(),
             failure: None,
             skipped: false,
+            suspended: false,
+            kept_back: KeptBack::No,
         };
         self.runs.insert(run, begun);
     }
@@ -204,6 +219,9 @@ impl Session {
                 News::Completed { run, statement, tag } => self.completed(*run, *statement, tag),
                 News::Suspended { run } => {
                     self.facts.stale |= self.runs.get(run).is_some_and(|run| run.changes_meaning);
+                    if let Some(run) = self.runs.get_mut(run) {
+                        run.suspended = true;
+                    }
                 }
                 News::Failed { run, fields } => {
                     if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
@@ -237,7 +255,11 @@ impl Session {
                     self.answers
                         .push(first.and_then(|bytes| String::from_utf8(bytes).ok()));
                 }
-                News::OwnFailed(_) => self.question_failed = true,
+                News::OwnFailed(fields) => {
+                    self.own_failure = Some(fields.clone());
+                    // A COMMIT of the proxy's own.
+                    self.transaction.ended = None;
+                }
                 News::CopyIn => {}
                 News::Ready { status, segment } => self.ready(*status, *segment),
                 News::Fatal(fields) => {
@@ -291,7 +313,7 @@ impl Session {
         let ended: Vec<RunId> = self
             .runs
             .iter()
-            .filter(|(_, run)| run.segment <= segment)
+            .filter(|(_, run)| run.segment <= segment && run.kept_back == KeptBack::No)
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
@@ -305,6 +327,13 @@ impl Session {
                 let now = Timestamp::now();
                 self.transaction.opened_at.get_or_insert(now);
             }
+        }
+    }
+
+    /// What the proxy had to decide is decided.
+    pub(super) fn conclude_kept_back(&mut self, id: RunId) {
+        if let Some(run) = self.runs.remove(&id) {
+            self.conclude(id, &run, None);
         }
     }
 
@@ -386,7 +415,15 @@ impl Session {
 
     /// Nobody will tell any more what became of what is still under way.
     pub(super) fn conclude_lost(&mut self, why: &str) {
-        for (id, run) in std::mem::take(&mut self.runs) {
+        for (id, mut run) in std::mem::take(&mut self.runs) {
+            if run.kept_back == KeptBack::Undecided && run.failure.is_none() {
+                // What is not committed goes with the connection.
+                run.failure = Some(Fields {
+                    sqlstate: "57014".to_owned(),
+                    message: format!("undone, for it was not committed yet: {why}"),
+                    ..Fields::default()
+                });
+            }
             let over = run.failure.is_some() || run.skipped;
             self.conclude(id, &run, (!over).then_some(why));
         }
@@ -401,7 +438,7 @@ impl Session {
         let ended = self.talk.segment();
         self.runs
             .values()
-            .any(|run| run.segment < ended && changes_data(run.judged.class))
+            .any(|run| run.segment < ended && run.kept_back == KeptBack::No && changes_data(run.judged.class))
     }
 
     pub(super) fn stage(&self, body: Body<'_>) {

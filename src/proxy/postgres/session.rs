@@ -82,9 +82,9 @@ pub struct Session {
     pub(super) reply: Option<String>,
     /// The last record written, until it is known to be on disk.
     pub(super) unsynced: Option<Recorded>,
-    /// Rows that answer the proxy's own questions, and whether one failed.
+    /// Rows that answer the proxy's own questions, and how one failed.
     pub(super) answers: Vec<Option<String>>,
-    pub(super) question_failed: bool,
+    pub(super) own_failure: Option<Fields>,
     /// What a name means that nobody has given one.
     pub(super) nothing: Rc<Meaning>,
     pub(super) application_name: String,
@@ -164,7 +164,7 @@ impl Session {
             reply: None,
             unsynced: None,
             answers: Vec::new(),
-            question_failed: false,
+            own_failure: None,
             nothing,
             application_name,
             refuse_once: None,
@@ -245,7 +245,7 @@ impl Session {
     /// Asks the server on this very connection. Only when all is settled.
     pub(super) async fn ask_server(&mut self, question: &Question) -> Result<Option<Vec<String>>, End> {
         self.answers.clear();
-        self.question_failed = false;
+        self.own_failure = None;
         let mut frames = Vec::new();
         question.put(&mut self.talk, &self.nothing, &mut frames);
         self.pipe.to_server.own(&frames);
@@ -253,7 +253,7 @@ impl Session {
         while !self.talk.is_settled() {
             self.wait().await?;
         }
-        let complete = !self.question_failed && self.answers.len() == question.rows();
+        let complete = self.own_failure.is_none() && self.answers.len() == question.rows();
         Ok(complete.then(|| self.answers.drain(..).map(Option::unwrap_or_default).collect()))
     }
 

@@ -195,6 +195,18 @@ pub struct Conversation<S> {
     status: Status,
     statements: HashMap<String, S>,
     portals: HashMap<String, S>,
+    withheld: Option<Withheld>,
+    /// A question of the proxy's own has failed before its names were closed again.
+    has_left_names: bool,
+}
+
+/// A run whose end the client does not get yet.
+#[derive(Debug)]
+struct Withheld {
+    run: RunId,
+    /// From this statement of it on.
+    from: usize,
+    tags: Vec<String>,
 }
 
 impl<S: Clone> Default for Conversation<S> {
@@ -210,6 +222,8 @@ impl<S: Clone> Default for Conversation<S> {
             status: Status::Idle,
             statements: HashMap::new(),
             portals: HashMap::new(),
+            withheld: None,
+            has_left_names: false,
         }
     }
 }
@@ -301,6 +315,38 @@ impl<S: Clone> Conversation<S> {
             Some((_, Some(statement))) => Lookup::Known(statement),
             Some((_, None)) => Lookup::Unknown,
             None => known.get(name).cloned().map_or(Lookup::Unknown, Lookup::Known),
+        }
+    }
+
+    /// Whether the proxy's own names must be closed before they are used again; asked once.
+    pub fn has_left_names(&mut self) -> bool {
+        std::mem::take(&mut self.has_left_names)
+    }
+
+    /// Keeps the end of a run from the client: the completions of its statements from this one on, and that of its Query.
+    pub fn withhold(&mut self, run: RunId, from: usize) {
+        let tags = Vec::new();
+        self.withheld = Some(Withheld { run, from, tags });
+    }
+
+    /// Keeps nothing any more; gives the tags of completions that were kept.
+    pub fn let_go(&mut self) -> Vec<String> {
+        self.withheld
+            .take()
+            .map(|withheld| withheld.tags)
+            .unwrap_or_default()
+    }
+
+    /// Where the completion that comes now goes.
+    fn end_route(&self) -> Route {
+        let is_kept = self.withheld.as_ref().is_some_and(|withheld| {
+            let head = self.expected.front();
+            head.is_some_and(|head| run_of(&head.sent) == Some(withheld.run) && head.done >= withheld.from)
+        });
+        if is_kept {
+            Route::Swallow
+        } else {
+            self.head_route()
         }
     }
 
@@ -455,14 +501,11 @@ impl<S: Clone> Conversation<S> {
             server::COMMAND_COMPLETE => {
                 let mut reader = crate::wire::bytes::Reader::new(body);
                 let tag = String::from_utf8_lossy(reader.c_bytes()?).into_owned();
-                self.completed(tag, news)?;
-                Ok(route)
+                self.kept_or_completed(tag, news)
             }
-            server::EMPTY_QUERY => {
-                self.completed(String::new(), news)?;
-                Ok(route)
-            }
+            server::EMPTY_QUERY => self.kept_or_completed(String::new(), news),
             server::PORTAL_SUSPENDED => {
+                let route = self.end_route();
                 let Some(Expected {
                     sent: Sent::Execute { run, .. },
                     ..
@@ -475,6 +518,8 @@ impl<S: Clone> Conversation<S> {
             }
             server::ERROR => self.failed(body, route, news),
             server::READY => {
+                let of_query = self.head_is(|sent| matches!(sent, Sent::Query { run, .. } if self.withheld.as_ref().is_some_and(|withheld| withheld.run == *run)));
+                let route = if of_query { Route::Swallow } else { route };
                 self.ready(Status::decode(body)?, news)?;
                 Ok(route)
             }
@@ -542,6 +587,20 @@ impl<S: Clone> Conversation<S> {
             _ => return Err(Malformed("an answer to another message")),
         }
         Ok(())
+    }
+
+    fn kept_or_completed(&mut self, tag: String, news: &mut Vec<News>) -> Result<Route, Malformed> {
+        let is_own = self.head_route() == Route::Swallow;
+        let route = self.end_route();
+        if let Some(withheld) = self
+            .withheld
+            .as_mut()
+            .filter(|_| !is_own && route == Route::Swallow)
+        {
+            withheld.tags.push(tag.clone());
+        }
+        self.completed(tag, news)?;
+        Ok(route)
     }
 
     fn completed(&mut self, tag: String, news: &mut Vec<News>) -> Result<(), Malformed> {
@@ -623,6 +682,7 @@ impl<S: Clone> Conversation<S> {
     fn fail_segment(&mut self, fields: Fields, by_client: bool, news: &mut Vec<News>) {
         let head = self.pop();
         let run = head.as_ref().and_then(|head| run_of(&head.sent));
+        self.has_left_names |= !by_client;
         news.push(if by_client {
             News::Failed { run, fields }
         } else {
