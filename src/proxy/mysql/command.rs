@@ -384,9 +384,7 @@ impl Session {
         if !permit.guards().is_empty()
             && let Some(request) = permit.request()
         {
-            let why = "guards are not set on this server".to_owned();
-            self.thread.shared.desk.not_sent(permit, &why).await;
-            return self.refuse(&Refusal::Stale { request, why }, &sending);
+            return self.run_guarded(sending, number, permit, request).await;
         }
         self.settle_cancel().await?;
         let request = permit.request();
@@ -423,7 +421,7 @@ impl Session {
         }
     }
 
-    fn after(&mut self, sending: &Sending) {
+    pub(super) fn after(&mut self, sending: &Sending) {
         if let Some((statement, kinds)) = &sending.execution {
             self.executed(*statement, kinds.as_deref(), self.has_failed);
         }

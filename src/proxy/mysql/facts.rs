@@ -272,7 +272,7 @@ fn part(columns: &str, table: &str, condition: &str) -> String {
 }
 
 /// A name as no setting of the session can read otherwise.
-fn literal(name: &str) -> String {
+pub fn literal(name: &str) -> String {
     let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("CONVERT(x'{hex}' USING utf8)")
 }

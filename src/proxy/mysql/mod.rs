@@ -7,6 +7,7 @@ mod ask;
 mod command;
 mod exchange;
 pub mod facts;
+mod guards;
 mod impact;
 mod judging;
 mod kill;

@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// Where its names without a schema are looked up: those of a prepared statement stay where it was prepared.
-    fn schema_of(&self, sending: &Sending) -> Option<String> {
+    pub(super) fn schema_of(&self, sending: &Sending) -> Option<String> {
         let id = sending.execution.as_ref().map(|(id, _)| id);
         match id.and_then(|id| self.statements.get(id)) {
             Some(prepared) => prepared.schema.clone(),

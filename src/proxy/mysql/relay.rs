@@ -4,8 +4,8 @@
 use std::mem;
 
 use crate::proxy::pipe::Walk;
-use crate::wire::bytes::Malformed;
-use crate::wire::mysql::answer::{ERROR, ErrPacket, Progress};
+use crate::wire::bytes::{Malformed, Reader};
+use crate::wire::mysql::answer::{END, ERROR, ErrPacket, Progress, Status};
 use crate::wire::mysql::capability::Capabilities;
 use crate::wire::mysql::conversation::{Answer, Becomes, Expected, Look, News, shown};
 use crate::wire::mysql::packet::{self, HEADER_BYTES, Header};
@@ -29,6 +29,44 @@ pub struct Relay {
     ahead: u8,
     /// What the next packet of the client's own answer would be numbered, as the server counts.
     next_sequence: u8,
+    /// The end of the answer under way, if it is no error, stays here.
+    withholds: bool,
+    withheld: Option<Withheld>,
+}
+
+/// The last packet of an answer, which the client has not got yet.
+pub struct Withheld {
+    pub sequence: u8,
+    payload: Vec<u8>,
+    /// It is an EOF of old.
+    is_eof: bool,
+}
+
+impl Withheld {
+    /// Its payload, which says of transactions what `status` says.
+    pub fn with_status(&self, status: Status) -> Vec<u8> {
+        let mut payload = self.payload.clone();
+        let at = match self.is_eof {
+            true => Some(3),
+            false => status_place(&payload).ok(),
+        };
+        let place = at.and_then(|at| payload.get_mut(at));
+        if let Some(byte) = place {
+            // Both flags are in its low byte.
+            let ours = (Status::IN_TRANSACTION.0 | Status::AUTOCOMMIT.0).to_le_bytes()[0];
+            *byte = (*byte & !ours) | (status.0.to_le_bytes()[0] & ours);
+        }
+        payload
+    }
+}
+
+/// Where the status of an OK packet begins: behind its first byte and two numbers.
+fn status_place(payload: &[u8]) -> Result<usize, Malformed> {
+    let mut reader = Reader::new(payload);
+    reader.u8()?;
+    reader.lenenc()?;
+    reader.lenenc()?;
+    Ok(payload.len() - reader.rest().len())
 }
 
 impl Relay {
@@ -42,6 +80,8 @@ impl Relay {
             skip: 0,
             ahead: 0,
             next_sequence: 0,
+            withholds: false,
+            withheld: None,
         }
     }
 
@@ -64,6 +104,16 @@ impl Relay {
         self.answer = Some(Answer::to(expected, self.server, self.client, true));
         self.is_own = true;
         self.ahead = 0;
+    }
+
+    /// Keeps the end of the answer that is expected from the client, unless it is an error.
+    pub fn withhold(&mut self) {
+        self.withholds = true;
+    }
+
+    pub fn take_withheld(&mut self) -> Option<Withheld> {
+        self.withholds = false;
+        self.withheld.take()
     }
 
     /// Whether nothing is being answered.
@@ -192,7 +242,22 @@ impl Walking<'_> {
                 let becomes = answer.seen(&frame[HEADER_BYTES..], self.news)?;
                 let is_complete = answer.is_complete();
                 self.relay.next_sequence = header.sequence.wrapping_add(1);
-                if !self.relay.is_own {
+                let payload = &frame[HEADER_BYTES..];
+                if self.relay.withholds
+                    && !self.relay.is_own
+                    && is_complete
+                    && payload.first() != Some(&ERROR)
+                {
+                    let keeps_eof = !self.relay.server.has(Capabilities::DEPRECATE_EOF);
+                    self.relay.withheld = Some(Withheld {
+                        sequence: header.sequence.wrapping_add(self.relay.ahead),
+                        is_eof: keeps_eof && payload.first() == Some(&END) && payload.len() < 9,
+                        payload: match becomes {
+                            Becomes::Itself => payload.to_vec(),
+                            Becomes::Another(payload) => payload,
+                        },
+                    });
+                } else if !self.relay.is_own {
                     match becomes {
                         Becomes::Itself => {
                             self.head(header, at, unchanged, to_client);

@@ -20,7 +20,7 @@ use crate::wire::mysql::answer::Status;
 use crate::wire::mysql::conversation::{News, Tracked};
 
 /// A statement under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     pub number: u64,
     pub judged: Rc<Judged<MysqlState>>,
@@ -29,6 +29,16 @@ pub struct Run {
     pub is_preparation: bool,
     pub rows: Option<u64>,
     pub failure: Option<Failure>,
+}
+
+/// A run that is not kept until the proxy says so, as far as it has come.
+#[derive(Debug)]
+pub enum KeptBack {
+    No,
+    /// Lost with its connection; `None` while the server works on it.
+    Undecided(Option<Box<Run>>),
+    /// Its COMMIT is under way, or what follows on that.
+    Committing(Box<Run>),
 }
 
 #[derive(Clone, Debug)]
@@ -164,8 +174,12 @@ impl Session {
         }
     }
 
-    fn run_ended(&mut self) {
+    pub(super) fn run_ended(&mut self) {
         let Some(run) = self.run.take() else { return };
+        if let KeptBack::Undecided(kept @ None) = &mut self.kept_back {
+            *kept = Some(Box::new(run));
+            return;
+        }
         self.has_failed = run.failure.is_some();
         if !run.is_preparation {
             let actions = &run.judged.judgement.actions;
@@ -286,6 +300,21 @@ impl Session {
 
     /// Nobody will tell any more what became of what is still under way.
     pub(super) fn conclude_lost(&mut self, why: &str) {
+        match std::mem::replace(&mut self.kept_back, KeptBack::No) {
+            KeptBack::No => {}
+            KeptBack::Committing(run) => self.run = Some(*run),
+            KeptBack::Undecided(run) => {
+                self.run = run.map(|run| *run).or(self.run.take());
+                // What is not committed goes with the connection.
+                if let Some(run) = &mut self.run {
+                    run.failure.get_or_insert_with(|| Failure {
+                        number: 1317,
+                        sqlstate: "70100".to_owned(),
+                        message: format!("undone, for it was not committed yet: {why}"),
+                    });
+                }
+            }
+        }
         if let Some(run) = self.run.take() {
             let is_over = run.failure.is_some();
             self.conclude(&run, (!is_over).then_some(why));

@@ -29,7 +29,7 @@ use crate::proxy::mysql::facts::{self, Facts};
 use crate::proxy::mysql::judging::Meaning;
 use crate::proxy::mysql::login::{Greeted, LoggedIn, Schemas};
 use crate::proxy::mysql::relay::{Relay, Walking};
-use crate::proxy::mysql::runs::{Run, TransactionNotes};
+use crate::proxy::mysql::runs::{KeptBack, Run, TransactionNotes};
 use crate::proxy::mysql::sight::Sight;
 use crate::proxy::mysql::statements::Prepared;
 use crate::proxy::mysql::upstream::Kill;
@@ -100,6 +100,8 @@ pub struct Session {
     pub(super) names: HashMap<String, Meaning>,
     /// What the server works on.
     pub(super) run: Option<Run>,
+    /// Whether the proxy itself decides if what it did is kept.
+    pub(super) kept_back: KeptBack,
     pub(super) runs_begun: u64,
     pub(super) transaction: TransactionNotes,
     /// The server's status flags, as of its last answer.
@@ -164,6 +166,7 @@ impl Session {
             last_prepared: None,
             names: HashMap::new(),
             run: None,
+            kept_back: KeptBack::No,
             runs_begun: 0,
             transaction: TransactionNotes::default(),
             status: Status(upstream.status),
