@@ -81,6 +81,10 @@ pub struct Metrics {
     pub catalog_age: Gauge<f64, AtomicU64>,
     /// Catalogs in use by which nothing can be judged now.
     pub catalogs_stale: Gauge,
+    /// Records of the log that no anchor holds a checkpoint over; without anchors all of them.
+    pub unanchored_records: Gauge,
+    /// When the log's last checkpoint was signed, in seconds since 1970; 0 before the first.
+    pub last_checkpoint: Gauge,
     registry: Arc<Registry>,
 }
 
@@ -97,6 +101,19 @@ impl Metrics {
         let journal_errors = Counter::default();
         let catalog_age = Gauge::<f64, AtomicU64>::default();
         let catalogs_stale = Gauge::default();
+        let unanchored_records = Gauge::default();
+        let last_checkpoint = Gauge::default();
+        registry.register(
+            "unanchored_records",
+            "Records of the log that no anchor holds a checkpoint over",
+            unanchored_records.clone(),
+        );
+        registry.register_with_unit(
+            "last_checkpoint_timestamp",
+            "When the log's last checkpoint was signed",
+            Unit::Seconds,
+            last_checkpoint.clone(),
+        );
         registry.register_with_unit(
             "catalog_age",
             "Since the oldest catalog in use was last seen to be right",
@@ -153,6 +170,8 @@ impl Metrics {
             journal_errors,
             catalog_age,
             catalogs_stale,
+            unanchored_records,
+            last_checkpoint,
             registry: Arc::new(registry),
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! After a field was added on purpose, `COUNTERSIGN_GOLDEN=write cargo test --test golden` writes the vectors anew.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
+use countersign::audit::checkpoint::SigningKey;
+use countersign::audit::merkle::{Edge, consistency_ranges, hash_of_range, inclusion_ranges, leaf_hash};
 use countersign::audit::record::Values;
 use countersign::audit::{
     Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, OutcomeKind, ParameterRecord,
@@ -14,6 +17,7 @@ use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::journal::{Journal, LogFilter, Order, Settings};
 
+const TREE_VECTORS: &str = "tests/golden/tree.json";
 const VECTORS: &str = "tests/golden/entries.jsonl";
 const SESSION: SessionId = SessionId(0x0123_4567_89AB_CDEF);
 const ATTEMPT: AttemptId = AttemptId {
@@ -105,6 +109,72 @@ fn a_decoder_without_our_code_reads_a_segment() {
     for (read, ours) in read.iter().zip(&ours) {
         assert_eq!(read, ours);
     }
+}
+
+/// The tree over a few small leaves: every root, every proof, a signed checkpoint.
+#[test]
+fn tree_and_checkpoint_are_the_golden_ones() {
+    let leaves: Vec<Vec<u8>> = (0..11_u8)
+        .map(|number| vec![number; usize::from(number)])
+        .collect();
+    let mut edge = Edge::default();
+    let mut known = HashMap::new();
+    let mut roots = vec![hex(&edge.root())];
+    for leaf in &leaves {
+        edge.append(leaf_hash(leaf), |subtree, hash| {
+            known.insert(subtree, *hash);
+        });
+        roots.push(hex(&edge.root()));
+    }
+    let hashes = |ranges: Vec<std::ops::Range<u64>>| -> Vec<String> {
+        let of = |range| hash_of_range(range, |subtree| known.get(&subtree).copied().ok_or(()));
+        let all: Result<Vec<_>, ()> = ranges.into_iter().map(of).collect();
+        all.expect("every subtree is known")
+            .iter()
+            .map(|hash| hex(hash))
+            .collect()
+    };
+    let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
+    for size in 1..=leaves.len() as u64 {
+        for index in 0..size {
+            let proof = hashes(inclusion_ranges(index, size));
+            inclusion.push(serde_json::json!({ "index": index, "size": size, "proof": proof }));
+        }
+        for old in 1..size {
+            let proof = hashes(consistency_ranges(old, size));
+            consistency.push(serde_json::json!({ "old": old, "new": size, "proof": proof }));
+        }
+    }
+    let key = SigningKey::from_seed("example.com/audit", &[7; 32]).expect("a key");
+    let signed = key.sign(
+        edge.size(),
+        edge.root(),
+        Timestamp::from_micros(1_795_328_400_123_400),
+    );
+    let vectors = serde_json::json!({
+        "signing_key": key.encode(&[7; 32]),
+        "public_key": key.public().encode(),
+        "leaves": leaves.iter().map(|leaf| hex(leaf)).collect::<Vec<_>>(),
+        "roots": roots,
+        "inclusion": inclusion,
+        "consistency": consistency,
+        "checkpoint": signed.note,
+    });
+    let text = format!("{}\n", serde_json::to_string_pretty(&vectors).expect("JSON"));
+    if std::env::var("COUNTERSIGN_GOLDEN").as_deref() == Ok("write") {
+        std::fs::write(TREE_VECTORS, &text).expect("the vectors are written");
+    }
+    assert_eq!(
+        text,
+        std::fs::read_to_string(TREE_VECTORS).expect("the vectors are there")
+    );
+    let done = Command::new("python3")
+        .args(["-B", "tests/golden/verify.py", "--vectors", TREE_VECTORS])
+        .output()
+        .expect("python3 runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(said.trim(), "12 roots, 66 proofs and a checkpoint agree");
 }
 
 fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {

@@ -553,3 +553,129 @@ fn files_of_both_protocols_are_read_again_at_sighup_and_recorded_apart() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// The log that `serve` left is verified from its files alone: by this program and by one that shares no code with it.
+#[test]
+fn log_that_serve_left_is_verified_without_it_and_a_changed_one_is_not() {
+    let folder = house(SETTINGS);
+    let settings = ["--config", "countersign.toml"];
+    let add = run(
+        folder.path(),
+        &[&["user", "add", "root", "--role", "admin,auditor"], &settings[..]].concat(),
+    );
+    assert_eq!(add.status.code(), Some(0), "{}", text(&add.stderr));
+    let mut serve = Serve::start(folder.path());
+    let token = run(
+        folder.path(),
+        &[&["user", "token", "root"], &settings[..]].concat(),
+    );
+    let token = text(&token.stdout);
+    let over_api = |arguments: &[&str]| {
+        countersign(folder.path())
+            .args(arguments)
+            .env("COUNTERSIGN_API_URL", format!("http://{}", serve.api))
+            .env("COUNTERSIGN_TOKEN", token.trim())
+            .output()
+            .expect("the binary runs")
+    };
+    for _ in 0..30 {
+        let queried = over_api(&["log", "query", "--limit", "1"]);
+        assert_eq!(queried.status.code(), Some(0), "{}", text(&queried.stderr));
+    }
+    let verify = ["log", "verify", "--data-dir", "data"];
+    let live = run(folder.path(), &verify);
+    assert_eq!(live.status.code(), Some(0), "{}", text(&live.stdout));
+    // The boot record of the first command has been signed long ago.
+    let proof = over_api(&["log", "proof", "65535.0", "--out", "boot.tlog-proof"]);
+    assert_eq!(proof.status.code(), Some(0), "{}", text(&proof.stderr));
+    serve.signal("TERM");
+    assert_eq!(serve.child.wait().expect("it ends").code(), Some(0));
+
+    let done = run(folder.path(), &[&verify[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(done.status.code(), Some(0), "{report}");
+    assert_eq!(
+        (&report["verified"], &report["unsigned"]),
+        (&true.into(), &0.into()),
+        "everything is signed at the end: {report}"
+    );
+    assert!(
+        report["records"].as_u64().is_some_and(|records| records > 30),
+        "{report}"
+    );
+    let said = text(&run(folder.path(), &verify).stdout);
+    assert!(
+        said.ends_with("VERIFIED\n") && said.contains("0 clock regressions"),
+        "{said}"
+    );
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/verify.py");
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.current_dir(folder.path()).arg("-B").arg(&script);
+        command.args(arguments).output().expect("python3 runs")
+    };
+    let agreed = python(&["data"]);
+    assert!(agreed.status.success(), "{}", text(&agreed.stderr));
+    let records = report["records"].to_string();
+    assert!(
+        text(&agreed.stdout).contains(&format!(": {records} records")),
+        "{}",
+        text(&agreed.stdout)
+    );
+
+    std::fs::copy(folder.path().join("data/log.pub"), folder.path().join("kept.pub")).expect("the key");
+    let check = ["log", "verify", "--proof", "boot.tlog-proof", "--key", "kept.pub"];
+    let proven = run(folder.path(), &check);
+    assert_eq!(proven.status.code(), Some(0), "{}", text(&proven.stderr));
+    assert!(
+        text(&proven.stdout).contains("kind             boot"),
+        "{}",
+        text(&proven.stdout)
+    );
+    let agreed = python(&["--proof", "boot.tlog-proof", "kept.pub"]);
+    assert!(agreed.status.success(), "{}", text(&agreed.stderr));
+    let written = std::fs::read_to_string(folder.path().join("boot.tlog-proof")).expect("a proof");
+    std::fs::write(
+        folder.path().join("boot.tlog-proof"),
+        written.replace("index ", "index 1"),
+    )
+    .expect("written");
+    assert_eq!(run(folder.path(), &check).status.code(), Some(3));
+    assert!(
+        !python(&["--proof", "boot.tlog-proof", "kept.pub"])
+            .status
+            .success()
+    );
+
+    let checkpoints = folder.path().join("data/journal/tree/checkpoints");
+    std::fs::copy(&checkpoints, folder.path().join("anchor")).expect("a copy");
+    let anchored = run(folder.path(), &[&verify[..], &["--anchor", "anchor"]].concat());
+    assert_eq!(anchored.status.code(), Some(0));
+    assert!(
+        text(&anchored.stdout).contains("unanchored tail: 0 records"),
+        "{}",
+        text(&anchored.stdout)
+    );
+
+    let segment = first_segment(folder.path());
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    bytes[90] ^= 1;
+    std::fs::write(&segment, bytes).expect("a changed segment");
+    let failed = run(folder.path(), &verify);
+    assert_eq!(failed.status.code(), Some(3));
+    assert!(
+        text(&failed.stdout).contains("FAILED        record "),
+        "{}",
+        text(&failed.stdout)
+    );
+    assert!(!python(&["data"]).status.success());
+}
+
+fn first_segment(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder.join("data/journal")).expect("the journal");
+    let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    paths.sort();
+    paths.swap_remove(0)
+}

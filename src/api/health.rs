@@ -149,6 +149,12 @@ pub async fn metrics(State(rooms): State<Rooms>) -> Response {
             .catalogs_stale
             .set(i64::try_from(stale).unwrap_or(i64::MAX));
     }
+    let tree = rooms.journal.tree();
+    let unanchored = tree.records.saturating_sub(tree.anchored);
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    rooms.metrics.unanchored_records.set(number(unanchored));
+    let signed = tree.signed.map_or(0, |(_, time)| time.micros() / 1_000_000);
+    rooms.metrics.last_checkpoint.set(signed);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], rooms.metrics.text()).into_response()
 }

@@ -14,6 +14,7 @@ pub mod impact;
 pub mod login;
 pub mod people;
 pub mod problem;
+pub mod proofs;
 pub mod read;
 pub mod requests;
 pub mod serve;
@@ -129,6 +130,8 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(trail::query))
         .routes(routes!(trail::tail))
         .routes(routes!(trail::show))
+        .routes(routes!(proofs::checkpoint))
+        .routes(routes!(proofs::prove))
         .routes(routes!(browser::open, browser::show, browser::close))
         .routes(routes!(people::me))
         .routes(routes!(people::list_people, people::add_person))

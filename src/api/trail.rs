@@ -235,7 +235,7 @@ async fn next_batch(mut tail: Tail) -> Option<(Vec<Record>, Tail)> {
     }
 }
 
-async fn record_look(caller: &Caller, rooms: &Rooms, what: String) -> Result<(), Problem> {
+pub(super) async fn record_look(caller: &Caller, rooms: &Rooms, what: String) -> Result<(), Problem> {
     rooms
         .desk
         .record_log_query(caller.person.name.clone(), what)

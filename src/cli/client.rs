@@ -82,6 +82,13 @@ impl Client {
         self.read(self.send(request).await?).await
     }
 
+    /// An answer that is text, such as a proof.
+    pub async fn get_text(&self, path: &str) -> Result<String, CliError> {
+        let request = self.request(Method::GET, path).timeout(ANSWER_TIMEOUT);
+        let text = self.send(request).await?.text().await;
+        text.map_err(|error| self.unreachable(&cause(&error)))
+    }
+
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
         let request = self
             .request(Method::POST, path)

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::exit::{CliError, Exit};
+use super::log_verify;
 use super::output::Output;
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -31,6 +32,10 @@ pub enum LogCommand {
     Tail(FilterArgs),
     /// Show one record, with its statement
     Show(ShowArgs),
+    /// Hold the whole log against its checkpoints, offline; exit code 3 if anything was changed
+    Verify(log_verify::VerifyArgs),
+    /// Write the proof of one record, which `log verify --proof` checks without the log
+    Proof(log_verify::ProofArgs),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +102,8 @@ pub async fn run(command: LogCommand, output: Output) -> Result<Exit, CliError> 
         LogCommand::Query(args) => query(args, output).await,
         LogCommand::Tail(filter) => tail(filter, output).await,
         LogCommand::Show(args) => show(args, output).await,
+        LogCommand::Verify(args) => log_verify::run(&args, output),
+        LogCommand::Proof(args) => log_verify::write_proof(args, output).await,
     }
 }
 
@@ -319,7 +326,7 @@ fn line(record: &Value) -> String {
 }
 
 /// One record, a field a line.
-fn lines(record: &Value) -> String {
+pub(super) fn lines(record: &Value) -> String {
     let fields = record.as_object().into_iter().flatten();
     fields
         .map(|(name, value)| format!("{name:<16} {}\n", plain(value)))

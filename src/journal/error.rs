@@ -94,7 +94,7 @@ impl JournalError {
             Self::Stalled { .. } => "look at the load of the disk that holds the journal",
             Self::Index { .. } => "delete the index file; it is built again from the journal",
             Self::Key { .. } | Self::KeyMissing { .. } => "restore the key's file from a copy",
-            Self::Origin { .. } => "take `log.origin` out of the settings: a log keeps its name",
+            Self::Origin { .. } => "take `audit.origin` out of the settings: a log keeps its name",
             Self::Closed => "start the proxy again",
             Self::Cursor { .. } => "use a cursor exactly as the page before gave it",
         }

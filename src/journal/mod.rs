@@ -180,6 +180,11 @@ impl Journal {
         self.owner.shared.is_healthy()
     }
 
+    /// The public half of the key that signs checkpoints.
+    pub fn public_key_file(&self) -> PathBuf {
+        self.owner.shared.settings.key_dir.join(tree::PUBLIC_KEY_FILE)
+    }
+
     /// How many records are on disk, and what of them is signed and anchored.
     pub fn tree(&self) -> TreeStatus {
         let marks = self.owner.shared.marks();
