@@ -7,6 +7,7 @@ mod error;
 mod front;
 mod limits;
 mod listen;
+mod log_sql;
 pub mod reader;
 mod secret;
 mod unwise;
@@ -23,6 +24,7 @@ pub use self::limits::Limits;
 use self::limits::read_limits;
 pub use self::listen::Listen;
 use self::listen::read_api;
+use self::log_sql::read_log_sql;
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
@@ -31,7 +33,7 @@ use crate::catalog::mysql as mysql_catalog;
 use crate::catalog::postgres as postgres_catalog;
 use crate::identity::directory::Agent;
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
-use crate::{api, desk, journal, proxy, telemetry};
+use crate::{api, desk, journal, proxy, tables, telemetry};
 
 /// Where `serve` looks when no flag and no variable names a file.
 pub const FILES_DEFAULT: [&str; 2] = ["countersign.toml", "/etc/countersign/countersign.toml"];
@@ -48,6 +50,8 @@ pub struct Config {
     pub postgres: Front,
     pub mysql: Front,
     pub api: api::Settings,
+    /// Where auditors read the log by SQL; `None`: nowhere.
+    pub log_sql: Option<tables::Settings>,
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
@@ -105,6 +109,7 @@ impl Config {
             postgres: Front::read(reader, &POSTGRES),
             mysql: Front::read(reader, &MYSQL),
             api: read_api(reader),
+            log_sql: read_log_sql(reader),
             rules: read_rules(reader),
             limits: read_limits(reader),
             audit: value_or(
@@ -135,7 +140,11 @@ impl Config {
         let listeners = self
             .fronts()
             .map(|front| (front.sections.listen, front.listen.address));
-        for (section, address) in listeners.chain([("api", self.api.address)]) {
+        let log_sql = self
+            .log_sql
+            .as_ref()
+            .map(|settings| ("log_sql", settings.address));
+        for (section, address) in listeners.chain([("api", self.api.address)]).chain(log_sql) {
             let first = taken
                 .iter()
                 .find(|(_, other)| *other == address && address.port() != 0);

@@ -19,9 +19,10 @@
 //! proxy     -> desk, journal, audit, hold, policy, catalog, sql, identity, wire, telemetry, clock
 //! notify    -> desk, hold, identity, render, telemetry, clock
 //! api       -> notify, desk, journal, audit, hold, policy, catalog, sql, identity, render, telemetry, clock
+//! tables    -> proxy, desk, journal, audit, hold, sql, identity, wire, telemetry, clock
 //! web       -> api, notify, desk, journal, audit, hold, policy, catalog, sql, identity, render, telemetry, clock
 //! telemetry ->
-//! config    -> telemetry, proxy, api, web, notify, desk, store, journal, policy, catalog, identity
+//! config    -> telemetry, proxy, tables, api, web, notify, desk, store, journal, policy, catalog, identity
 //! cli       -> everything
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.
@@ -41,5 +42,6 @@ pub mod proxy;
 pub mod render;
 pub mod sql;
 pub mod store;
+pub mod tables;
 pub mod telemetry;
 pub mod wire;

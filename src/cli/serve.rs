@@ -25,6 +25,7 @@ use crate::journal::{Journal, JournalError};
 use crate::policy::RuleSet;
 use crate::proxy::{self, ProxyHandle};
 use crate::store::sqlite::Store;
+use crate::tables::{self, Tables};
 use crate::telemetry::{self, Metrics};
 
 /// A session has a socket to its client and one to the server.
@@ -49,6 +50,9 @@ pub struct ServeArgs {
     /// Where people decide
     #[arg(long, value_name = "ADDRESS:PORT")]
     api_listen: Option<String>,
+    /// Where auditors read the log by SQL
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    log_sql_listen: Option<String>,
     /// default, strict, observe or a file
     #[arg(long, value_name = "FILE")]
     rules: Option<String>,
@@ -64,11 +68,14 @@ pub struct Running {
     /// The same for MySQL and MariaDB.
     pub mysql_address: Option<SocketAddr>,
     pub api_address: SocketAddr,
+    /// Where auditors read the log by SQL; `None`: nowhere.
+    pub log_sql_address: Option<SocketAddr>,
     pub desk: Desk,
     rules: Arc<ArcSwap<RuleSet>>,
     rules_file: RulesFile,
     watched: Watched,
     api: Api,
+    tables: Option<Tables>,
     proxy: ProxyHandle,
 }
 
@@ -146,6 +153,16 @@ async fn join(
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), upstreams);
     let rooms = rooms.with_catalogs(watched.catalogs.clone());
     let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
+    let tables = match &config.log_sql {
+        Some(settings) => match tables::start(settings.clone(), desk.clone(), journal.reader()).await {
+            Ok(tables) => Some(tables),
+            Err(error) => {
+                api.stop(Duration::ZERO);
+                return Err(CliError::error(&error, error.next_step()));
+            }
+        },
+        None => None,
+    };
     let proxy = proxy::start(
         proxy_settings,
         desk.clone(),
@@ -158,11 +175,15 @@ async fn join(
     let proxy = match proxy {
         Ok(proxy) => proxy,
         Err(error) => {
+            if let Some(tables) = &tables {
+                tables.stop();
+            }
             api.stop(Duration::ZERO);
             return Err(CliError::error(&error, error.next_step()));
         }
     };
     let api_address = api.local_addr;
+    let log_sql_address = tables.as_ref().map(|tables| tables.local_addr);
     let (proxy_address, mysql_address) = (proxy.postgres_addr, proxy.mysql_addr);
     let agents = [(proxy_address, "PostgreSQL"), (mysql_address, "MySQL")];
     let agents = agents
@@ -174,11 +195,13 @@ async fn join(
         proxy_address,
         mysql_address,
         api_address,
+        log_sql_address,
         desk,
         rules,
         rules_file: config.rules,
         watched,
         api,
+        tables,
         proxy,
     })
 }
@@ -218,6 +241,17 @@ impl Running {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             ("api", told(read, "the API keeps its old certificate"))
         });
+        let log_sql = self
+            .tables
+            .as_ref()
+            .and_then(Tables::reload_certificate)
+            .map(|read| {
+                let read = read.map_err(|error| CliError::error(&error, error.next_step()));
+                (
+                    "log_sql",
+                    told(read, "queries of the log keep their old certificate"),
+                )
+            });
         let listeners = self.proxy.reload_certificates().into_iter().map(|(name, read)| {
             let read = read.map_err(|error| CliError::error(&error, error.next_step()));
             let what = format!("the proxy keeps its old certificate towards clients of {name}");
@@ -241,7 +275,12 @@ impl Running {
                 }
             }
         }
-        let read: Vec<_> = api.into_iter().chain(listeners).chain(upstreams).collect();
+        let read: Vec<_> = api
+            .into_iter()
+            .chain(log_sql)
+            .chain(listeners)
+            .chain(upstreams)
+            .collect();
         let all_are_good = read.iter().all(|(_, read)| read.is_ok());
         for (section, read) in read {
             let recorded = self
@@ -269,6 +308,9 @@ impl Running {
     /// Sessions are told that the proxy stops, what waits is detached, the log is written to its end.
     pub async fn stop(self) {
         info!("stopping");
+        if let Some(tables) = &self.tables {
+            tables.stop();
+        }
         self.proxy.shutdown().await;
         self.desk.stop().await;
         self.api.stop(API_GRACE);
@@ -334,6 +376,7 @@ pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
             "listen": running.proxy_address,
             "mysql_listen": running.mysql_address,
             "api": running.api_address,
+            "log_sql": running.log_sql_address,
         }));
     }
     loop {
@@ -352,6 +395,7 @@ fn flags(args: &ServeArgs) -> Vec<Override> {
         ("--listen", "listen.address", &args.listen),
         ("--mysql-listen", "mysql.listen.address", &args.mysql_listen),
         ("--api-listen", "api.address", &args.api_listen),
+        ("--log-sql-listen", "log_sql.address", &args.log_sql_listen),
         ("--rules", "rules.file", &args.rules),
         ("--log-level", "log.level", &args.log_level),
     ];

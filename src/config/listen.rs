@@ -20,6 +20,12 @@ pub fn read_listen(reader: &mut Reader, sections: &Sections) -> Listen {
     let address = value_or(reader.address(&format!("{section}.address")), || {
         SocketAddr::from(([127, 0, 0, 1], sections.listen_port))
     });
+    let tls = read_tls(reader, section);
+    Listen { address, tls }
+}
+
+/// TLS towards clients, from the keys of one section.
+pub fn read_tls(reader: &mut Reader, section: &str) -> ListenTls {
     let words = [
         ("off", TlsWord::Off),
         ("offered", TlsWord::Offered),
@@ -34,7 +40,7 @@ pub fn read_listen(reader: &mut Reader, sections: &Sections) -> Listen {
         key_file: pair.key_file,
         clients: clients.clone(),
     };
-    let tls = match (word, certificate) {
+    match (word, certificate) {
         (None, None)
         | (
             Some(Found {
@@ -85,8 +91,7 @@ pub fn read_listen(reader: &mut Reader, sections: &Sections) -> Listen {
             }
             ListenTls::Off
         }
-    };
-    Listen { address, tls }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -23,7 +23,9 @@ impl Config {
             front.unwise(&mut warnings);
         }
         let api_key = self.api.certificate.iter().map(|pair| pair.key_file.as_path());
+        let log_sql_key = self.log_sql.iter().filter_map(|settings| settings.tls.files());
         let secrets = api_key
+            .chain(log_sql_key.map(|files| files.key_file.as_path()))
             .chain(self.postgres.secret_files())
             .chain(self.mysql.secret_files());
         for file in secrets {

@@ -76,6 +76,31 @@ impl Reader {
         Ok(page)
     }
 
+    /// Hands over every record that matches, in the filter's order; its limit and cursor do not count. Ends early once
+    /// `is_over` says so, or `take` wants no more. Holds one segment of each lane in memory.
+    pub fn each(
+        &self,
+        filter: &LogFilter,
+        is_over: impl Fn() -> bool,
+        mut take: impl FnMut(Record) -> bool,
+    ) -> Result<(), JournalError> {
+        let want = Want {
+            filter,
+            terms: filter.terms(),
+            after: None,
+        };
+        let mut lanes = list(&self.dir)?
+            .into_iter()
+            .map(|(lane, numbers)| LaneScan::start(self, lane, &numbers, &want))
+            .collect::<Result<Vec<_>, _>>()?;
+        while let Some((_, lane)) = next(self, &mut lanes, &want)? {
+            if is_over() || lane.take(&self.dir)?.is_some_and(|record| !take(record)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The record of this id; of an attempt with its statement, and its result if that has been written.
     pub fn show(&self, id: RecordId) -> Result<Option<Record>, JournalError> {
         let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();

@@ -37,7 +37,12 @@ pub const POSTGRES_NAME: &str = "PostgreSQL";
 pub const MYSQL_NAME: &str = "MySQL";
 
 pub use listen::{ProxyError, ProxyHandle, start};
-pub use tls::{ClientAuthority, ListenFiles, ListenTls, TlsError, UpstreamTls, check as check_tls};
+pub use socket::Socket;
+pub use throttle::Throttle;
+pub use tls::{
+    ALPN_POSTGRES, ClientAuthority, ListenFiles, ListenTls, Listener, TlsError, UpstreamTls,
+    check as check_tls,
+};
 
 /// TLS for the catalog's own connection, as the sessions have it; `None`: none.
 pub fn catalog_tls(settings: &UpstreamTls) -> Result<Option<catalog::Tls>, TlsError> {

@@ -104,6 +104,21 @@ fn judge(bytes: &[u8], lexing: LexingState, names: &dyn KnownNames) -> (Judgemen
     (judgement, followed)
 }
 
+/// The statements of a text as the second reader has them, for those who write their own. Under the same limits, so on a
+/// stack of `PARSER_STACK_BYTES`. Errors: why it cannot be read, as the end of a sentence about it.
+pub fn trees(bytes: &[u8]) -> Result<Vec<sqlparser::ast::Statement>, String> {
+    let text = readable(bytes, Encoding::Utf8).map_err(str::to_owned)?;
+    if let Some(refused) = scan(text, true).refused {
+        return Err(format!("cannot be read safely: {refused}"));
+    }
+    let read = catch_unwind(|| Parser::parse_sql(&PostgreSqlDialect {}, text));
+    match read {
+        Ok(Ok(statements)) => Ok(statements),
+        Ok(Err(error)) => Err(format!("cannot be parsed: {error}")),
+        Err(_) => Err("cannot be read: a reader failed".to_owned()),
+    }
+}
+
 /// Strict: what is not exactly readable is never repaired.
 fn readable(bytes: &[u8], encoding: Encoding) -> Result<&str, &'static str> {
     if bytes.len() > PARSE_BYTES_MAX {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::proxy::postgres::Side;
 use crate::proxy::socket::Socket;
+use crate::proxy::tls::Listener;
 use crate::wire::postgres::startup::{First, Startup, decode, first_bytes};
 
 /// The first byte of a TLS record that begins a handshake; no start-up packet is so long that it begins with it.
@@ -25,11 +25,16 @@ pub struct Arrived {
     pub end_point: Option<Arc<[u8]>>,
 }
 
-/// Accepts TLS from the first byte, or answers requests for encryption, until the start-up packet comes; carries out a cancel.
-pub async fn first_packets(side: &Side, stream: TcpStream) -> Option<Arrived> {
+/// Accepts TLS from the first byte, or answers requests for encryption, until the start-up packet comes; `cancel` carries
+/// out a cancel by its process and key.
+pub async fn first_packets(
+    listener: Option<&Listener>,
+    stream: TcpStream,
+    cancel: impl AsyncFnOnce(i32, &[u8]),
+) -> Option<Arrived> {
     let mut end_point = None;
     let mut socket = if begins_with(&stream).await? == TLS_HANDSHAKE {
-        let accepted = side.listener.as_ref()?.accept(stream).await.ok()?;
+        let accepted = listener?.accept(stream).await.ok()?;
         // A handshake that was meant for a listener of another protocol must not be answered here.
         if !accepted.is_agreed() {
             return None;
@@ -49,7 +54,7 @@ pub async fn first_packets(side: &Side, stream: TcpStream) -> Option<Arrived> {
                 if has_more(&stream) {
                     return None;
                 }
-                let Some(listener) = &side.listener else {
+                let Some(listener) = listener else {
                     stream.write_all(b"N").await.ok()?;
                     socket = Socket::Plain(stream);
                     continue;
@@ -68,9 +73,7 @@ pub async fn first_packets(side: &Side, stream: TcpStream) -> Option<Arrived> {
             First::Cancel { process, key } => {
                 // As the server does it: a client that waits for this connection to close may then send its next
                 // statement, which a late cancel would hit.
-                if let Some(mut carried_out) = side.registry.cancel(process, &key) {
-                    let _too_slow = tokio::time::timeout(CANCEL_WITHIN, carried_out.recv()).await;
-                }
+                let _too_slow = tokio::time::timeout(CANCEL_WITHIN, cancel(process, &key)).await;
                 return None;
             }
             First::Startup(startup) => {

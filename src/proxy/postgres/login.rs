@@ -56,7 +56,14 @@ pub async fn login(
     let within = thread.shared.settings.limits.login;
     let deadline = tokio::time::Instant::now() + within;
     // Who has not said what it wants is told nothing, as the server has it.
-    let mut arrived = timeout_at(deadline, first_packets(side, stream)).await.ok()??;
+    let cancel = async |process, key: &[u8]| {
+        if let Some(mut carried_out) = side.registry.cancel(process, key) {
+            // It ends by being dropped.
+            let _carried_out = carried_out.recv().await;
+        }
+    };
+    let first = first_packets(side.listener.as_ref(), stream, cancel);
+    let mut arrived = timeout_at(deadline, first).await.ok()??;
     let logged_in = timeout_at(deadline, log_in(thread, side, &mut arrived, source)).await;
     let logged_in = match logged_in {
         Ok(logged_in) => logged_in,

@@ -24,6 +24,8 @@ mod turn;
 mod unit;
 mod upstream;
 
+pub use arrive::{Arrived, first_packets};
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -208,11 +208,16 @@ impl<'a> Target<'a> {
 /// The portal of an Execute. Shape: portal\0, i32 row limit (0: none).
 /// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-EXECUTE
 pub fn execute_portal(body: &[u8]) -> Result<&[u8], Malformed> {
+    execute(body).map(|(portal, _)| portal)
+}
+
+/// The portal of an Execute and its row limit; 0 or less: none.
+pub fn execute(body: &[u8]) -> Result<(&[u8], i32), Malformed> {
     let mut reader = Reader::new(body);
     let portal = reader.c_bytes()?;
-    reader.i32()?;
+    let rows = reader.i32()?;
     reader.end()?;
-    Ok(portal)
+    Ok((portal, rows))
 }
 
 pub fn put_execute(out: &mut Vec<u8>, portal: &[u8]) {
@@ -349,6 +354,47 @@ pub fn data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, Malformed> {
         .collect::<Result<Vec<_>, _>>()?;
     reader.end()?;
     Ok(values)
+}
+
+/// What a RowDescription says of one column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnDescription<'a> {
+    pub name: &'a str,
+    pub type_oid: u32,
+    /// Bytes of a value; -1: they differ.
+    pub type_length: i16,
+    pub is_binary: bool,
+}
+
+/// Shape: u16 n + n (name\0, u32 table, u16 column, u32 type, i16 length, i32 modifier, u16 format).
+/// Source: PostgreSQL docs, protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-ROWDESCRIPTION
+pub fn put_row_description<'a>(
+    out: &mut Vec<u8>,
+    columns: impl ExactSizeIterator<Item = ColumnDescription<'a>>,
+) {
+    put(out, server::ROW_DESCRIPTION, |out| {
+        out.extend((columns.len() as u16).to_be_bytes());
+        for column in columns {
+            c_string(out, column.name.as_bytes());
+            out.extend([0; 6]);
+            out.extend(column.type_oid.to_be_bytes());
+            out.extend(column.type_length.to_be_bytes());
+            out.extend((-1i32).to_be_bytes());
+            out.extend(u16::from(column.is_binary).to_be_bytes());
+        }
+    });
+}
+
+/// Shape: u16 n + n u32 OIDs.
+pub fn put_parameter_types(out: &mut Vec<u8>, types: impl ExactSizeIterator<Item = u32>) {
+    put(out, server::PARAMETER_DESCRIPTION, |out| {
+        out.extend((types.len() as u16).to_be_bytes());
+        types.for_each(|oid| out.extend(oid.to_be_bytes()));
+    });
+}
+
+pub fn put_command_complete(out: &mut Vec<u8>, tag: &str) {
+    put(out, server::COMMAND_COMPLETE, |out| c_string(out, tag.as_bytes()));
 }
 
 /// The parameter types of a ParameterDescription. Shape: u16 n + n u32 OIDs.
