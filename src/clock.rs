@@ -51,3 +51,18 @@ impl std::fmt::Display for Timestamp {
         f.write_str(&moment.format(&Rfc3339).unwrap_or_default())
     }
 }
+
+/// How long `90`, `90s`, `30m`, `12h`, `7d` or `2w` is; `None` for anything else.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u32 = digits.parse().ok()?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _other => return None,
+    };
+    Some(Duration::from_secs(u64::from(number) * seconds))
+}

@@ -11,8 +11,11 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Kind, Problem};
+pub use crate::clock::parse_duration;
+
 use crate::clock::Timestamp;
 use crate::hold::{RequestId, StandingGrantId};
+use crate::journal;
 
 /// The query of a call.
 pub struct Params<T>(pub T);
@@ -112,11 +115,6 @@ pub fn request_id(text: &str) -> Result<RequestId, Problem> {
     RequestId::parse(text).ok_or_else(|| Problem::not_found("request", text))
 }
 
-/// A request's id as a value that filters.
-pub fn request_filter(name: &str, text: &str) -> Result<RequestId, Problem> {
-    RequestId::parse(text).ok_or_else(|| unacceptable(name, text, "write its six letters and digits"))
-}
-
 /// A standing grant's id as a value that filters.
 pub fn grant_filter(name: &str, text: &str) -> Result<StandingGrantId, Problem> {
     StandingGrantId::parse(text)
@@ -137,34 +135,15 @@ pub fn duration(name: &str, text: &str) -> Result<Duration, Problem> {
     parse_duration(text).ok_or_else(|| unacceptable(name, text, "write it as 90s, 30m, 12h or 7d"))
 }
 
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u32 = digits.parse().ok()?;
-    let seconds = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _other => return None,
-    };
-    Some(Duration::from_secs(u64::from(number) * seconds))
-}
-
-/// RFC 3339, or how long ago.
+/// RFC 3339, a day, or how long ago.
 pub fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let ago = |ago: Duration| {
-        let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_micros(now.micros().saturating_sub(micros))
-    };
-    Timestamp::parse(text)
-        .or_else(|| parse_duration(text).map(ago))
-        .ok_or_else(|| {
-            unacceptable(
-                name,
-                text,
-                "write a time as 2026-11-22T13:00:00Z, or how long ago: 30m, 7d",
-            )
-        })
+    journal::query::moment(text, now).ok_or_else(|| {
+        unacceptable(
+            name,
+            text,
+            "write a time as 2026-11-22T13:00:00Z, a day as 2026-11-22, or how long ago: 30m, 7d",
+        )
+    })
 }
 
 /// One of a closed set of words.

@@ -704,6 +704,15 @@ pub const fn class_word(class: Class) -> &'static str {
 }
 
 impl OutcomeKind {
+    pub const ALL: [Self; 6] = [
+        Self::Ran,
+        Self::Failed,
+        Self::Refused,
+        Self::Skipped,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ran => "ran",

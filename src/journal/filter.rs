@@ -1,6 +1,7 @@
 //! Which records a query wants, decided on the canonical bytes, so that only what matches is decoded.
 //! Never reads a file. Read `read.rs` next.
 
+use super::query::{Clause, Key};
 use crate::audit::entry::tag;
 use crate::audit::record::{self, Head};
 use crate::audit::{Kind, Malformed};
@@ -29,11 +30,15 @@ pub struct LogFilter {
     pub kind: Option<Kind>,
     /// SHA-256 of the token shape.
     pub fingerprint: Option<[u8; 32]>,
+    /// What else must hold, in the language of `query.rs`; times do not stand here.
+    pub clauses: Vec<Clause>,
     pub order: Order,
     /// Records on one page, 1 to `LIMIT_MAX`.
     pub limit: usize,
     /// Where the page before ended.
     pub cursor: Option<String>,
+    /// Segments read for one page; then it ends early and says how far it looked. `None`: as many as it takes.
+    pub segments_max: Option<usize>,
 }
 
 /// Most records on one page.
@@ -66,9 +71,11 @@ impl Default for LogFilter {
             attempt: None,
             kind: None,
             fingerprint: None,
+            clauses: Vec::new(),
             order: Order::NewestFirst,
             limit: 100,
             cursor: None,
+            segments_max: None,
         }
     }
 }
@@ -81,7 +88,7 @@ pub struct Term {
 }
 
 /// What kind of word a term is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TermKind {
     Principal = 1,
     Class = 2,
@@ -92,71 +99,280 @@ pub enum TermKind {
     Session = 7,
     Fingerprint = 8,
     Grant = 9,
+    Rule = 10,
+    /// Of every record: what it is.
+    Kind = 11,
+    Outcome = 12,
+    Database = 13,
+    Source = 14,
 }
 
 impl LogFilter {
-    /// Whether a record is wanted, its time aside.
-    pub fn matches(&self, payload: &[u8]) -> Result<bool, Malformed> {
-        let (head, fields) = Head::cut(payload)?;
-        if self.kind.is_some_and(|kind| kind != head.kind) {
-            return Ok(false);
-        }
-        let mut wanted = self.terms();
-        let mut number = None;
-        for field in fields {
-            let (tag, value) = field?;
-            wanted.retain(|term| !term.is_said_by(tag, value));
-            if tag == tag::ATTEMPT_NUMBER {
-                number = Some(record::number(tag, value)?);
-            }
-        }
-        let is_attempt = self.attempt.is_none_or(|attempt| number == Some(attempt.number));
-        Ok(wanted.is_empty() && is_attempt)
-    }
-
-    /// The words that every wanted record says.
-    pub fn terms(&self) -> Vec<Term> {
-        let text = |kind: TermKind, value: &Option<String>| {
-            value.as_ref().map(|value| Term {
-                kind,
-                value: value.clone().into_bytes(),
-            })
+    /// Made ready to be compared with many records.
+    pub(super) fn wanted(&self) -> Wanted {
+        let mut tests = Vec::new();
+        let mut says = |kind: TermKind, value: Option<Vec<u8>>| {
+            tests.extend(value.map(|value| Test {
+                field: Field::Term(kind),
+                is_not: false,
+                values: vec![value],
+            }));
         };
+        let bytes = |text: &Option<String>| text.clone().map(String::into_bytes);
         let session = self.session.or(self.attempt.map(|attempt| attempt.session));
-        let session = session.map(|id| Term {
-            kind: TermKind::Session,
-            value: id.0.to_be_bytes().to_vec(),
-        });
-        let fingerprint = self.fingerprint.map(|print| Term {
-            kind: TermKind::Fingerprint,
-            value: print.to_vec(),
-        });
-        [
-            text(TermKind::Principal, &self.principal),
-            text(TermKind::Class, &self.class),
-            text(TermKind::Verdict, &self.verdict),
-            text(TermKind::Table, &self.table),
-            text(TermKind::Approver, &self.approver),
-            text(TermKind::Request, &self.request),
-            text(TermKind::Grant, &self.grant),
-            session,
-            fingerprint,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        says(TermKind::Principal, bytes(&self.principal));
+        says(TermKind::Class, bytes(&self.class));
+        says(TermKind::Verdict, bytes(&self.verdict));
+        says(TermKind::Table, bytes(&self.table));
+        says(TermKind::Approver, bytes(&self.approver));
+        says(TermKind::Request, bytes(&self.request));
+        says(TermKind::Grant, bytes(&self.grant));
+        says(TermKind::Session, session.map(|id| id.0.to_be_bytes().to_vec()));
+        says(TermKind::Fingerprint, self.fingerprint.map(Vec::from));
+        says(
+            TermKind::Kind,
+            self.kind.map(|kind| kind.as_str().as_bytes().to_vec()),
+        );
+        let (texts, words) = self
+            .clauses
+            .iter()
+            .partition::<Vec<_>, _>(|clause| clause.key == Key::Text);
+        tests.extend(words.into_iter().filter_map(Test::of));
+        Wanted {
+            tests,
+            attempt: self.attempt.map(|attempt| attempt.number),
+            texts: texts.into_iter().map(TextTest::of).collect(),
+        }
     }
 }
 
+/// What records are compared with, times aside.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    tests: Vec<Test>,
+    attempt: Option<u64>,
+    texts: Vec<TextTest>,
+}
+
+/// How far a record's own bytes decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    No,
+    Yes,
+    /// If `takes_text` says so of the statement with this hash, or of none.
+    IfText(Option<[u8; 32]>),
+}
+
+/// A field says one of the values, or none of them.
+#[derive(Clone, Debug)]
+struct Test {
+    field: Field,
+    is_not: bool,
+    values: Vec<Vec<u8>>,
+}
+
+/// Which fields of a record a test is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Term(TermKind),
+    By,
+    Event,
+}
+
+/// The statement holds one of the texts, or none of them. Letters A to Z and their small ones are alike; beyond ASCII
+/// if the text looked for has such letters.
+#[derive(Clone, Debug)]
+struct TextTest {
+    is_not: bool,
+    small: Vec<String>,
+}
+
+impl Wanted {
+    /// Whether a record is wanted, its time aside.
+    pub fn says(&self, payload: &[u8]) -> Result<Said, Malformed> {
+        let (head, fields) = Head::cut(payload)?;
+        let kind = head.kind.as_str().as_bytes();
+        // Bits of the tests of which a value has been seen.
+        let mut seen = 0_u64;
+        for (place, test) in self.tests.iter().enumerate() {
+            let is_kind =
+                test.field == Field::Term(TermKind::Kind) && test.values.iter().any(|value| value == kind);
+            seen |= u64::from(is_kind) << place;
+        }
+        let (mut number, mut hash) = (None, None);
+        for field in fields {
+            let (tag, value) = field?;
+            for (place, test) in self.tests.iter().enumerate() {
+                seen |= u64::from(test.is_met_by(tag, value)) << place;
+            }
+            match tag {
+                tag::ATTEMPT_NUMBER if self.attempt.is_some() => number = Some(record::number(tag, value)?),
+                tag::TEXT_SHA256 => hash = value.try_into().ok(),
+                _other => {}
+            }
+        }
+        let all = self.tests.iter().enumerate();
+        let holds = all
+            .map(|(place, test)| (seen >> place & 1 == 1) != test.is_not)
+            .all(|holds| holds);
+        let is_attempt = self.attempt.is_none() || number == self.attempt;
+        Ok(match holds && is_attempt {
+            false => Said::No,
+            true if self.texts.is_empty() => Said::Yes,
+            true => Said::IfText(hash),
+        })
+    }
+
+    /// Whether a record with this statement, or with none, is wanted as far as statements go.
+    pub fn takes_text(&self, text: Option<&[u8]>) -> bool {
+        let text = String::from_utf8_lossy(text.unwrap_or_default());
+        let ascii = text.to_ascii_lowercase();
+        let all = std::cell::OnceCell::new();
+        let holds = |small: &String| {
+            if small.is_ascii() {
+                ascii.contains(small)
+            } else {
+                all.get_or_init(|| text.to_lowercase()).contains(small)
+            }
+        };
+        self.texts
+            .iter()
+            .all(|test| test.small.iter().any(holds) != test.is_not)
+    }
+
+    /// Whether everything is wanted, times aside.
+    pub fn is_all(&self) -> bool {
+        self.tests.is_empty() && self.texts.is_empty() && self.attempt.is_none()
+    }
+
+    /// The words by which segments are found: of each row, a segment with a wanted record says one.
+    pub fn terms(&self) -> Vec<Vec<Term>> {
+        let wanted = self.tests.iter().filter(|test| !test.is_not);
+        let mut rows: Vec<Vec<Term>> = wanted.map(Test::terms).collect();
+        if self.texts.iter().any(|test| !test.is_not) {
+            rows.push(vec![Term::of_kind(Kind::Attempt)]);
+        }
+        rows
+    }
+}
+
+impl Test {
+    fn of(clause: &Clause) -> Option<Self> {
+        let field = match clause.key {
+            Key::Principal => Field::Term(TermKind::Principal),
+            Key::Class => Field::Term(TermKind::Class),
+            Key::Verdict => Field::Term(TermKind::Verdict),
+            Key::Table => Field::Term(TermKind::Table),
+            Key::Rule => Field::Term(TermKind::Rule),
+            Key::Approver => Field::Term(TermKind::Approver),
+            Key::Request => Field::Term(TermKind::Request),
+            Key::Grant => Field::Term(TermKind::Grant),
+            Key::Session => Field::Term(TermKind::Session),
+            Key::Kind => Field::Term(TermKind::Kind),
+            Key::Database => Field::Term(TermKind::Database),
+            Key::Fingerprint => Field::Term(TermKind::Fingerprint),
+            Key::Outcome => Field::Term(TermKind::Outcome),
+            Key::Source => Field::Term(TermKind::Source),
+            Key::By => Field::By,
+            Key::Event => Field::Event,
+            Key::Since | Key::Until | Key::Text => return None,
+        };
+        // A value that cannot be read is said by no record.
+        let bytes = |value: &String| match clause.key {
+            Key::Session => SessionId::parse(value).map(|id| id.0.to_be_bytes().to_vec()),
+            Key::Fingerprint => unhex(value),
+            _text => Some(value.clone().into_bytes()),
+        };
+        Some(Self {
+            field,
+            is_not: clause.is_not,
+            values: clause.values.iter().filter_map(bytes).collect(),
+        })
+    }
+
+    fn is_met_by(&self, tag: u8, value: &[u8]) -> bool {
+        let is_value = |wanted: &Vec<u8>| {
+            *wanted == value || self.field == Field::Term(TermKind::Table) && bare_name(value) == *wanted
+        };
+        self.field.has(tag) && self.values.iter().any(is_value)
+    }
+
+    fn terms(&self) -> Vec<Term> {
+        let Field::Term(kind) = self.field else {
+            // The index does not know who acted, only what kinds of record never say so.
+            let kinds = Kind::ALL
+                .into_iter()
+                .filter(|kind| !NEVER_BY_A_PERSON.contains(kind));
+            return kinds.map(Term::of_kind).collect();
+        };
+        let values = self.values.iter();
+        values
+            .map(|value| Term {
+                kind,
+                value: value.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Nearly all records of a log: they name no person and no event.
+const NEVER_BY_A_PERSON: [Kind; 6] = [
+    Kind::SessionStart,
+    Kind::SessionEnd,
+    Kind::Login,
+    Kind::Attempt,
+    Kind::Outcome,
+    Kind::TransactionEnd,
+];
+
+impl Field {
+    const fn has(self, tag: u8) -> bool {
+        match self {
+            Self::Term(kind) => match TermKind::of(tag) {
+                Some(of_tag) => of_tag as u8 == kind as u8,
+                None => false,
+            },
+            Self::By => matches!(tag, tag::BY | tag::APPROVER),
+            Self::Event => matches!(tag, tag::EVENT | tag::DECISION | tag::CHANGE),
+        }
+    }
+}
+
+impl TextTest {
+    fn of(clause: &Clause) -> Self {
+        let small = clause.values.iter().map(|value| {
+            if value.is_ascii() {
+                value.to_ascii_lowercase()
+            } else {
+                value.to_lowercase()
+            }
+        });
+        Self {
+            is_not: clause.is_not,
+            small: small.collect(),
+        }
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
 impl Term {
-    fn is_said_by(&self, tag: u8, value: &[u8]) -> bool {
-        let is_kind = TermKind::of(tag) == Some(self.kind);
-        is_kind && (self.value == value || self.kind == TermKind::Table && bare_name(value) == self.value)
+    fn of_kind(kind: Kind) -> Self {
+        Self {
+            kind: TermKind::Kind,
+            value: kind.as_str().as_bytes().to_vec(),
+        }
     }
 
     /// The words that a record says.
     pub fn of_record(payload: &[u8], mut each: impl FnMut(Self)) -> Result<(), Malformed> {
-        let (_, fields) = Head::cut(payload)?;
+        let (head, fields) = Head::cut(payload)?;
+        each(Self::of_kind(head.kind));
         for field in fields {
             let (tag, value) = field?;
             let Some(kind) = TermKind::of(tag) else {
@@ -178,7 +394,7 @@ impl Term {
 }
 
 impl TermKind {
-    const fn of(tag: u8) -> Option<Self> {
+    pub const fn of(tag: u8) -> Option<Self> {
         match tag {
             tag::PRINCIPAL => Some(Self::Principal),
             tag::CLASS => Some(Self::Class),
@@ -189,6 +405,10 @@ impl TermKind {
             tag::GRANT => Some(Self::Grant),
             tag::SESSION | tag::ATTEMPT_SESSION => Some(Self::Session),
             tag::FINGERPRINT => Some(Self::Fingerprint),
+            tag::RULE => Some(Self::Rule),
+            tag::OUTCOME => Some(Self::Outcome),
+            tag::DATABASE => Some(Self::Database),
+            tag::SOURCE => Some(Self::Source),
             _ => None,
         }
     }

@@ -2,37 +2,43 @@
 //! Never the truth: it is rebuilt from the segments when it is lost, and a segment it does not know is simply read.
 //! Never used by a wire thread. Read `tail.rs` next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::error::JournalError;
-use super::filter::Term;
+use super::filter::{Term, TermKind};
 use super::load::{Place, Segment};
 use super::recover::list;
 use super::segment::Header;
 use super::sync::{Shared, lock};
+use crate::clock::Timestamp;
 
 pub const FILE_NAME: &str = "index.sqlite";
 
 /// Segments that were sealed meanwhile are indexed this often.
 const INDEX_EVERY: Duration = Duration::from_secs(2);
 
+/// What the tables below hold. An index of another version is built again.
+const VERSION: u32 = 2;
+
 /// A stamp is the checksum of the segment's header: another segment under the same number is not the one indexed.
+/// `records` of a term: how many records of the segment say it. `last`: time of the segment's last record.
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS segment (
+    CREATE TABLE segment (
         lane INTEGER NOT NULL, segment INTEGER NOT NULL, stamp INTEGER NOT NULL,
+        records INTEGER NOT NULL, last INTEGER NOT NULL,
         PRIMARY KEY (lane, segment)
     ) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS term (
+    CREATE TABLE term (
         kind INTEGER NOT NULL, value BLOB NOT NULL, lane INTEGER NOT NULL, segment INTEGER NOT NULL,
+        records INTEGER NOT NULL,
         PRIMARY KEY (kind, value, lane, segment)
     ) WITHOUT ROWID;
-    PRAGMA user_version = 1;
 ";
 
 /// The index of one journal folder.
@@ -50,26 +56,37 @@ impl Index {
         }
     }
 
-    /// Whether the segment may hold a record that says all the terms. What the index does not know may.
-    pub fn may_hold(&self, header: &Header, terms: &[Term]) -> bool {
-        if terms.is_empty() {
-            return true;
+    /// What it knows of the segments in which records say a term of each row.
+    pub fn look(&self, rows: &[Vec<Term>]) -> Look {
+        if rows.is_empty() {
+            return Look::default();
         }
+        self.read(|connection| look(connection, rows)).unwrap_or_default()
+    }
+
+    /// Every segment that it knows.
+    pub fn known(&self) -> HashMap<(u16, u64), Known> {
+        self.read(known).unwrap_or_default()
+    }
+
+    /// How many records of each known segment say each value of a kind of term.
+    pub fn counts(&self, kind: TermKind) -> Vec<(Vec<u8>, (u16, u64), u64)> {
+        self.read(|connection| counts(connection, kind))
+            .unwrap_or_default()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut reading = lock(&self.reading);
         if reading.is_none() {
             *reading = open_to_read(&self.path).ok();
         }
-        let answer = reading
-            .as_ref()
-            .map(|connection| holds_all(connection, header, terms));
-        match answer {
-            Some(Ok(answer)) => answer,
-            Some(Err(cause)) => {
+        match read(reading.as_ref()?) {
+            Ok(value) => Some(value),
+            Err(cause) => {
                 tracing::warn!(%cause, "the log's index cannot be read, so segments are");
                 *reading = None;
-                true
+                None
             }
-            None => true,
         }
     }
 
@@ -83,7 +100,8 @@ impl Index {
                     return Ok(added);
                 }
                 let segment = Segment::load(dir, place)?;
-                insert(&mut connection, &header, &terms_of(&segment)?).map_err(|cause| self.failed(cause))?;
+                insert(&mut connection, &header, &Tally::of(&segment)?)
+                    .map_err(|cause| self.failed(cause))?;
                 added += 1;
             }
         }
@@ -175,17 +193,34 @@ fn run(shared: &Shared) {
 fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(1))?;
-    Ok(connection)
+    if version(&connection)? == VERSION {
+        Ok(connection)
+    } else {
+        Err(rusqlite::Error::InvalidQuery)
+    }
 }
 
 fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     // A lost index is built again, so it need not survive a power failure.
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.execute_batch(SCHEMA)?;
+    if version(&connection)? != VERSION {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        if version(&transaction)? != VERSION {
+            transaction.execute_batch("DROP TABLE IF EXISTS segment; DROP TABLE IF EXISTS term;")?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()?;
+    }
     Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 fn is_ruined(cause: &rusqlite::Error) -> bool {
@@ -205,48 +240,147 @@ fn is_known(connection: &Connection, header: &Header) -> rusqlite::Result<bool> 
     Ok(known == Some(header.checksum()))
 }
 
-fn holds_all(connection: &Connection, header: &Header, terms: &[Term]) -> rusqlite::Result<bool> {
-    if !is_known(connection, header)? {
-        return Ok(true);
+/// What the index says of one question.
+#[derive(Debug, Default)]
+pub struct Look {
+    known: HashMap<(u16, u64), Known>,
+    holds: HashSet<(u16, u64)>,
+}
+
+/// What the index knows of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub stamp: u32,
+    pub records: u64,
+    /// Time of its last record.
+    pub last: Timestamp,
+}
+
+impl Look {
+    /// Whether the segment may hold a record that is looked for. What the index does not know may.
+    pub fn may_hold(&self, header: &Header) -> bool {
+        let place = (header.lane, header.segment);
+        let is_known = self
+            .known
+            .get(&place)
+            .is_some_and(|known| known.stamp == header.checksum());
+        !is_known || self.holds.contains(&place)
     }
-    let mut look = connection
-        .prepare_cached("SELECT 1 FROM term WHERE kind = ?1 AND value = ?2 AND lane = ?3 AND segment = ?4")?;
-    for term in terms {
-        if !look.exists(params![
-            term.kind as u8,
-            term.value,
-            header.lane,
-            header.segment.cast_signed()
-        ])? {
-            return Ok(false);
+}
+
+fn look(connection: &Connection, rows: &[Vec<Term>]) -> rusqlite::Result<Look> {
+    // One snapshot: a segment that is indexed meanwhile must not be known without its terms.
+    let snapshot = connection.unchecked_transaction()?;
+    let known = known(connection)?;
+    let mut find =
+        connection.prepare_cached("SELECT lane, segment FROM term WHERE kind = ?1 AND value = ?2")?;
+    let mut holds: Option<HashSet<(u16, u64)>> = None;
+    for row in rows {
+        let mut any = HashSet::new();
+        for term in row {
+            let found = find.query_map(params![term.kind as u8, term.value], place)?;
+            for place in found {
+                any.insert(place?);
+            }
         }
-    }
-    Ok(true)
-}
-
-fn terms_of(segment: &Segment) -> Result<BTreeSet<Term>, JournalError> {
-    let mut terms = BTreeSet::new();
-    for place in 0..segment.len() {
-        let payload = segment.payload(place).unwrap_or_default();
-        let all = Term::of_record(payload, |term| {
-            terms.insert(term);
+        holds = Some(match holds {
+            Some(before) => before.intersection(&any).copied().collect(),
+            None => any,
         });
-        all.map_err(|what| segment.malformed(place, what))?;
     }
-    Ok(terms)
+    drop(find);
+    snapshot.commit()?;
+    Ok(Look {
+        known,
+        holds: holds.unwrap_or_default(),
+    })
 }
 
-fn insert(connection: &mut Connection, header: &Header, terms: &BTreeSet<Term>) -> rusqlite::Result<()> {
+fn known(connection: &Connection) -> rusqlite::Result<HashMap<(u16, u64), Known>> {
+    let mut all = connection.prepare_cached("SELECT lane, segment, stamp, records, last FROM segment")?;
+    let rows = all.query_map((), |row| {
+        let known = Known {
+            stamp: row.get(2)?,
+            records: row.get::<_, i64>(3)?.cast_unsigned(),
+            last: Timestamp::from_micros(row.get(4)?),
+        };
+        Ok((place(row)?, known))
+    })?;
+    rows.collect()
+}
+
+fn counts(connection: &Connection, kind: TermKind) -> rusqlite::Result<Vec<(Vec<u8>, (u16, u64), u64)>> {
+    let mut all =
+        connection.prepare_cached("SELECT lane, segment, value, records FROM term WHERE kind = ?1")?;
+    let rows = all.query_map([kind as u8], |row| {
+        Ok((row.get(2)?, place(row)?, row.get::<_, i64>(3)?.cast_unsigned()))
+    })?;
+    rows.collect()
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<(u16, u64)> {
+    Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+}
+
+/// What the index keeps of one segment.
+struct Tally {
+    records: usize,
+    last: Timestamp,
+    /// In how many records each term occurs.
+    terms: BTreeMap<Term, u64>,
+}
+
+impl Tally {
+    fn of(segment: &Segment) -> Result<Self, JournalError> {
+        let mut tally = Self {
+            records: segment.len(),
+            last: segment.header.created,
+            terms: BTreeMap::new(),
+        };
+        let mut said = Vec::new();
+        for place in 0..segment.len() {
+            let payload = segment.payload(place).unwrap_or_default();
+            Term::of_record(payload, |term| said.push(term))
+                .map_err(|what| segment.malformed(place, what))?;
+            said.sort_unstable();
+            said.dedup();
+            for term in said.drain(..) {
+                *tally.terms.entry(term).or_default() += 1;
+            }
+            tally.last = segment.time(place)?;
+        }
+        Ok(tally)
+    }
+}
+
+fn insert(connection: &mut Connection, header: &Header, tally: &Tally) -> rusqlite::Result<()> {
     let place = (header.lane, header.segment.cast_signed());
     let transaction = connection.transaction()?;
     {
-        transaction.execute("DELETE FROM term WHERE lane = ?1 AND segment = ?2", place)?;
-        let mut add = transaction.prepare_cached("INSERT INTO term VALUES (?1, ?2, ?3, ?4)")?;
-        for term in terms {
-            add.execute(params![term.kind as u8, term.value, place.0, place.1])?;
+        let mut old = transaction.prepare_cached("SELECT 1 FROM segment WHERE lane = ?1 AND segment = ?2")?;
+        // It goes through the whole table, so only where another segment had this number.
+        if old.exists(place)? {
+            transaction.execute("DELETE FROM term WHERE lane = ?1 AND segment = ?2", place)?;
         }
-        let mut done = transaction.prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3)")?;
-        done.execute(params![place.0, place.1, header.checksum()])?;
+        let mut add = transaction.prepare_cached("INSERT INTO term VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        for (term, records) in &tally.terms {
+            add.execute(params![
+                term.kind as u8,
+                term.value,
+                place.0,
+                place.1,
+                records.cast_signed()
+            ])?;
+        }
+        let mut done =
+            transaction.prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        done.execute(params![
+            place.0,
+            place.1,
+            header.checksum(),
+            tally.records as i64,
+            tally.last.micros()
+        ])?;
     }
     transaction.commit()
 }

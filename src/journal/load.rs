@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::{Damage, JournalError};
-use super::filter::LogFilter;
+use super::filter::{Said, Wanted};
 use super::segment::{self, Cut, Frames, HEADER_BYTES, Header, Held, SEAL_BYTES};
 use crate::audit::record::Values;
 use crate::audit::{Malformed, Record, RecordId};
@@ -208,14 +208,12 @@ impl Segment {
             .transpose()
     }
 
-    /// The first record that matches.
-    pub fn first(&self, dir: &Path, filter: &LogFilter) -> Result<Option<Record>, JournalError> {
+    /// The first record that matches, whatever its statement.
+    pub fn first(&self, dir: &Path, wanted: &Wanted) -> Result<Option<Record>, JournalError> {
         for place in 0..self.len() {
             let payload = self.payload(place).unwrap_or_default();
-            if filter
-                .matches(payload)
-                .map_err(|what| self.malformed(place, what))?
-            {
+            let said = wanted.says(payload).map_err(|what| self.malformed(place, what))?;
+            if said != Said::No {
                 return self.record(dir, place).map(Some);
             }
         }

@@ -9,9 +9,11 @@ mod filter;
 mod index;
 mod lane;
 mod load;
+pub mod query;
 pub mod read;
 mod recover;
 mod segment;
+mod summary;
 mod sync;
 mod tail;
 #[cfg(test)]
@@ -36,7 +38,8 @@ use sync::Shared;
 pub use error::{Damage, JournalError};
 pub use filter::{LIMIT_MAX, LogFilter, Order};
 pub use lane::{Lane, Recorded, Synced};
-pub use read::{Page, Reader};
+pub use read::{Around, Page, Reader};
+pub use summary::{BUCKETS_MAX, Bucket, FACET_VALUES_MAX, Facet, FacetValue, Facets, Histogram};
 pub use tail::{Tail, TailFrom};
 
 /// The lane in which the journal writes of itself.

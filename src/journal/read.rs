@@ -2,12 +2,13 @@
 //! Never writes, and needs no lock: it reads while the journal is written, in this process or another.
 //! Read `filter.rs` next (what a query can ask), then `tail.rs` and `index.rs`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::JournalError;
-use super::filter::{LIMIT_MAX, LogFilter, Order, PAGE_BYTES_MAX, Term};
-use super::index::Index;
+use super::filter::{LIMIT_MAX, LogFilter, Order, PAGE_BYTES_MAX, Said, Wanted};
+use super::index::{Index, Look};
 use super::load::{Place, Segment};
 use super::recover::list;
 use super::segment::Header;
@@ -20,19 +21,31 @@ use crate::identity::principal::AttemptId;
 /// or an index that is far behind, needs more.
 const RESULT_SEGMENTS_MAX: usize = 256;
 
+/// Segments that are read on each side of a record for those around it: enough for a session of long silences.
+const AROUND_SEGMENTS_MAX: usize = 64;
+
 /// One page of records.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub records: Vec<Record>,
-    /// There is more; the next page begins here.
+    /// There may be more; the next page begins here.
     pub next_cursor: Option<String>,
+    /// The page ended early, after `segments_max`: up to this moment everything has been looked at.
+    pub looked_to: Option<Timestamp>,
+}
+
+/// Whose records are shown around one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    Everybody,
+    Session,
 }
 
 /// Reads a journal folder. Cheap to clone; blocks on the disk, so not for a wire thread.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    dir: PathBuf,
-    index: Arc<Index>,
+    pub(super) dir: PathBuf,
+    pub(super) index: Arc<Index>,
 }
 
 impl Reader {
@@ -46,38 +59,49 @@ impl Reader {
 
     /// One page of the records that match. Holds one segment of each lane in memory, and the page.
     pub fn query(&self, filter: &LogFilter) -> Result<Page, JournalError> {
-        let after = filter.cursor.as_deref().map(Key::parse).transpose()?;
-        let want = Want {
-            filter,
-            terms: filter.terms(),
-            after,
-        };
+        let want = Want::of(filter)?;
+        let look = self.index.look(&want.wanted.terms());
         let limit = filter.limit.clamp(1, LIMIT_MAX);
-        let mut lanes = list(&self.dir)?
-            .into_iter()
-            .map(|(lane, numbers)| LaneScan::start(self, lane, &numbers, &want))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut lanes = self.lanes(&want, &look)?;
+        // A page that reads one segment of each lane and one more gets somewhere.
+        let mut segments_left = filter
+            .segments_max
+            .map_or(usize::MAX, |max| max.max(lanes.len() + 1));
         let mut page = Page {
             records: Vec::new(),
             next_cursor: None,
+            looked_to: None,
         };
-        let (mut last, mut bytes) = (None, 0);
-        while let Some((key, lane)) = next(self, &mut lanes, &want)? {
-            if page.records.len() == limit || bytes >= PAGE_BYTES_MAX {
-                page.next_cursor = last.as_ref().map(Key::to_string);
-                break;
+        let (mut last, mut bytes) = (None::<Key>, 0);
+        while let Some(lane) = first(&mut lanes, &want) {
+            match lane.next {
+                Next::Segment(place, bound) => {
+                    if segments_left == 0 {
+                        page.next_cursor = Some(want.before(bound).to_string());
+                        page.looked_to = Some(bound.time);
+                        break;
+                    }
+                    segments_left -= 1;
+                    lane.load(&self.dir, place, &want, &look)?;
+                }
+                Next::Record(key, place) => {
+                    if page.records.len() == limit || bytes >= PAGE_BYTES_MAX {
+                        page.next_cursor = last.map(|key| key.to_string());
+                        break;
+                    }
+                    let record = lane.take(&self.dir, place, &want, &look)?;
+                    bytes += record.as_ref().map_or(0, |record| record.fields.bytes());
+                    page.records.extend(record);
+                    last = Some(key);
+                }
+                Next::End => break,
             }
-            if let Some(record) = lane.take(&self.dir)? {
-                bytes += record.fields.bytes();
-                page.records.push(record);
-            }
-            last = Some(key);
         }
         Ok(page)
     }
 
-    /// Hands over every record that matches, in the filter's order; its limit and cursor do not count. Ends early once
-    /// `is_over` says so, or `take` wants no more. Holds one segment of each lane in memory.
+    /// Hands over every record that matches, in the filter's order; its limit, cursor and `segments_max` do not count. Ends
+    /// early once `is_over` says so, or `take` wants no more. Holds one segment of each lane in memory.
     pub fn each(
         &self,
         filter: &LogFilter,
@@ -85,20 +109,65 @@ impl Reader {
         mut take: impl FnMut(Record) -> bool,
     ) -> Result<(), JournalError> {
         let want = Want {
-            filter,
-            terms: filter.terms(),
             after: None,
+            ..Want::of(filter)?
         };
-        let mut lanes = list(&self.dir)?
-            .into_iter()
-            .map(|(lane, numbers)| LaneScan::start(self, lane, &numbers, &want))
-            .collect::<Result<Vec<_>, _>>()?;
-        while let Some((_, lane)) = next(self, &mut lanes, &want)? {
-            if is_over() || lane.take(&self.dir)?.is_some_and(|record| !take(record)) {
-                break;
+        let look = self.index.look(&want.wanted.terms());
+        let mut lanes = self.lanes(&want, &look)?;
+        while let Some(lane) = first(&mut lanes, &want)
+            && !is_over()
+        {
+            match lane.next {
+                Next::Segment(place, _) => lane.load(&self.dir, place, &want, &look)?,
+                Next::Record(_, place) => {
+                    let record = lane.take(&self.dir, place, &want, &look)?;
+                    if record.is_some_and(|record| !take(record)) {
+                        break;
+                    }
+                }
+                Next::End => break,
             }
         }
         Ok(())
+    }
+
+    fn lanes(&self, want: &Want<'_>, look: &Look) -> Result<Vec<LaneScan>, JournalError> {
+        let lanes = list(&self.dir)?.into_iter();
+        lanes
+            .map(|(lane, numbers)| LaneScan::start(&self.dir, lane, &numbers, want, look))
+            .collect()
+    }
+
+    /// The `count` records before this one and after it, of all lanes or of its session alone, with itself between
+    /// them, oldest first. Empty if there is no such record.
+    pub fn around(&self, id: RecordId, count: usize, whose: Around) -> Result<Vec<Record>, JournalError> {
+        let Some(record) = self.show(id)? else {
+            return Ok(Vec::new());
+        };
+        let key = Key {
+            time: record.time,
+            id,
+        };
+        let of_session = record.fields.session.filter(|_| whose == Around::Session);
+        let side = |order| {
+            let filter = LogFilter {
+                session: of_session,
+                order,
+                limit: count,
+                cursor: Some(key.to_string()),
+                segments_max: Some(AROUND_SEGMENTS_MAX),
+                ..LogFilter::default()
+            };
+            self.query(&filter)
+        };
+        if count == 0 {
+            return Ok(vec![record]);
+        }
+        let mut records = side(Order::NewestFirst)?.records;
+        records.reverse();
+        records.push(record);
+        records.extend(side(Order::OldestFirst)?.records);
+        Ok(records)
     }
 
     /// The record of this id; of an attempt with its statement, and its result if that has been written.
@@ -169,15 +238,16 @@ impl Reader {
             kind: Some(Kind::Outcome),
             ..LogFilter::default()
         };
-        let terms = filter.terms();
+        let wanted = filter.wanted();
+        let look = self.index.look(&wanted.terms());
         let mut segments_left = RESULT_SEGMENTS_MAX;
         let mut segment = segment;
         let mut younger = younger.iter();
         loop {
-            if let Some(result) = segment.first(&self.dir, &filter)? {
+            if let Some(result) = segment.first(&self.dir, &wanted)? {
                 return Ok(Some(result));
             }
-            let Some((place, _)) = younger.find(|(_, header)| self.index.may_hold(header, &terms)) else {
+            let Some((place, _)) = younger.find(|(_, header)| look.may_hold(header)) else {
                 return Ok(None);
             };
             if segments_left == 0 {
@@ -190,7 +260,7 @@ impl Reader {
 
     /// Follows the journal. `filter`'s order, limit, cursor and times do not count.
     pub fn tail(&self, from: TailFrom, filter: LogFilter) -> Result<Tail, JournalError> {
-        Tail::start(&self.dir, from, filter)
+        Tail::start(&self.dir, from, &filter)
     }
 
     /// Adds to the index what it lacks; gives how many segments that were. The process that writes the journal does
@@ -201,9 +271,9 @@ impl Reader {
 }
 
 /// What a query wants, made ready.
-struct Want<'a> {
+pub(super) struct Want<'a> {
     filter: &'a LogFilter,
-    terms: Vec<Term>,
+    pub wanted: Wanted,
     after: Option<Key>,
 }
 
@@ -213,6 +283,12 @@ struct Key {
     time: Timestamp,
     id: RecordId,
 }
+
+/// The last there can be at one time.
+const LAST_ID: RecordId = RecordId {
+    lane: u16::MAX,
+    number: u64::MAX,
+};
 
 impl Key {
     fn parse(cursor: &str) -> Result<Self, JournalError> {
@@ -234,160 +310,257 @@ impl std::fmt::Display for Key {
     }
 }
 
-impl Want<'_> {
+impl<'a> Want<'a> {
+    pub fn of(filter: &'a LogFilter) -> Result<Self, JournalError> {
+        Ok(Self {
+            filter,
+            wanted: filter.wanted(),
+            after: filter.cursor.as_deref().map(Key::parse).transpose()?,
+        })
+    }
+
     fn is_newest_first(&self) -> bool {
         self.filter.order == Order::NewestFirst
     }
 
     /// No wanted record is older than this.
-    fn oldest(&self) -> Option<Timestamp> {
+    pub fn oldest(&self) -> Option<Timestamp> {
         let after = self.after.filter(|_| !self.is_newest_first()).map(|key| key.time);
         self.filter.since.max(after)
     }
 
     /// No wanted record is younger than this.
-    fn youngest(&self) -> Option<Timestamp> {
+    pub fn youngest(&self) -> Option<Timestamp> {
         let after = self.after.filter(|_| self.is_newest_first()).map(|key| key.time);
         self.filter.until.into_iter().chain(after).min()
     }
 
-    fn takes(&self, key: Key, payload: &[u8]) -> Result<bool, crate::audit::Malformed> {
-        let is_in_time = self.filter.since.is_none_or(|since| key.time >= since)
-            && self.filter.until.is_none_or(|until| key.time < until);
-        let is_after = self.after.is_none_or(|after| match self.filter.order {
-            Order::NewestFirst => key < after,
-            Order::OldestFirst => key > after,
-        });
-        Ok(is_in_time && is_after && self.filter.matches(payload)?)
+    /// Where to go on so that nothing at this bound is missed.
+    fn before(&self, bound: Key) -> Key {
+        match self.filter.order {
+            Order::NewestFirst => bound,
+            Order::OldestFirst => Key {
+                time: Timestamp::from_micros(bound.time.micros().saturating_sub(1)),
+                id: LAST_ID,
+            },
+        }
+    }
+
+    fn comes_before(&self, key: Key, other: Key) -> bool {
+        match self.filter.order {
+            Order::NewestFirst => key > other,
+            Order::OldestFirst => key < other,
+        }
+    }
+
+    /// Whether a record at this place is wanted by its time.
+    fn takes_key(&self, key: Key) -> bool {
+        self.filter.since.is_none_or(|since| key.time >= since)
+            && self.filter.until.is_none_or(|until| key.time < until)
+            && self.after.is_none_or(|after| self.comes_before(after, key))
     }
 }
 
-/// The lane whose next record comes first, and that record's key.
-fn next<'a>(
-    reader: &Reader,
-    lanes: &'a mut [LaneScan],
-    want: &Want<'_>,
-) -> Result<Option<(Key, &'a mut LaneScan)>, JournalError> {
+/// A segment in memory, and which of its statements hold the texts that are looked for.
+pub(super) struct Matched {
+    pub segment: Segment,
+    texts: HashMap<Option<[u8; 32]>, bool>,
+}
+
+impl Matched {
+    pub fn load(dir: &Path, place: Place) -> Result<Self, JournalError> {
+        Ok(Self {
+            segment: Segment::load(dir, place)?,
+            texts: HashMap::new(),
+        })
+    }
+
+    /// Whether the record at this place is wanted.
+    fn takes(&mut self, dir: &Path, want: &Want<'_>, place: usize) -> Result<bool, JournalError> {
+        let key = Key {
+            time: self.segment.time(place)?,
+            id: self.segment.id(place),
+        };
+        Ok(want.takes_key(key) && self.says(dir, &want.wanted, place)?)
+    }
+
+    /// Whether the record is wanted, its time aside.
+    pub fn says(&mut self, dir: &Path, wanted: &Wanted, place: usize) -> Result<bool, JournalError> {
+        let segment = &self.segment;
+        let payload = segment.payload(place).unwrap_or_default();
+        match wanted
+            .says(payload)
+            .map_err(|what| segment.malformed(place, what))?
+        {
+            Said::No => Ok(false),
+            Said::Yes => Ok(true),
+            Said::IfText(hash) => {
+                if let Some(known) = self.texts.get(&hash) {
+                    return Ok(*known);
+                }
+                let text = match &hash {
+                    Some(hash) => segment.text(dir, hash)?,
+                    None => None,
+                };
+                let takes = wanted.takes_text(text.as_deref());
+                self.texts.insert(hash, takes);
+                Ok(takes)
+            }
+        }
+    }
+}
+
+/// The lane of which the next step comes first.
+fn first<'l>(lanes: &'l mut [LaneScan], want: &Want<'_>) -> Option<&'l mut LaneScan> {
     let mut best: Option<(Key, &mut LaneScan)> = None;
     for lane in lanes {
-        let Some(key) = lane.find(reader, want)? else {
-            continue;
+        let key = match lane.next {
+            Next::Segment(_, key) | Next::Record(key, _) => key,
+            Next::End => continue,
         };
-        let comes_first = best.as_ref().is_none_or(|(known, _)| match want.filter.order {
-            Order::NewestFirst => key > *known,
-            Order::OldestFirst => key < *known,
-        });
-        if comes_first {
+        if best
+            .as_ref()
+            .is_none_or(|(known, _)| want.comes_before(key, *known))
+        {
             best = Some((key, lane));
         }
     }
-    Ok(best)
+    best.map(|(_, lane)| lane)
 }
 
 /// Goes through one lane, segment by segment.
 struct LaneScan {
     /// Segments still to come; the next one is last. Newest first, only one is known at a time.
     ahead: Vec<Place>,
-    segment: Option<Segment>,
+    /// Newest first: every record of what is ahead comes behind this.
+    bound: Key,
+    matched: Option<Matched>,
     /// The records of the segment still to come.
     rest: std::ops::Range<usize>,
-    /// The next record that matches, if it has been found.
-    found: Option<(Key, usize)>,
+    next: Next,
+}
+
+/// What a lane can do next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Load this segment; no record in it comes before the key.
+    Segment(Place, Key),
+    /// Give this record of the loaded segment.
+    Record(Key, usize),
+    End,
 }
 
 impl LaneScan {
-    fn start(reader: &Reader, lane: u16, numbers: &[u64], want: &Want<'_>) -> Result<Self, JournalError> {
+    fn start(
+        dir: &Path,
+        lane: u16,
+        numbers: &[u64],
+        want: &Want<'_>,
+        look: &Look,
+    ) -> Result<Self, JournalError> {
         let mut scan = Self {
             ahead: Vec::new(),
-            segment: None,
+            bound: Key {
+                time: want.youngest().unwrap_or(Timestamp::from_micros(i64::MAX)),
+                id: LAST_ID,
+            },
+            matched: None,
             rest: 0..0,
-            found: None,
+            next: Next::End,
         };
-        let Some((place, header)) = Place::last(&reader.dir, lane, numbers)? else {
+        let Some((place, mut header)) = Place::last(dir, lane, numbers)? else {
             return Ok(scan);
         };
         scan.ahead.push(place);
-        if want.is_newest_first() {
-            return Ok(scan);
+        if !want.is_newest_first() {
+            while want.oldest().is_none_or(|oldest| header.created >= oldest)
+                && let Some(before) = Place::before(&header)
+            {
+                scan.ahead.push(before);
+                header = before.known_header(dir)?;
+            }
         }
-        let mut header = header;
-        while want.oldest().is_none_or(|oldest| header.created >= oldest)
-            && let Some(before) = Place::before(&header)
-        {
-            scan.ahead.push(before);
-            header = before.known_header(&reader.dir)?;
-        }
+        scan.next = scan.next_segment(dir, want, look)?;
         Ok(scan)
     }
 
-    /// The key of the next record that matches.
-    fn find(&mut self, reader: &Reader, want: &Want<'_>) -> Result<Option<Key>, JournalError> {
-        loop {
-            if let Some((key, _)) = self.found {
-                return Ok(Some(key));
-            }
-            if !self.find_in_segment(want)? && !self.next_segment(reader, want)? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Whether a record of the segment matches.
-    fn find_in_segment(&mut self, want: &Want<'_>) -> Result<bool, JournalError> {
-        let Some(segment) = &self.segment else {
-            return Ok(false);
-        };
-        let newest_first = want.is_newest_first();
-        while let Some(place) = if newest_first {
-            self.rest.next_back()
-        } else {
-            self.rest.next()
-        } {
-            let key = Key {
-                time: segment.time(place)?,
-                id: segment.id(place),
-            };
-            let payload = segment.payload(place).unwrap_or_default();
-            if want
-                .takes(key, payload)
-                .map_err(|what| segment.malformed(place, what))?
-            {
-                self.found = Some((key, place));
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Goes on to the next segment that may hold what is wanted; `false` at the end.
-    fn next_segment(&mut self, reader: &Reader, want: &Want<'_>) -> Result<bool, JournalError> {
+    /// The next segment that may hold what is wanted.
+    fn next_segment(&mut self, dir: &Path, want: &Want<'_>, look: &Look) -> Result<Next, JournalError> {
         while let Some(place) = self.ahead.pop() {
-            let header = place.known_header(&reader.dir)?;
-            let is_past = |bound: Option<Timestamp>| bound.is_some_and(|bound| header.created > bound);
-            if want.is_newest_first() {
+            let header = place.known_header(dir)?;
+            let is_past = want.youngest().is_some_and(|bound| header.created > bound);
+            let bound = if want.is_newest_first() {
                 let goes_on = want.oldest().is_none_or(|oldest| header.created >= oldest);
                 self.ahead.extend(Place::before(&header).filter(|_| goes_on));
-            } else if is_past(want.youngest()) {
-                self.ahead.clear();
-                return Ok(false);
+                self.bound
+            } else {
+                if is_past {
+                    self.ahead.clear();
+                    break;
+                }
+                Key {
+                    time: header.created,
+                    id: RecordId { lane: 0, number: 0 },
+                }
+            };
+            let first = RecordId {
+                lane: header.lane,
+                number: header.first_record,
+            };
+            self.bound = self.bound.min(Key {
+                time: header.created,
+                id: first,
+            });
+            if !is_past && look.may_hold(&header) {
+                return Ok(Next::Segment(place, bound));
             }
-            if is_past(want.youngest()) || !reader.index.may_hold(&header, &want.terms) {
-                continue;
-            }
-            let segment = Segment::load(&reader.dir, place)?;
-            self.rest = 0..segment.len();
-            self.segment = Some(segment);
-            return Ok(true);
         }
-        self.segment = None;
-        Ok(false)
+        Ok(Next::End)
+    }
+
+    fn load(&mut self, dir: &Path, place: Place, want: &Want<'_>, look: &Look) -> Result<(), JournalError> {
+        let matched = Matched::load(dir, place)?;
+        self.rest = 0..matched.segment.len();
+        self.matched = Some(matched);
+        self.go_on(dir, want, look)
+    }
+
+    /// On to the next record that matches, or to the next segment.
+    fn go_on(&mut self, dir: &Path, want: &Want<'_>, look: &Look) -> Result<(), JournalError> {
+        if let Some(matched) = &mut self.matched {
+            while let Some(place) = if want.is_newest_first() {
+                self.rest.next_back()
+            } else {
+                self.rest.next()
+            } {
+                if matched.takes(dir, want, place)? {
+                    let key = Key {
+                        time: matched.segment.time(place)?,
+                        id: matched.segment.id(place),
+                    };
+                    self.next = Next::Record(key, place);
+                    return Ok(());
+                }
+            }
+        }
+        self.matched = None;
+        self.next = self.next_segment(dir, want, look)?;
+        Ok(())
     }
 
     /// Takes the record that was found.
-    fn take(&mut self, dir: &Path) -> Result<Option<Record>, JournalError> {
-        match (self.found.take(), &self.segment) {
-            (Some((_, place)), Some(segment)) => segment.record(dir, place).map(Some),
-            (Some(_) | None, _) => Ok(None),
-        }
+    fn take(
+        &mut self,
+        dir: &Path,
+        place: usize,
+        want: &Want<'_>,
+        look: &Look,
+    ) -> Result<Option<Record>, JournalError> {
+        let record = match &self.matched {
+            Some(matched) => Some(matched.segment.record(dir, place)?),
+            None => None,
+        };
+        self.go_on(dir, want, look)?;
+        Ok(record)
     }
 }

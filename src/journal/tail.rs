@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::{Damage, JournalError};
-use super::filter::{LogFilter, PAGE_BYTES_MAX};
+use super::filter::{LogFilter, PAGE_BYTES_MAX, Said, Wanted};
 use super::load::{Place, Segment};
 use super::recover::list;
 use super::segment::{Cut, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Header, Held};
@@ -31,7 +31,7 @@ pub enum TailFrom {
 /// Follows the end of every lane.
 pub struct Tail {
     dir: PathBuf,
-    filter: LogFilter,
+    wanted: Wanted,
     lanes: BTreeMap<u16, LaneTail>,
     /// Files of each lane, and when the folder was last seen to change.
     files: BTreeMap<u16, Vec<u64>>,
@@ -39,10 +39,10 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub(super) fn start(dir: &Path, from: TailFrom, filter: LogFilter) -> Result<Self, JournalError> {
+    pub(super) fn start(dir: &Path, from: TailFrom, filter: &LogFilter) -> Result<Self, JournalError> {
         let mut tail = Self {
             dir: dir.to_owned(),
-            filter,
+            wanted: filter.wanted(),
             lanes: BTreeMap::new(),
             files: BTreeMap::new(),
             changed: None,
@@ -80,7 +80,7 @@ impl Tail {
             };
             batch.records_max = batch.records.len() + (records_max / lanes).max(1);
             batch.bytes_max = batch.bytes + PAGE_BYTES_MAX / lanes;
-            tail.read(&self.dir, numbers, &self.filter, &mut batch)?;
+            tail.read(&self.dir, numbers, &self.wanted, &mut batch)?;
         }
         batch.records.sort_by_key(|record| (record.time, record.id));
         Ok(batch.records)
@@ -194,11 +194,11 @@ impl LaneTail {
         &mut self,
         dir: &Path,
         numbers: &[u64],
-        filter: &LogFilter,
+        wanted: &Wanted,
         batch: &mut Batch,
     ) -> Result<(), JournalError> {
         loop {
-            let stop = self.read_segment(dir, filter, batch)?;
+            let stop = self.read_segment(dir, wanted, batch)?;
             let is_last = numbers.last().is_none_or(|last| *last <= self.header.segment);
             if matches!(stop, Stop::Share) || is_last {
                 return Ok(());
@@ -250,12 +250,7 @@ impl LaneTail {
         Ok(None)
     }
 
-    fn read_segment(
-        &mut self,
-        dir: &Path,
-        filter: &LogFilter,
-        batch: &mut Batch,
-    ) -> Result<Stop, JournalError> {
+    fn read_segment(&mut self, dir: &Path, wanted: &Wanted, batch: &mut Batch) -> Result<Stop, JournalError> {
         let path = self.place().path(dir);
         let failed = |cause| JournalError::read(&path, cause);
         let mut bytes_max = CHUNK_BYTES;
@@ -268,7 +263,7 @@ impl LaneTail {
             };
             let chunk = read_at(file, self.offset, bytes_max).map_err(failed)?;
             let before = self.offset;
-            let stop = self.cut(dir, &chunk, filter, batch)?;
+            let stop = self.cut(dir, &chunk, wanted, batch)?;
             match stop {
                 Stop::End(_) if chunk.len() < bytes_max => return Ok(stop),
                 Stop::End(None) if self.offset == before => return Ok(stop),
@@ -283,7 +278,7 @@ impl LaneTail {
         &mut self,
         dir: &Path,
         chunk: &[u8],
-        filter: &LogFilter,
+        wanted: &Wanted,
         batch: &mut Batch,
     ) -> Result<Stop, JournalError> {
         let start = self.offset;
@@ -292,7 +287,7 @@ impl LaneTail {
             match frames.cut() {
                 Cut::Record { offset, payload } => {
                     let range = start + offset..start + offset + payload.len();
-                    self.take(dir, range, payload, filter, batch)?;
+                    self.take(dir, range, payload, wanted, batch)?;
                     self.offset = start + frames.offset();
                     self.checksum = frames.checksum();
                 }
@@ -309,7 +304,7 @@ impl LaneTail {
         dir: &Path,
         range: Range<usize>,
         payload: &[u8],
-        filter: &LogFilter,
+        wanted: &Wanted,
         batch: &mut Batch,
     ) -> Result<(), JournalError> {
         match Held::of(payload) {
@@ -333,20 +328,24 @@ impl LaneTail {
         self.next = self.number;
         let path = self.place().path(dir);
         let malformed = |what| JournalError::damaged(&path, range.start as u64, Damage::Record(what));
-        if filter.matches(payload).map_err(malformed)? {
-            let mut record = Record::decode(payload).map_err(malformed)?;
-            record.id = Some(RecordId {
-                lane: self.header.lane,
-                number,
-            });
-            if let Some(hash) = record.fields.text_sha256 {
-                record.fields.text = self.text(dir, &hash)?;
-            }
-            let values = values
-                .map(|values| Values::decode(&values))
-                .transpose()
-                .map_err(malformed)?;
-            record.fields.join(values).map_err(malformed)?;
+        let said = wanted.says(payload).map_err(malformed)?;
+        if said == Said::No {
+            return Ok(());
+        }
+        let mut record = Record::decode(payload).map_err(malformed)?;
+        record.id = Some(RecordId {
+            lane: self.header.lane,
+            number,
+        });
+        if let Some(hash) = record.fields.text_sha256 {
+            record.fields.text = self.text(dir, &hash)?;
+        }
+        let values = values
+            .map(|values| Values::decode(&values))
+            .transpose()
+            .map_err(malformed)?;
+        record.fields.join(values).map_err(malformed)?;
+        if said == Said::Yes || wanted.takes_text(record.fields.text.as_deref()) {
             batch.push(record);
         }
         Ok(())
