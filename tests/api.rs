@@ -299,7 +299,10 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/tail"),
+    ("get", "/api/v1/log/histogram"),
+    ("get", "/api/v1/log/facets"),
     ("get", "/api/v1/log/{id}"),
+    ("get", "/api/v1/log/{id}/around"),
     ("get", "/api/v1/grants"),
     ("get", "/api/v1/grants/{id}"),
     ("post", "/api/v1/grants/{id}/revoke"),
@@ -446,7 +449,10 @@ async fn every_route_wants_its_role() {
         ("carol", "post", "/api/v1/requests/7K3F9Q/questions"),
         ("alice", "get", "/api/v1/log"),
         ("alice", "get", "/api/v1/log/tail"),
+        ("alice", "get", "/api/v1/log/histogram"),
+        ("alice", "get", "/api/v1/log/facets"),
         ("alice", "get", "/api/v1/log/0.1"),
+        ("alice", "get", "/api/v1/log/0.1/around"),
         ("alice", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/agents"),
@@ -657,6 +663,22 @@ async fn what_cannot_be_read_is_said_with_a_next_step() {
             "unacceptable",
         ),
         ("/api/v1/log?verdikt=hold", StatusCode::BAD_REQUEST, "malformed"),
+        (
+            "/api/v1/log?q=clas:ddl",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log/histogram?buckets=0",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        (
+            "/api/v1/log/0.0/around?count=201",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
+        ("/api/v1/log/0.999999/around", StatusCode::NOT_FOUND, "not_found"),
         ("/api/v1/log/nonsense", StatusCode::NOT_FOUND, "not_found"),
         ("/api/v1/log/0.999999", StatusCode::NOT_FOUND, "not_found"),
         ("/api/v1/nothing", StatusCode::NOT_FOUND, "not_found"),
@@ -1259,9 +1281,116 @@ async fn the_log_is_found_by_its_terms_and_each_look_is_recorded() {
 }
 
 #[tokio::test]
+async fn the_log_is_asked_in_one_language_by_api_and_command_line() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    house.park("GRANT ALL ON orders TO bob").await;
+    house.decide("alice", text(&card, "id"), approval(&card)).await;
+    let found = async |q: &str| {
+        let (status, page) = house.get("carol", &format!("/api/v1/log?q={q}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page["items"].as_array().expect("items").len()
+    };
+    assert_eq!(found("class:ddl,grant+kind:attempt+table:orders").await, 2);
+    assert_eq!(found("kind:attempt+-%22drop+table%22").await, 1);
+    assert_eq!(found("%22drop+table%22+since:1h").await, 1);
+    assert_eq!(found("by:alice+event:approve").await, 1);
+    let (_, page) = house.get("carol", "/api/v1/log?q=GRANT&class=ddl").await;
+    assert_eq!(
+        page["items"][0]["text"],
+        json!("GRANT ALL ON orders TO bob"),
+        "{page}"
+    );
+
+    let (_, problem) = house.get("carol", "/api/v1/log?q=class:ddl+klasse:ddl").await;
+    assert!(
+        text(&problem, "detail").contains("`klasse:ddl` at column 11"),
+        "{problem}"
+    );
+    assert!(
+        text(&problem, "next_step").contains("class, verdict, table"),
+        "{problem}"
+    );
+
+    let (_, histogram) = house
+        .get("carol", "/api/v1/log/histogram?q=kind:attempt&buckets=4")
+        .await;
+    let held: u64 = histogram["buckets"]
+        .as_array()
+        .expect("buckets")
+        .iter()
+        .filter_map(|bucket| bucket["hold"].as_u64())
+        .sum();
+    assert_eq!(held, 2, "{histogram}");
+    let (_, facets) = house.get("carol", "/api/v1/log/facets?q=kind:attempt").await;
+    let classes = facets["facets"]
+        .as_array()
+        .expect("facets")
+        .iter()
+        .find(|facet| facet["key"] == "class");
+    assert_eq!(
+        classes.expect("classes")["values"],
+        json!([{ "value": "ddl", "records": 2 }])
+    );
+    let (_, page) = house.get("carol", "/api/v1/log?q=event:approve").await;
+    let id = text(&page["items"][0], "id");
+    let (_, around) = house
+        .get("carol", &format!("/api/v1/log/{id}/around?count=1"))
+        .await;
+    assert_eq!(around["items"][1]["id"], json!(id), "{around}");
+    let (_, page) = house.get("carol", "/api/v1/log?q=kind:log_query&limit=50").await;
+    for look in ["histogram ", "facets ", "around "] {
+        let items = page["items"].as_array().expect("items");
+        let is_told = items.iter().any(|record| text(record, "query").starts_with(look));
+        assert!(is_told, "no record of a look: {look}: {page}");
+    }
+
+    let (code, found, _) = house
+        .run(
+            "carol",
+            &["log", "query", "class=ddl,grant", "text=drop table", "--json"],
+        )
+        .await;
+    let page: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(
+        (code, page["items"].as_array().map(Vec::len)),
+        (0, Some(1)),
+        "{page}"
+    );
+    let (code, _, messages) = house.run("carol", &["log", "query", "clas=ddl"]).await;
+    assert!(
+        code == 2 && messages.contains("column 1") && messages.contains("class"),
+        "{messages}"
+    );
+    let (code, bars, _) = house.run("carol", &["log", "histogram", "kind=attempt"]).await;
+    assert!(
+        code == 0 && bars.contains("2 (0 allow, 2 hold, 0 deny)"),
+        "{bars}"
+    );
+    let (code, facets, _) = house.run("carol", &["log", "facets", "kind=attempt"]).await;
+    assert!(code == 0 && facets.contains("           2  ddl"), "{facets}");
+    let (code, shown, _) = house.run("carol", &["log", "show", id, "--around", "1"]).await;
+    assert!(code == 0 && shown.lines().count() == 3, "{shown}");
+    assert!(
+        shown.lines().nth(1).is_some_and(|line| line.starts_with("> ")),
+        "{shown}"
+    );
+    let data_dir = house.folder.path().to_str().expect("a path");
+    let (code, offline, _) = house
+        .run(
+            "carol",
+            &["log", "facets", "kind=attempt", "--data-dir", data_dir],
+        )
+        .await;
+    assert!(code == 0 && offline.contains("           2  ddl"), "{offline}");
+}
+
+#[tokio::test]
 async fn the_end_of_the_log_can_be_followed() {
     let house = House::build().await;
-    let call = house.http.get(format!("{}/api/v1/log/tail?class=ddl", house.url));
+    let call = house
+        .http
+        .get(format!("{}/api/v1/log/tail?q=class:ddl", house.url));
     let response = call
         .bearer_auth(&house.tokens["carol"])
         .send()

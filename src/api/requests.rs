@@ -122,11 +122,16 @@ fn states_of(text: Option<&str>) -> Result<Vec<StateKind>, Problem> {
 
 /// A number of items on a page.
 pub fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
+    limit_of("limit", asked, default, max)
+}
+
+/// A number that a call may name, within its limit.
+pub fn limit_of(name: &str, asked: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
     match asked {
         None => Ok(default),
         Some(limit) if (1..=max).contains(&limit) => Ok(limit),
         Some(limit) => Err(unacceptable(
-            "limit",
+            name,
             &limit.to_string(),
             format!("write a number from 1 to {max}"),
         )),

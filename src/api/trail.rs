@@ -1,4 +1,4 @@
-//! The log for people and tools: query, follow, show. Never writes a statement's record; each look is itself recorded,
+//! The log for people and tools: query, count, follow, show. Never writes a statement's record; each look is itself recorded,
 //! and refused if it cannot be. Read `journal/read.rs` for how records are found.
 
 use std::convert::Infallible;
@@ -8,24 +8,32 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt as _};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
-use super::card::CLASS_WORDS;
 use super::events::{HEARTBEAT, STREAM_LIFE};
 use super::login::Caller;
 use super::problem::{self, Problem, ProblemDocument};
-use super::read::{Named, Params, grant_filter, moment, request_filter, unacceptable, word};
-use super::requests::{Page, desk_problem, limit};
-use crate::audit::{Kind, Record, RecordId};
+use super::read::{Named, Params, moment, unacceptable, word};
+use super::requests::{desk_problem, limit_of};
+use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
-use crate::identity::principal::SessionId;
-use crate::journal::{JournalError, LogFilter, Order, Tail, TailFrom};
+use crate::journal::query::{self, Clause, Key, QueryError};
+use crate::journal::{
+    Around, BUCKETS_MAX, Facets, Histogram, JournalError, LogFilter, Order, Tail, TailFrom,
+};
 
 /// Records on one page.
 const PAGE_MAX: usize = 1000;
+/// Segments read for one page, about 200,000 records: a page comes soon even if hardly anything matches.
+const PAGE_SEGMENTS_MAX: usize = 48;
+/// Bars of a histogram unless another number is asked for.
+const BUCKETS_DEFAULT: usize = 60;
+/// Records on each side of one.
+const AROUND_DEFAULT: usize = 10;
+const AROUND_MAX: usize = 200;
 /// How often the end of the log is looked at for whoever follows it.
 const TAIL_INTERVAL: Duration = Duration::from_millis(300);
 /// Records that one look may bring.
@@ -36,6 +44,9 @@ const TAIL_BATCH_MAX: usize = 200;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
+    /// A query in the language of docs/log.md: `class:ddl table:orders since:7d -verdict:allow "drop table"`.
+    /// The other parameters narrow it further and mean what its keys mean.
+    pub q: Option<String>,
     /// From this moment on: RFC 3339, or how long ago (`30m`, `7d`).
     pub since: Option<String>,
     /// Up to this moment, without it.
@@ -54,6 +65,22 @@ pub struct LogQuery {
     pub session: Option<String>,
     /// `attempt`, `outcome`, `decision`, `login`, `session_start` …
     pub kind: Option<String>,
+    pub database: Option<String>,
+    pub rule: Option<String>,
+    /// SHA-256 of the token shape, in hex.
+    pub fingerprint: Option<String>,
+    /// `ran`, `failed`, `refused`, `skipped`, `cancelled`, `unknown`; of a transaction `committed`, `rolled_back`.
+    pub outcome: Option<String>,
+    /// The client's address, in records of log-ins and sessions.
+    pub source: Option<String>,
+    /// The person who acted: decided, changed, looked.
+    pub by: Option<String>,
+    /// What happened to a request, a grant, rules or people: `held`, `approve`, `loaded` …
+    pub event: Option<String>,
+    /// What the statement holds, in capitals or not.
+    pub text: Option<String>,
+    /// Bars of a histogram, 1 to 500; 60 without it.
+    pub buckets: Option<usize>,
     /// `newest` (first, the default) or `oldest`.
     pub order: Option<String>,
     /// Records on one page, 1 to 1000; 100 without it.
@@ -66,21 +93,6 @@ impl LogQuery {
     /// The filter that it means.
     pub fn filter(self, now: Timestamp) -> Result<LogFilter, Problem> {
         let at = |name, text: Option<String>| text.map(|text| moment(name, &text, now)).transpose();
-        if let Some(class) = &self.class {
-            word("class", class, &CLASS_WORDS)?;
-        }
-        if let Some(verdict) = &self.verdict {
-            word("verdict", verdict, &["allow", "hold", "deny"])?;
-        }
-        let session = |text: String| {
-            SessionId::parse(&text)
-                .ok_or_else(|| unacceptable("session", &text, "write its 13 letters and digits"))
-        };
-        let kind = |text: String| {
-            let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-            Kind::parse(&text)
-                .ok_or_else(|| unacceptable("kind", &text, format!("write one of: {}", words.join(", "))))
-        };
         let order = match word(
             "order",
             self.order.as_deref().unwrap_or("newest"),
@@ -89,32 +101,62 @@ impl LogQuery {
             "oldest" => Order::OldestFirst,
             _newest => Order::NewestFirst,
         };
-        Ok(LogFilter {
+        let mut filter = LogFilter {
             since: at("since", self.since)?,
             until: at("until", self.until)?,
-            principal: self.principal,
-            class: self.class,
-            verdict: self.verdict,
-            table: self.table,
-            approver: self.approver,
-            request: self
-                .request
-                .map(|id| request_filter("request", &id))
-                .transpose()?
-                .map(|id| id.to_string()),
-            grant: self
-                .grant
-                .map(|id| grant_filter("grant", &id))
-                .transpose()?
-                .map(|id| id.to_string()),
-            session: self.session.map(session).transpose()?,
-            kind: self.kind.map(kind).transpose()?,
             order,
-            limit: limit(self.limit, 100, PAGE_MAX)?,
+            limit: limit_of("limit", self.limit, 100, PAGE_MAX)?,
             cursor: self.cursor,
+            segments_max: Some(PAGE_SEGMENTS_MAX),
             ..LogFilter::default()
-        })
+        };
+        for (key, value) in [
+            (Key::Principal, self.principal),
+            (Key::Class, self.class),
+            (Key::Verdict, self.verdict),
+            (Key::Table, self.table),
+            (Key::Approver, self.approver),
+            (Key::Request, self.request),
+            (Key::Grant, self.grant),
+            (Key::Session, self.session),
+            (Key::Kind, self.kind),
+            (Key::Database, self.database),
+            (Key::Rule, self.rule),
+            (Key::Fingerprint, self.fingerprint),
+            (Key::Outcome, self.outcome),
+            (Key::Source, self.source),
+            (Key::By, self.by),
+            (Key::Event, self.event),
+            (Key::Text, self.text),
+        ] {
+            if let Some(value) = value {
+                let clause = Clause::of(key, &value);
+                let clause = clause.map_err(|wrong| unacceptable(key.as_str(), &value, wrong.next_step()))?;
+                filter.clauses.push(clause);
+            }
+        }
+        if let Some(text) = &self.q {
+            query::parse(text).map_err(unreadable)?.narrow(&mut filter, now);
+        }
+        Ok(filter)
     }
+}
+
+/// The problem of a query that cannot be read.
+pub fn unreadable(error: QueryError) -> Problem {
+    Problem::new(problem::Kind::Unacceptable, error.to_string(), error.next_step())
+}
+
+/// One page of records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogPage<T> {
+    pub items: Vec<T>,
+    /// For the next page; null on the last one.
+    pub next_cursor: Option<String>,
+    /// The page ends early because so few records match: up to here everything was looked at, and the next page goes
+    /// on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_to: Option<String>,
 }
 
 /// Records of the log. The look itself is recorded first.
@@ -124,7 +166,7 @@ impl LogQuery {
     tag = "log",
     params(LogQuery),
     responses(
-        (status = 200, body = Page<serde_json::Value>),
+        (status = 200, body = LogPage<serde_json::Value>),
         (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
@@ -138,15 +180,143 @@ pub async fn query(
     State(rooms): State<Rooms>,
     RawQuery(raw): RawQuery,
     Params(query): Params<LogQuery>,
-) -> Result<Json<Page<Record>>, Problem> {
+) -> Result<Json<LogPage<Record>>, Problem> {
     caller.needs(Scope::Log)?;
     let filter = query.filter(Timestamp::now())?;
     record_look(&caller, &rooms, format!("query {}", raw.unwrap_or_default())).await?;
     let reader = rooms.reader.clone();
     let page = blocking(move || reader.query(&filter)).await?;
-    Ok(Json(Page {
+    Ok(Json(LogPage {
         items: page.records,
         next_cursor: page.next_cursor,
+        looked_to: page.looked_to.map(|moment| moment.to_string()),
+    }))
+}
+
+/// How many records match, over time and by verdict. `order`, `limit` and `cursor` do not count. The look is recorded.
+#[utoipa::path(
+    get,
+    path = "/log/histogram",
+    tag = "log",
+    params(LogQuery),
+    responses(
+        (status = 200, body = Histogram),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn histogram(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    RawQuery(raw): RawQuery,
+    Params(query): Params<LogQuery>,
+) -> Result<Json<Histogram>, Problem> {
+    caller.needs(Scope::Log)?;
+    let buckets = limit_of("buckets", query.buckets, BUCKETS_DEFAULT, BUCKETS_MAX)?;
+    let filter = summary_filter(query)?;
+    record_look(&caller, &rooms, format!("histogram {}", raw.unwrap_or_default())).await?;
+    let reader = rooms.reader.clone();
+    blocking(move || reader.histogram(&filter, buckets))
+        .await
+        .map(Json)
+}
+
+/// Which values the records that match have. `order`, `limit` and `cursor` do not count. The look is recorded.
+#[utoipa::path(
+    get,
+    path = "/log/facets",
+    tag = "log",
+    params(LogQuery),
+    responses(
+        (status = 200, body = Facets),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn facets(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    RawQuery(raw): RawQuery,
+    Params(query): Params<LogQuery>,
+) -> Result<Json<Facets>, Problem> {
+    caller.needs(Scope::Log)?;
+    let filter = summary_filter(query)?;
+    record_look(&caller, &rooms, format!("facets {}", raw.unwrap_or_default())).await?;
+    let reader = rooms.reader.clone();
+    blocking(move || reader.facets(&filter)).await.map(Json)
+}
+
+/// The filter of a count, which has no pages.
+fn summary_filter(query: LogQuery) -> Result<LogFilter, Problem> {
+    let filter = query.filter(Timestamp::now())?;
+    Ok(LogFilter {
+        order: Order::NewestFirst,
+        cursor: None,
+        ..filter
+    })
+}
+
+/// How much around a record.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AroundQuery {
+    /// Records on each side, 1 to 200; 10 without it.
+    pub count: Option<usize>,
+    /// Of its session alone.
+    pub same_session: Option<bool>,
+}
+
+/// The records before and after one, oldest first, with itself between them. The look is recorded.
+#[utoipa::path(
+    get,
+    path = "/log/{id}/around",
+    tag = "log",
+    params(("id" = String, Path, description = "lane and number of the record, such as 0.42"), AroundQuery),
+    responses(
+        (status = 200, body = LogPage<serde_json::Value>),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn around(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    Params(query): Params<AroundQuery>,
+) -> Result<Json<LogPage<Record>>, Problem> {
+    caller.needs(Scope::Log)?;
+    let record_id = RecordId::parse(&id).ok_or_else(|| Problem::not_found("record", &id))?;
+    let count = limit_of("count", query.count, AROUND_DEFAULT, AROUND_MAX)?;
+    let whose = match query.same_session {
+        Some(true) => Around::Session,
+        Some(false) | None => Around::Everybody,
+    };
+    record_look(&caller, &rooms, format!("around {record_id}")).await?;
+    let reader = rooms.reader.clone();
+    let items = blocking(move || reader.around(record_id, count, whose)).await?;
+    if items.is_empty() {
+        return Err(Problem::not_found("record", &id));
+    }
+    Ok(Json(LogPage {
+        items,
+        next_cursor: None,
+        looked_to: None,
     }))
 }
 

@@ -1,6 +1,7 @@
-//! `log query`, `log tail`, `log show`: over the API, or with `--data-dir` straight from the files.
+//! `log query`, `tail`, `show`, `histogram`, `facets`: over the API, or with `--data-dir` straight from the files.
 //! Never changes a record. Read `api/trail.rs` for the filters.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,12 +12,12 @@ use super::exit::{CliError, Exit};
 use super::log_verify;
 use super::output::Output;
 use crate::api::problem::Problem;
-use crate::api::requests::Page;
-use crate::api::trail::LogQuery;
+use crate::api::trail::{LogPage, LogQuery, unreadable as unreadable_query};
 use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::config::JOURNAL_FOLDER;
-use crate::journal::{JournalError, Reader, TailFrom};
+use crate::journal::query;
+use crate::journal::{Around, BUCKETS_MAX, JournalError, LogFilter, Order, Reader, TailFrom};
 use crate::render::visible_line;
 
 /// How often the end of the files is looked at.
@@ -26,7 +27,7 @@ pub(super) const PAGE_MAX: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Find records, newest first
+    /// Find records, newest first: `log query class:ddl,grant table:orders since:7d`
     Query(QueryArgs),
     /// Print records as they come
     Tail(FilterArgs),
@@ -36,6 +37,10 @@ pub enum LogCommand {
     Verify(log_verify::VerifyArgs),
     /// Write the proof of one record, which `log verify --proof` checks without the log
     Proof(log_verify::ProofArgs),
+    /// Count records over time, by verdict
+    Histogram(HistogramArgs),
+    /// Count records by verdict, class, principal, database, rule, approver and kind
+    Facets(FilterArgs),
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +59,21 @@ pub struct QueryArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct HistogramArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Bars
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=BUCKETS_MAX as u64))]
+    buckets: u64,
+}
+
+#[derive(Debug, Args)]
 pub struct FilterArgs {
+    /// What to find: `key:value` or `key=value`, commas for any of several, `key!=value` for none of them, words that
+    /// the statement holds. Keys: since until principal class verdict table rule approver request grant session kind
+    /// database fingerprint outcome source by event text
+    #[arg(value_name = "QUERY")]
+    words: Vec<String>,
     /// From this moment on: 2026-11-22T13:00:00Z, or how long ago: 30m, 12h, 7d
     #[arg(long)]
     since: Option<String>,
@@ -92,6 +111,12 @@ pub struct FilterArgs {
 pub struct ShowArgs {
     /// The record's id, such as 0.42
     id: String,
+    /// The records before and after it, too: so many on each side
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=200))]
+    around: Option<u64>,
+    /// With `--around`: of its session alone
+    #[arg(long, requires = "around")]
+    same_session: bool,
     /// Read the files of this data folder instead of asking the API; such a look is not recorded
     #[arg(long, value_name = "DIR")]
     data_dir: Option<std::path::PathBuf>,
@@ -104,12 +129,17 @@ pub async fn run(command: LogCommand, output: Output) -> Result<Exit, CliError> 
         LogCommand::Show(args) => show(args, output).await,
         LogCommand::Verify(args) => log_verify::run(&args, output),
         LogCommand::Proof(args) => log_verify::write_proof(args, output).await,
+        LogCommand::Histogram(args) => histogram(args, output).await,
+        LogCommand::Facets(filter) => facets(filter, output).await,
     }
 }
 
 impl FilterArgs {
-    fn query(&self) -> LogQuery {
-        LogQuery {
+    /// The words are read here, too, so that a mistake in them costs no call.
+    fn query(&self) -> Result<LogQuery, CliError> {
+        let words = query::parse_words(&self.words).map_err(|error| usage(unreadable_query(error)))?;
+        Ok(LogQuery {
+            q: (!words.clauses.is_empty()).then(|| words.to_string()),
             since: self.since.clone(),
             until: self.until.clone(),
             principal: self.principal.clone(),
@@ -122,7 +152,11 @@ impl FilterArgs {
             session: self.session.clone(),
             kind: self.kind.clone(),
             ..LogQuery::default()
-        }
+        })
+    }
+
+    fn log_filter(&self) -> Result<LogFilter, CliError> {
+        self.query()?.filter(Timestamp::now()).map_err(usage)
     }
 
     fn source(&self) -> Result<Source, CliError> {
@@ -139,6 +173,7 @@ impl FilterArgs {
 /// As the API wants them.
 fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
     let pairs = [
+        ("q", query.q),
         ("since", query.since),
         ("until", query.until),
         ("principal", query.principal),
@@ -150,6 +185,15 @@ fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
         ("grant", query.grant),
         ("session", query.session),
         ("kind", query.kind),
+        ("database", query.database),
+        ("rule", query.rule),
+        ("fingerprint", query.fingerprint),
+        ("outcome", query.outcome),
+        ("source", query.source),
+        ("by", query.by),
+        ("event", query.event),
+        ("text", query.text),
+        ("buckets", query.buckets.map(|buckets| buckets.to_string())),
         ("order", query.order),
         ("limit", query.limit.map(|limit| limit.to_string())),
         ("cursor", query.cursor),
@@ -176,9 +220,9 @@ impl Source {
     }
 
     /// At most `PAGE_MAX` records.
-    pub(super) async fn page(&self, query: LogQuery) -> Result<Page<Value>, CliError> {
+    pub(super) async fn page(&self, query: LogQuery) -> Result<LogPage<Value>, CliError> {
         match self {
-            Self::Api(client) => client.get::<Page<Value>>("/log", &pairs(query)).await,
+            Self::Api(client) => client.get::<LogPage<Value>>("/log", &pairs(query)).await,
             Self::Files(reader) => page_of_files(reader, query),
         }
     }
@@ -189,25 +233,31 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut cursor = args.cursor;
     let mut items: Vec<Value> = Vec::new();
+    let mut looked_to;
     loop {
         let query = LogQuery {
             order: args.oldest_first.then(|| "oldest".to_owned()),
             limit: Some(left.min(PAGE_MAX)),
             cursor: cursor.take(),
-            ..args.filter.query()
+            ..args.filter.query()?
         };
         let page = source.page(query).await?;
         left = left.saturating_sub(page.items.len());
         items.extend(page.items);
         cursor = page.next_cursor;
+        looked_to = page.looked_to;
         if left == 0 || cursor.is_none() {
             break;
         }
+        if let Some(moment) = &looked_to {
+            tell_progress(&format!("{} found, looked back to {moment}", items.len()));
+        }
     }
     if output.is_json() {
-        output.json(&Page {
+        output.json(&LogPage {
             items,
             next_cursor: cursor,
+            looked_to,
         });
         return Ok(Exit::Done);
     }
@@ -220,12 +270,13 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn page_of_files(reader: &Reader, query: LogQuery) -> Result<Page<Value>, CliError> {
+fn page_of_files(reader: &Reader, query: LogQuery) -> Result<LogPage<Value>, CliError> {
     let filter = query.filter(Timestamp::now()).map_err(usage)?;
     let page = reader.query(&filter).map_err(unreadable)?;
-    Ok(Page {
+    Ok(LogPage {
         items: page.records.iter().map(value).collect(),
         next_cursor: page.next_cursor,
+        looked_to: page.looked_to.map(|moment| moment.to_string()),
     })
 }
 
@@ -236,7 +287,7 @@ async fn tail(args: FilterArgs, output: Output) -> Result<Exit, CliError> {
     };
     let Some(reader) = args.reader() else {
         let client = Client::from_environment()?;
-        let query = pairs(args.query());
+        let query = pairs(args.query()?);
         loop {
             client
                 .events("/log/tail", &query, &mut None, async |data| {
@@ -249,7 +300,7 @@ async fn tail(args: FilterArgs, output: Output) -> Result<Exit, CliError> {
                 .await?;
         }
     };
-    let filter = args.query().filter(Timestamp::now()).map_err(usage)?;
+    let filter = args.log_filter()?;
     let mut tail = reader.tail(TailFrom::End, filter).map_err(unreadable)?;
     loop {
         let records = tail.next_batch(PAGE_MAX).map_err(unreadable)?;
@@ -267,6 +318,9 @@ async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
             "take it from `log query`, such as 0.42",
         )
     })?;
+    if let Some(count) = args.around {
+        return show_around(&args, id, count, output).await;
+    }
     let record = match &args.data_dir {
         None => {
             Client::from_environment()?
@@ -277,12 +331,115 @@ async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
             let found = Reader::open(&dir.join(JOURNAL_FOLDER))
                 .show(id)
                 .map_err(unreadable)?;
-            let missing = || CliError::error(format!("no record `{id}`"), "take its id from `log query`");
-            value(&found.ok_or_else(missing)?)
+            value(&found.ok_or_else(|| missing(id))?)
         }
     };
     output.either(&record, || lines(&record));
     Ok(Exit::Done)
+}
+
+async fn show_around(args: &ShowArgs, id: RecordId, count: u64, output: Output) -> Result<Exit, CliError> {
+    let items = match &args.data_dir {
+        None => {
+            let query = [
+                ("count", count.to_string()),
+                ("same_session", args.same_session.to_string()),
+            ];
+            let page: LogPage<Value> = Client::from_environment()?
+                .get(&format!("/log/{id}/around"), &query)
+                .await?;
+            page.items
+        }
+        Some(dir) => {
+            let whose = if args.same_session {
+                Around::Session
+            } else {
+                Around::Everybody
+            };
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            let reader = Reader::open(&dir.join(JOURNAL_FOLDER));
+            let records = reader.around(id, count, whose).map_err(unreadable)?;
+            records.iter().map(value).collect()
+        }
+    };
+    if items.is_empty() {
+        return Err(missing(id));
+    }
+    let is_this = |record: &Value| record["id"].as_str() == Some(&args.id);
+    output.either(&items, || {
+        let marked = items.iter().map(|record| {
+            let mark = if is_this(record) { ">" } else { " " };
+            format!("{mark} {}\n", line(record))
+        });
+        marked.collect()
+    });
+    Ok(Exit::Done)
+}
+
+fn missing(id: RecordId) -> CliError {
+    CliError::error(format!("no record `{id}`"), "take its id from `log query`")
+}
+
+async fn histogram(args: HistogramArgs, output: Output) -> Result<Exit, CliError> {
+    let found = match args.filter.reader() {
+        None => {
+            let query = LogQuery {
+                buckets: usize::try_from(args.buckets).ok(),
+                ..args.filter.query()?
+            };
+            let client = Client::from_environment()?;
+            client.get::<Value>("/log/histogram", &pairs(query)).await?
+        }
+        Some(reader) => {
+            let filter = unpaged(args.filter.log_filter()?);
+            let buckets = usize::try_from(args.buckets).unwrap_or(BUCKETS_MAX);
+            let found = reader.histogram(&filter, buckets).map_err(unreadable)?;
+            serde_json::to_value(found).expect("a histogram is a map with text keys")
+        }
+    };
+    output.either(&found, || super::log_bars::histogram(&found));
+    tell_partial(&found);
+    Ok(Exit::Done)
+}
+
+async fn facets(args: FilterArgs, output: Output) -> Result<Exit, CliError> {
+    let found = match args.reader() {
+        None => {
+            let query = pairs(args.query()?);
+            Client::from_environment()?
+                .get::<Value>("/log/facets", &query)
+                .await?
+        }
+        Some(reader) => {
+            let found = reader.facets(&unpaged(args.log_filter()?)).map_err(unreadable)?;
+            serde_json::to_value(found).expect("facets are a map with text keys")
+        }
+    };
+    output.either(&found, || super::log_bars::facets(&found));
+    tell_partial(&found);
+    Ok(Exit::Done)
+}
+
+fn unpaged(filter: LogFilter) -> LogFilter {
+    LogFilter {
+        order: Order::NewestFirst,
+        ..filter
+    }
+}
+
+fn tell_partial(found: &Value) {
+    if let Some(moment) = found["partial_before"].as_str() {
+        eprintln!(
+            "more matches than is counted at once: before {moment} some is missing; narrow it with since: and until:"
+        );
+    }
+}
+
+/// A line of how far it is, for people alone.
+fn tell_progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{text}");
+    }
 }
 
 fn value(record: &Record) -> Value {
@@ -333,7 +490,7 @@ pub(super) fn lines(record: &Value) -> String {
         .collect()
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => visible_line(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),

@@ -16,6 +16,7 @@ pub mod judge;
 mod live;
 mod live_mysql;
 mod log;
+mod log_bars;
 mod log_verify;
 mod offline;
 mod open_catalogs;

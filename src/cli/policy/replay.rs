@@ -136,13 +136,22 @@ pub async fn run(args: ReplayArgs, output: Output) -> Result<Exit, CliError> {
 
 /// The record of a session's start, from before the part that is read.
 async fn start_of(source: &Source, session: &str) -> Result<Option<Value>, CliError> {
-    let query = LogQuery {
-        session: Some(session.to_owned()),
-        kind: Some("session_start".to_owned()),
-        limit: Some(1),
-        ..LogQuery::default()
-    };
-    Ok(source.page(query).await?.items.into_iter().next())
+    let mut cursor = None;
+    loop {
+        let query = LogQuery {
+            session: Some(session.to_owned()),
+            kind: Some("session_start".to_owned()),
+            limit: Some(1),
+            cursor,
+            ..LogQuery::default()
+        };
+        // A page may end before it has found one.
+        let page = source.page(query).await?;
+        cursor = page.next_cursor;
+        if !page.items.is_empty() || cursor.is_none() {
+            return Ok(page.items.into_iter().next());
+        }
+    }
 }
 
 /// What is counted on the way.
