@@ -44,4 +44,5 @@ pub mod sql;
 pub mod store;
 pub mod tables;
 pub mod telemetry;
+pub mod web;
 pub mod wire;

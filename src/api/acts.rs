@@ -144,7 +144,7 @@ pub async fn view(
     act(&rooms, &caller, &headers, &id, ActKind::View).await
 }
 
-/// What every act has in common. Pages call it too, with the headers of their own calls.
+/// What every act has in common.
 pub async fn act(
     rooms: &Rooms,
     caller: &Caller,
@@ -152,12 +152,25 @@ pub async fn act(
     id: &str,
     what: ActKind,
 ) -> Result<Json<Card>, Problem> {
+    let key = idempotency_key(headers)?;
+    act_over(rooms, caller, channel_of(headers), key, id, what).await
+}
+
+/// The same over a channel that the caller names; `key` makes what is sent twice count once.
+pub async fn act_over(
+    rooms: &Rooms,
+    caller: &Caller,
+    channel: &str,
+    key: Option<String>,
+    id: &str,
+    what: ActKind,
+) -> Result<Json<Card>, Problem> {
     let id = request_id(id)?;
     let act = Act {
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
-        channel: channel_of(headers).to_owned(),
-        idempotency: idempotency_key(headers)?,
+        channel: channel.to_owned(),
+        idempotency: key,
         what,
     };
     let held = rooms.desk.act(id, act).await;

@@ -194,12 +194,21 @@ pub async fn revoke(
     Named(id): Named,
     Body(body): Body<RevokeBody>,
 ) -> Result<Json<Grant>, Problem> {
+    let reason = body.reason.as_deref().unwrap_or_default();
+    revoke_by(&rooms, &caller, &id, reason).await.map(Json)
+}
+
+/// The same for a page's form.
+pub async fn revoke_by(rooms: &Rooms, caller: &Caller, id: &str, reason: &str) -> Result<Grant, Problem> {
     caller.needs(Scope::Decide)?;
-    let id = standing_id(&id)?;
-    let reason = one_line_reason(body.reason.as_deref().unwrap_or_default())?;
-    let revoked = rooms.desk.revoke_standing(id, caller.person.name, reason).await;
+    let id = standing_id(id)?;
+    let reason = one_line_reason(reason)?;
+    let revoked = rooms
+        .desk
+        .revoke_standing(id, caller.person.name.clone(), reason)
+        .await;
     match revoked {
-        Ok(shown) => Ok(Json(Grant::of(&shown))),
+        Ok(shown) => Ok(Grant::of(&shown)),
         Err(EndGrantError::NotFound) => Err(Problem::not_found("standing grant", &id.to_string())),
         Err(error @ EndGrantError::NotOpen(_)) => Err(Problem::new(
             Kind::Conflict,

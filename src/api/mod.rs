@@ -22,6 +22,7 @@ pub mod trail;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -30,11 +31,12 @@ use utoipa_axum::routes;
 use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
+use crate::policy::RuleSet;
 use crate::telemetry::Metrics;
 
 pub use connections::CONNECTIONS_MAX;
 pub use health::Upstream;
-pub use serve::{Api, ApiError, Certificate, Settings, router, start};
+pub use serve::{Api, ApiError, Certificate, Settings, router, router_with, start, start_with};
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ pub struct Rooms {
     pub reader: Reader,
     pub metrics: Metrics,
     pub catalogs: Catalogs,
+    /// The rules in force, for people to read.
+    pub rules: Arc<ArcSwap<RuleSet>>,
     sign_ins: Arc<browser::SignIns>,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
@@ -63,6 +67,7 @@ impl Rooms {
             journal,
             metrics,
             catalogs: Catalogs::default(),
+            rules: Arc::new(ArcSwap::from_pointee(RuleSet::shipped("strict"))),
             sign_ins: Arc::default(),
             told,
         }
@@ -72,6 +77,11 @@ impl Rooms {
     pub fn with_people(self, settings: browser::Settings) -> Self {
         let sign_ins = Arc::new(browser::SignIns::new(settings));
         Self { sign_ins, ..self }
+    }
+
+    #[must_use]
+    pub fn with_rules(self, rules: Arc<ArcSwap<RuleSet>>) -> Self {
+        Self { rules, ..self }
     }
 
     #[must_use]

@@ -18,7 +18,7 @@ use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacc
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
 };
-use crate::hold::{Digest, Guards, NotGuarded, RequestId, StateKind, guard};
+use crate::hold::{Digest, Guards, HeldRequest, NotGuarded, RequestId, StateKind, guard};
 use crate::identity::directory::Scope;
 
 /// More would keep connections of proxies in between open for too long.
@@ -363,6 +363,24 @@ pub async fn decide(
         .await
         .map_err(|error| decide_problem(id, error))?;
     Ok(Json(Card::of(&held)))
+}
+
+/// The same by a page's form; `key` makes a form that is sent twice count once.
+pub async fn decide_by_page(
+    rooms: &Rooms,
+    caller: &Caller,
+    id: RequestId,
+    body: DecisionBody,
+    key: String,
+) -> Result<HeldRequest, Problem> {
+    caller.needs(Scope::Decide)?;
+    let mut decide = decide_of(caller, &HeaderMap::new(), body)?;
+    decide.channel = "web".to_owned();
+    decide.idempotency = (1..=IDEMPOTENCY_KEY_BYTES_MAX)
+        .contains(&key.len())
+        .then_some(key);
+    let said = rooms.desk.decide(id, decide).await;
+    said.map_err(|error| decide_problem(id, error))
 }
 
 fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result<Decide, Problem> {

@@ -91,6 +91,11 @@ impl Api {
 
 /// Listens and serves on the current runtime.
 pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
+    start_with(settings, rooms, Router::new())
+}
+
+/// The same with the pages for people beside the API.
+pub fn start_with(settings: &Settings, rooms: Rooms, pages: Router<Rooms>) -> Result<Api, ApiError> {
     let failed = |error| ApiError::Listen {
         address: settings.address,
         error,
@@ -106,7 +111,7 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
         None => None,
     };
     let handle = Handle::new();
-    let service = router(rooms).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router_with(rooms, pages).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
@@ -126,8 +131,14 @@ pub fn start(settings: &Settings, rooms: Rooms) -> Result<Api, ApiError> {
 
 /// Every route behind its limits, as a call meets them once its headers are read.
 pub fn router(rooms: Rooms) -> Router {
+    router_with(rooms, Router::new())
+}
+
+/// The same with the pages for people.
+pub fn router_with(rooms: Rooms, pages: Router<Rooms>) -> Router {
     let (router, _document) = routes().split_for_parts();
     router
+        .merge(pages)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -184,7 +195,9 @@ fn secure(headers: &mut HeaderMap) {
         ("x-frame-options", "DENY"),
     ];
     for (name, value) in values {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        // Pages have said their own.
+        let name = HeaderName::from_static(name);
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 

@@ -27,6 +27,7 @@ use crate::proxy::{self, ProxyHandle};
 use crate::store::sqlite::Store;
 use crate::tables::{self, Tables};
 use crate::telemetry::{self, Metrics};
+use crate::web;
 
 /// A session has a socket to its client and one to the server.
 const FILES_PER_SESSION: u64 = 2;
@@ -151,8 +152,11 @@ async fn join(
     let metrics = Metrics::new();
     let upstreams = upstreams(&config);
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), upstreams);
-    let rooms = rooms.with_catalogs(watched.catalogs.clone());
-    let api = api::start(&config.api, rooms).map_err(|error| CliError::error(&error, error.next_step()))?;
+    let rooms = rooms
+        .with_catalogs(watched.catalogs.clone())
+        .with_rules(Arc::clone(&rules));
+    let api = api::start_with(&config.api, rooms, web::router())
+        .map_err(|error| CliError::error(&error, error.next_step()))?;
     let tables = match &config.log_sql {
         Some(settings) => match tables::start(settings.clone(), desk.clone(), journal.reader()).await {
             Ok(tables) => Some(tables),

@@ -65,6 +65,7 @@ impl RuleSet {
         Ok(Self {
             generation: Sha256::digest(text.as_bytes()).into(),
             file: file.to_owned(),
+            text: text.into(),
             rules,
         })
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,8 @@ pub struct RuleSet {
     pub generation: [u8; 32],
     /// Where it came from, for people.
     pub file: String,
+    /// What stands in it.
+    pub text: Arc<str>,
     pub(super) rules: Vec<Rule>,
 }
 

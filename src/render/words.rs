@@ -401,7 +401,6 @@ const KEYWORDS: &[&str] = &[
     "privileges",
     "procedure",
     "program",
-    "public",
     "range",
     "recursive",
     "references",

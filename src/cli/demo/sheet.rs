@@ -26,12 +26,24 @@ pub struct Sheet {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_mysql_url: Option<String>,
     pub api_url: String,
+    /// Where people look and decide with a browser.
+    pub web_url: String,
+    /// What each person signs in with.
+    pub log_ins: Vec<LogIn>,
     pub reviewer_token: String,
     pub second_reviewer_token: String,
     /// The agent's name.
     pub agent: String,
     /// Holds the store and the journal.
     pub data_dir: PathBuf,
+}
+
+/// How one person signs in, on the page or on the command line.
+#[derive(Debug, Clone, Serialize)]
+pub struct LogIn {
+    pub person: String,
+    pub roles: Vec<String>,
+    pub token: String,
 }
 
 /// What a person needs to know besides.
@@ -54,6 +66,7 @@ impl Sheet {
         } = about;
         let Sheet {
             api_url,
+            web_url,
             reviewer_token,
             second_reviewer_token,
             ..
@@ -82,7 +95,10 @@ The agent's connection string (agent `{agent}`):
 As the agent, in a second terminal: a read passes, and a schema change hangs until a person approves it.
   {lines}
 
-As the reviewer `{first}`, in a third terminal:
+In a browser, {web_url} shows what waits; sign in as `{first}` with the token
+  {reviewer_token}
+
+Or as `{first}` in a third terminal:
   export COUNTERSIGN_API_URL={api_url} COUNTERSIGN_TOKEN={reviewer_token}
   {program} pending
   {program} show ID

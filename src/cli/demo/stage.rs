@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::postgres::ScratchSettings;
 use super::scratch::{make_scratch_folder, write_secret};
-use super::sheet::{Circumstances, Sheet};
+use super::sheet::{Circumstances, LogIn, Sheet};
 use super::upstream::{Scratch, Upstream, UpstreamError};
 use super::watchdog::Watchdog;
 use super::{DemoArgs, Speaks};
@@ -29,6 +29,7 @@ use crate::store::sqlite::Store;
 /// The person who answers for the agent, and so never decides for it.
 const OWNER: &str = "sam";
 const REVIEWERS: [&str; 2] = ["dba-1", "dba-2"];
+const REVIEWER_ROLES: [Role; 2] = [Role::Approver, Role::Auditor];
 const AGENT: &str = "shop-agent";
 /// Where MySQL's server knows its user by another name.
 const MYSQL_AGENT: &str = "shop-agent-mysql";
@@ -77,6 +78,8 @@ impl Stage {
             mysql_url: url("mysql", running.mysql_address, &secrets.mysql, &upstreams.mysql),
             admin_mysql_url: past(&upstreams.mysql),
             api_url: format!("http://{}", running.api_address),
+            web_url: format!("http://{}/", running.api_address),
+            log_ins: log_ins(&secrets.reviewers),
             reviewer_token: secrets.reviewers[0].clone(),
             second_reviewer_token: secrets.reviewers[1].clone(),
             agent: String::from(AGENT),
@@ -130,6 +133,16 @@ impl Stage {
     pub async fn strike(self) {
         self.running.stop().await;
     }
+}
+
+fn log_ins(tokens: &[String; 2]) -> Vec<LogIn> {
+    let roles = REVIEWER_ROLES.map(|role| role.to_string());
+    let log_in = |(person, token): (&str, &String)| LogIn {
+        person: person.to_owned(),
+        roles: roles.to_vec(),
+        token: token.clone(),
+    };
+    REVIEWERS.into_iter().zip(tokens).map(log_in).collect()
 }
 
 /// Where a client on this machine finds a listener on all addresses.
@@ -372,7 +385,7 @@ fn make_reviewer(store: &mut Store, name: &str, by: &PersonName) -> Result<Strin
     let now = Timestamp::now();
     let new = NewPerson {
         name: person(name),
-        roles: vec![Role::Approver, Role::Auditor],
+        roles: REVIEWER_ROLES.to_vec(),
         groups: Vec::new(),
     };
     match store.person_add(&new, by, now) {

@@ -1,0 +1,97 @@
+// @ts-check
+// The card: the approval opens once the end of the statement was in view; a change of the request is told; the denial
+// shows what the agent will read.
+
+import { tell } from "./live.js";
+
+/** What the agent's error has room for, in bytes; its words around the reason are counted too. */
+const MESSAGE_MAX = 480;
+
+/** Starts what a card needs; gives what is to be told of news, or null where no card is shown. */
+export function startCard() {
+  const card = document.querySelector("[data-card]");
+  if (!(card instanceof HTMLElement)) return null;
+  openWhenRead();
+  preview();
+  openByBar();
+  return (/** @type {import("./live.js").News | null} */ news) => {
+    const isSame =
+      news !== null &&
+      (news.request !== card.dataset.card || (news.state === card.dataset.state && !news.impact && String(news.version) === card.dataset.version));
+    if (isSame) return;
+    if (isBusy()) {
+      tell("This request has changed meanwhile: load the page again before you decide.");
+    } else {
+      location.reload();
+    }
+  };
+}
+
+/** Whether somebody is in the middle of deciding. */
+function isBusy() {
+  for (const act of document.querySelectorAll("details.act")) {
+    if (act instanceof HTMLDetailsElement && act.open) return true;
+  }
+  return false;
+}
+
+function openWhenRead() {
+  const approve = document.querySelector("[data-approve]");
+  const unread = document.querySelector("[data-unread]");
+  const end = document.querySelector("[data-end]");
+  if (!(approve instanceof HTMLDetailsElement) || !(unread instanceof HTMLElement) || !end) return;
+  approve.hidden = true;
+  unread.hidden = false;
+  const bar = document.querySelector('.bar [data-open="approve"]');
+  if (bar instanceof HTMLElement) bar.hidden = true;
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    seen.disconnect();
+    approve.hidden = false;
+    unread.hidden = true;
+    if (bar instanceof HTMLElement) bar.hidden = false;
+    const word = approve.querySelector("[data-read] input");
+    const label = approve.querySelector("[data-read]");
+    if (word instanceof HTMLInputElement && label instanceof HTMLElement) {
+      word.checked = true;
+      label.hidden = true;
+    }
+  });
+  seen.observe(end);
+}
+
+/** Opens one of the two forms and goes to its first field. */
+/** @param {"approve" | "deny"} which */
+export function open(which) {
+  const act = document.getElementById(which);
+  if (!(act instanceof HTMLDetailsElement)) return false;
+  if (act.hidden) {
+    document.querySelector("[data-end]")?.scrollIntoView({ block: "center" });
+    return true;
+  }
+  act.open = true;
+  act.scrollIntoView({ block: "nearest" });
+  const field = act.querySelector('input:not([type="hidden"])');
+  if (field instanceof HTMLElement) field.focus();
+  return true;
+}
+
+function openByBar() {
+  for (const link of document.querySelectorAll("[data-open]")) {
+    link.addEventListener("click", (event) => {
+      const which = link.getAttribute("data-open") === "deny" ? "deny" : "approve";
+      if (open(which)) event.preventDefault();
+    });
+  }
+}
+
+/** The very words of the error: ASCII, one line, at most so long. */
+function preview() {
+  const reason = document.querySelector("[data-reason]");
+  const shown = document.querySelector("[data-preview]");
+  if (!(reason instanceof HTMLInputElement) || !shown) return;
+  reason.addEventListener("input", () => {
+    const text = reason.value.trim().replace(/[^\x20-\x7e]/gu, "?");
+    shown.textContent = (text || "your reason").slice(0, MESSAGE_MAX);
+  });
+}
