@@ -8,6 +8,7 @@ mod front;
 mod limits;
 mod listen;
 mod log_sql;
+mod log_tree;
 pub mod reader;
 mod secret;
 mod unwise;
@@ -25,6 +26,8 @@ use self::limits::read_limits;
 pub use self::listen::Listen;
 use self::listen::read_api;
 use self::log_sql::read_log_sql;
+pub use self::log_tree::LogTree;
+use self::log_tree::read_log_tree;
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
@@ -55,6 +58,7 @@ pub struct Config {
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
+    pub log_tree: LogTree,
     pub log: telemetry::Settings,
     /// What is allowed but unwise, for the person who starts `serve`.
     pub warnings: Vec<String>,
@@ -119,6 +123,7 @@ impl Config {
                 ),
                 || AuditMode::Ordered,
             ),
+            log_tree: read_log_tree(reader),
             log: read_log(reader),
             warnings: Vec::new(),
         };
@@ -248,6 +253,8 @@ impl Config {
     pub fn journal(&self) -> journal::Settings {
         journal::Settings {
             key_dir: self.data_dir.clone(),
+            origin: self.log_tree.origin.clone(),
+            anchors: self.log_tree.anchors.clone(),
             ..journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
         }
     }

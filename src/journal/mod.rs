@@ -65,6 +65,8 @@ pub struct Settings {
     pub key_dir: PathBuf,
     /// What the log is called in its checkpoints. Without it a new key makes a name of itself.
     pub origin: Option<String>,
+    /// Who is handed the checkpoints.
+    pub anchors: Vec<tree::Anchor>,
 }
 
 /// What to do when records are gone that were known to be on disk.
@@ -86,6 +88,7 @@ impl Settings {
             segment_bytes: 4 << 20,
             on_loss: OnLoss::Refuse,
             origin: None,
+            anchors: Vec::new(),
         }
     }
 }
@@ -155,10 +158,17 @@ impl Journal {
         owner
             .threads
             .push(index.map_err(|cause| JournalError::open(&dir, cause))?);
-        let tree = tree::start(Arc::clone(&owner.shared), keeper, drained);
+        let (signing, signed) = mpsc::channel();
+        let tree = tree::start(Arc::clone(&owner.shared), keeper, drained, signing);
         owner
             .threads
             .push(tree.map_err(|cause| JournalError::open(&dir, cause))?);
+        if !owner.shared.settings.anchors.is_empty() {
+            let anchors = tree::start_anchors(Arc::clone(&owner.shared), Arc::clone(&owner.tree), signed);
+            owner
+                .threads
+                .push(anchors.map_err(|cause| JournalError::open(&dir, cause))?);
+        }
         let journal = Self {
             owner: Arc::new(owner),
         };

@@ -15,7 +15,7 @@ use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run};
 use super::{CHECKPOINT_EVERY, HASH_BYTES, LEVELS_PER_FILE};
 use crate::audit::Kind;
-use crate::audit::checkpoint::{Signed, SigningKey};
+use crate::audit::checkpoint::{Signed, SigningKey, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash, Subtree, leaf_hash};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
@@ -47,6 +47,10 @@ impl Status {
     /// Records under the last checkpoint that every anchor has taken; 0 without anchors.
     pub fn anchored(&self) -> u64 {
         self.anchored.load(Ordering::Relaxed)
+    }
+
+    pub fn is_anchored(&self, size: u64) {
+        self.anchored.store(size, Ordering::Relaxed);
     }
 
     pub fn has_signed(&self, signed: &Signed) {
@@ -128,6 +132,14 @@ impl Keeper {
             has_decision: false,
             status: Arc::new(status),
         }
+    }
+
+    pub const fn signed(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
+    pub const fn public_key(&self) -> &VerifyingKey {
+        self.key.public()
     }
 
     /// Reads what has come on disk since the last time, a limited number of records.
@@ -286,11 +298,18 @@ pub fn sync_folder(folder: &Path) -> Result<(), JournalError> {
 }
 
 /// Starts the keeper's thread. After `Shared::close` it waits until `drained` is dropped, which says that everything is
-/// on disk, signs a last time and ends.
-pub fn start(shared: Arc<Shared>, keeper: Keeper, drained: mpsc::Receiver<()>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name("journal-tree".to_owned())
-        .spawn(move || run(&shared, keeper, &drained))
+/// on disk, signs a last time, drops `signing` and ends.
+pub fn start(
+    shared: Arc<Shared>,
+    keeper: Keeper,
+    drained: mpsc::Receiver<()>,
+    signing: mpsc::Sender<()>,
+) -> io::Result<JoinHandle<()>> {
+    let run = move || {
+        run(&shared, keeper, &drained);
+        drop(signing);
+    };
+    thread::Builder::new().name("journal-tree".to_owned()).spawn(run)
 }
 
 fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {

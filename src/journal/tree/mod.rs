@@ -17,6 +17,7 @@
 //! Why runs: lanes are written side by side, and a tree has one right edge. The order between lanes is the order in
 //! which they were read back; within a lane it is that of the records.
 
+mod anchor;
 mod cursor;
 mod files;
 mod keeper;
@@ -32,6 +33,8 @@ use std::path::Path;
 
 use crate::clock::Timestamp;
 
+pub use anchor::Anchor;
+pub(super) use anchor::start as start_anchors;
 pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
 pub use keeper::{Status, start};
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::anchor;
 use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUN_BYTES, RUNS_FILE, RUNS_HEAD, Run, Runs, last_note};
 use super::keeper::{Keeper, LevelBuffers, Start, write_behind};
@@ -27,7 +28,7 @@ pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Ke
         folder: &folder,
         marks: marks(found),
     };
-    match search.run() {
+    match search.run().and_then(|keeper| search.check_anchors(keeper)) {
         Err(loss @ JournalError::Contradicted { .. }) if settings.on_loss == OnLoss::Record => {
             let aside = put_aside(&folder, Timestamp::now());
             tracing::error!(error = %loss, kept = %aside.display(), "a new tree is begun, and that is recorded");
@@ -82,6 +83,13 @@ impl Search<'_> {
             lanes,
             signed,
         }))
+    }
+
+    /// Whether somebody else was told of another log.
+    fn check_anchors(&self, keeper: Keeper) -> Result<Keeper, JournalError> {
+        let signed = keeper.signed().map(|signed| &signed.checkpoint);
+        anchor::check_files(&self.settings.anchors, self.folder, keeper.public_key(), signed)?;
+        Ok(keeper)
     }
 
     /// The key, the last checkpoint it signed here, and how long the file is without a torn end.

@@ -593,3 +593,90 @@ fn frames_of_a_forged_segment_are_whole() {
     );
     assert!(payloads.iter().all(|payload| payload.len() > FRAME_HEAD_BYTES));
 }
+
+/// Takes one note a call, and says no so many times first.
+fn receiver(refusals: usize) -> (String, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!(
+        "http://{}/checkpoints",
+        listener.local_addr().expect("it is bound")
+    );
+    let (sender, notes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (call, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.expect("a caller"));
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).expect("a line");
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                    length = value.trim().parse().expect("a number");
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a body");
+            let status = if call < refusals { "503 No" } else { "204 Taken" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).expect("an answer");
+            if call >= refusals && sender.send(String::from_utf8(body).expect("text")).is_err() {
+                return;
+            }
+        }
+    });
+    (url, notes)
+}
+
+#[test]
+fn anchors_are_handed_every_last_checkpoint_and_again_after_a_refusal() {
+    let dir = scratch();
+    let (url, received) = receiver(1);
+    let file = dir.path().join("anchor");
+    let anchored = || Settings {
+        anchors: vec![Anchor::File(file.clone()), Anchor::Url(url.clone())],
+        ..settings(dir.path())
+    };
+    for _ in 0..2 {
+        let journal = Journal::open(anchored()).expect("it opens");
+        write(&mut journal.lane(0), 1);
+    }
+    let request = Request {
+        anchors: vec![file.clone()],
+        ..request(dir.path())
+    };
+    let report = verify(&request, |_, _| {}).expect("readable");
+    let size = report.last.as_ref().map(|last| last.size);
+    assert_eq!(report.finding, None);
+    assert_eq!(report.anchored.map(|anchored| anchored.size), size);
+    let public = super::key::read_public(&dir.path().join(PUBLIC_KEY_FILE)).expect("a key");
+    let sizes: Vec<_> = received
+        .try_iter()
+        .map(|note| public.verify(&note).expect("a checkpoint").checkpoint.size)
+        .collect();
+    assert_eq!(sizes.last().copied(), size, "{sizes:?}");
+}
+
+#[test]
+fn log_that_its_anchor_contradicts_is_refused() {
+    let dir = scratch();
+    let file = dir.path().join("anchor");
+    let anchored = || Settings {
+        anchors: vec![Anchor::File(file.clone())],
+        ..settings(dir.path())
+    };
+    drop(Journal::open(anchored()).expect("a new log"));
+    let before = dir.path().join("before");
+    copy(&settings(dir.path()).dir, &before);
+    drop(Journal::open(anchored()).expect("it goes on"));
+    // An older copy of the journal comes back: shorter than its anchor.
+    fs::remove_dir_all(settings(dir.path()).dir).expect("it was there");
+    copy(&before, &settings(dir.path()).dir);
+    let error = Journal::open(anchored()).expect_err("it is shorter");
+    assert!(
+        matches!(&error, JournalError::Contradicted { file: named, .. } if *named == file),
+        "{error}"
+    );
+}

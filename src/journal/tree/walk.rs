@@ -195,7 +195,7 @@ impl LaneWalk {
         let is_torn = damage.is_some();
         let what = damage.unwrap_or_else(|| "the segment ends too soon".to_owned());
         match segment.place.end {
-            Some(end) if end == offset as u64 => Ok(()),
+            Some(end) if end == offset as u64 && !is_torn => Ok(()),
             Some(_) => Err(fault(what)),
             // A segment that is being written is longer than a seal behind its last frame.
             None if is_torn && segment.bytes.len() == offset + SEAL_BYTES => Err(fault(what)),
