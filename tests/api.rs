@@ -18,7 +18,7 @@ use countersign::identity::directory::{NewAgent, NewPerson, NewToken, OtherToken
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::identity::secret::NativePassword;
 use countersign::journal::{self, Journal};
-use countersign::policy::Verdict;
+use countersign::policy::{Requirement, Verdict};
 use countersign::sql::action::{Action, Breadth, Class, Judgement, TableName};
 use countersign::sql::judge_postgres;
 use countersign::sql::statement::LexingState;
@@ -295,6 +295,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/requests/{id}/decision"),
     ("post", "/api/v1/requests/{id}/comments"),
     ("post", "/api/v1/requests/{id}/questions"),
+    ("post", "/api/v1/requests/{id}/escalations"),
+    ("post", "/api/v1/requests/{id}/delegations"),
     ("post", "/api/v1/requests/{id}/views"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
@@ -930,7 +932,7 @@ async fn an_administrator_and_a_token_made_for_somebody_else_count_as_one() {
         let mut house = House::build().await;
         house.issue("dave", "alice", "alice, by dave", json!({})).await;
         let mut ask = house.ask(b"DROP TABLE orders");
-        ask.verdict.approvals_needed = 2;
+        ask.verdict.requirement = Requirement::of(Vec::new(), 2);
         let asked = house.desk.ask(ask).await.expect("taken");
         let Asked::Parked(parked) = asked else {
             panic!("no grant was there")

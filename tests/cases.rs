@@ -448,7 +448,7 @@ fn check_rules(case: &Case) {
                 );
                 assert_eq!(found.allowed().is_some(), rest.starts_with("allow"), "{place}");
             }
-            "people" => assert_eq!(verdict().approvals_needed.to_string(), *rest, "{place}"),
+            "people" => assert_eq!(verdict().requirement.people().to_string(), *rest, "{place}"),
             "wait" => assert_eq!(
                 verdict().wait.map_or(0, |wait| wait.as_secs()).to_string(),
                 *rest,

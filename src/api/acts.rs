@@ -1,4 +1,4 @@
-//! What people do with a request besides deciding it: view, comment, ask its agent.
+//! What people do with a request besides deciding it: view, comment, ask its agent, hand it on.
 //! Never decides who may: `desk` does. Read `requests.rs` for the decision itself.
 
 use axum::Json;
@@ -11,11 +11,12 @@ use super::Rooms;
 use super::card::Card;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
-use super::read::{Body, Named, OptionalBody, request_id};
+use super::read::{Body, Named, OptionalBody, request_id, unacceptable};
 use super::requests::{channel_of, idempotency_key};
 use crate::desk::{Act, ActError, ActKind};
 use crate::hold::RequestId;
 use crate::identity::directory::Scope;
+use crate::identity::principal::PersonName;
 
 /// A comment beside a request.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -32,6 +33,25 @@ pub struct QuestionBody {
     /// One line of at most 240 bytes. The agent reads it.
     #[schema(example = "which ticket is this for?")]
     pub question: String,
+}
+
+/// Why it goes to the next group.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EscalationBody {
+    /// One line of at most 2000 bytes, for those who decide next.
+    pub reason: String,
+}
+
+/// Who approves instead.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationBody {
+    /// Somebody who may decide this request.
+    #[schema(example = "dba-2")]
+    pub to: String,
+    /// One line of at most 2000 bytes, for that person.
+    pub reason: String,
 }
 
 /// That the card was opened.
@@ -117,6 +137,78 @@ pub async fn ask(
     act(&rooms, &caller, &headers, &id, what).await
 }
 
+/// Hands the decision to the next group that the rule names (`escalate_to`), once: from now on its people approve, as many
+/// as before; the first can still deny. There is as much time again.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/escalations",
+    tag = "requests",
+    params(
+        ("id" = String, Path, description = "six letters and digits"),
+        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+    ),
+    request_body = EscalationBody,
+    responses(
+        (status = 200, body = Card),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn escalate(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    Body(body): Body<EscalationBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Decide)?;
+    let what = ActKind::Escalate { reason: body.reason };
+    act(&rooms, &caller, &headers, &id, what).await
+}
+
+/// Names the person who approves instead of the caller, who no longer can. Only somebody who may decide this request
+/// (promise 4) can be named; that person counts for the caller's groups, too.
+#[utoipa::path(
+    post,
+    path = "/requests/{id}/delegations",
+    tag = "requests",
+    params(
+        ("id" = String, Path, description = "six letters and digits"),
+        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+    ),
+    request_body = DelegationBody,
+    responses(
+        (status = 200, body = Card),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn delegate(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+    headers: HeaderMap,
+    Body(body): Body<DelegationBody>,
+) -> Result<Json<Card>, Problem> {
+    caller.needs(Scope::Decide)?;
+    let to = PersonName::parse(&body.to)
+        .map_err(|_| unacceptable("to", &body.to, "write the name of a person who may decide it"))?;
+    let reason = body.reason;
+    act(&rooms, &caller, &headers, &id, ActKind::Delegate { to, reason }).await
+}
+
 /// Records that the card was opened: once for each person and version, and again when a quarter of an hour has passed.
 #[utoipa::path(
     post,
@@ -194,6 +286,21 @@ fn act_problem(id: RequestId, error: ActError) -> Problem {
             Kind::Unacceptable,
             detail,
             format!("write at most {max} bytes without control characters"),
+        ),
+        ActError::NobodyNext => Problem::new(
+            Kind::Conflict,
+            detail,
+            "name the next group in the rule's `escalate_to`, or delegate it to a person",
+        ),
+        ActError::EscalatedAlready => Problem::new(
+            Kind::Conflict,
+            detail,
+            "let those decide to whom it was escalated",
+        ),
+        ActError::CannotBeDelegate { .. } => Problem::new(
+            Kind::Unacceptable,
+            detail,
+            "name somebody who may decide this request and has not spoken yet",
         ),
         ActError::TooMany { .. } => {
             Problem::new(Kind::Conflict, detail, "decide it, or go on talking elsewhere")

@@ -74,9 +74,16 @@ pub struct Card {
     pub copies_in: bool,
     /// Same statement shape, whatever its literals: 64 hex digits.
     pub fingerprint: String,
-    /// Groups that may decide; empty: every approver.
+    /// Groups whose people approve it now; empty: every approver.
     pub approvers: Vec<String>,
+    /// People in all; `requirement` says of which groups.
     pub approvals_needed: u32,
+    /// Groups that approve it once it was escalated; empty: it cannot be.
+    pub escalate_to: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_at: Option<String>,
+    /// Who approves instead of whom.
+    pub delegations: Vec<Delegation>,
     /// What people have said, oldest first.
     pub decisions: Vec<Said>,
     /// Who is needed, and who of them has approved.
@@ -187,6 +194,13 @@ pub struct Said {
     pub at: String,
 }
 
+/// Somebody approves instead of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delegation {
+    pub from: String,
+    pub to: String,
+}
+
 /// One part of what an approval takes: so many people of these groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Need {
@@ -273,8 +287,11 @@ impl Card {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
-            approvers: held.approvers.clone(),
-            approvals_needed: held.approvals_needed,
+            approvers: held.requirement_now().groups(),
+            approvals_needed: held.requirement.people(),
+            escalate_to: held.escalate_to.clone(),
+            escalated_at: held.escalated_at.map(|at| at.to_string()),
+            delegations: held.delegations.iter().map(Delegation::of).collect(),
             decisions: held
                 .decisions
                 .iter()
@@ -389,6 +406,15 @@ impl Statement {
                 .map(|called| qualified(&called.schema, &called.name))
                 .collect(),
             reasons: held.reasons.clone(),
+        }
+    }
+}
+
+impl Delegation {
+    fn of(held: &hold::Delegation) -> Self {
+        Self {
+            from: held.from.to_string(),
+            to: held.to.to_string(),
         }
     }
 }

@@ -132,6 +132,8 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(requests::decide))
         .routes(routes!(acts::comment))
         .routes(routes!(acts::ask))
+        .routes(routes!(acts::escalate))
+        .routes(routes!(acts::delegate))
         .routes(routes!(acts::view))
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))

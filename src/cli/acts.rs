@@ -1,4 +1,4 @@
-//! `countersign comment` and `ask`: what people do with a request besides deciding it, as a client of the API.
+//! `countersign comment`, `ask`, `escalate` and `delegate`: what people do with a request besides deciding it, as a client of the API.
 //! Never decides. Read `requests.rs` for what does.
 
 use clap::Args;
@@ -8,7 +8,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::requests::parse_id;
-use crate::api::acts::{CommentBody, QuestionBody, ViewBody};
+use crate::api::acts::{CommentBody, DelegationBody, EscalationBody, QuestionBody, ViewBody};
 use crate::api::card::Card;
 use crate::hold::RequestId;
 
@@ -26,6 +26,50 @@ pub struct AskArgs {
     id: RequestId,
     /// What the agent is asked, in one line; its wait ends, and it answers with the same statement
     question: String,
+}
+
+#[derive(Debug, Args)]
+pub struct EscalateArgs {
+    #[arg(value_parser = parse_id)]
+    id: RequestId,
+    /// Why, for those who decide next
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct DelegateArgs {
+    #[arg(value_parser = parse_id)]
+    id: RequestId,
+    /// Who approves instead of you
+    to: String,
+    /// Why, for that person
+    #[arg(long)]
+    reason: String,
+}
+
+pub async fn escalate(args: EscalateArgs, output: Output) -> Result<Exit, CliError> {
+    let body = EscalationBody { reason: args.reason };
+    let card = act(args.id, "escalations", &body).await?;
+    output.either(&card, || {
+        format!(
+            "{}  escalated to {}, until {}\n",
+            card.id,
+            card.approvers.join(" or "),
+            card.expires_at
+        )
+    });
+    Ok(Exit::Done)
+}
+
+pub async fn delegate(args: DelegateArgs, output: Output) -> Result<Exit, CliError> {
+    let body = DelegationBody {
+        to: args.to,
+        reason: args.reason,
+    };
+    let card = act(args.id, "delegations", &body).await?;
+    output.either(&card, || format!("{}  delegated to {}\n", card.id, body.to));
+    Ok(Exit::Done)
 }
 
 pub async fn comment(args: CommentArgs, output: Output) -> Result<Exit, CliError> {

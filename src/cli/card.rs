@@ -93,6 +93,14 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp, ink: Ink) -> Str
     for (number, need) in card.requirement.iter().enumerate() {
         line(if number == 0 { "decides" } else { "" }, &need_text(need));
     }
+    for delegation in &card.delegations {
+        let (from, to) = (visible_line(&delegation.from), visible_line(&delegation.to));
+        line("", &format!("{to} instead of {from}"));
+    }
+    if !card.escalate_to.is_empty() && card.escalated_at.is_none() {
+        let next = visible_line(&card.escalate_to.join(" or "));
+        line("", &format!("{next} if it is escalated"));
+    }
     for (label, value) in standing_lines(card) {
         line(label, &value);
     }

@@ -75,6 +75,10 @@ enum Command {
     Ask(acts::AskArgs),
     /// Put a comment beside a request
     Comment(acts::CommentArgs),
+    /// Hand a request to the next group that its rule names
+    Escalate(acts::EscalateArgs),
+    /// Name the person who approves a request instead of you
+    Delegate(acts::DelegateArgs),
     /// List and revoke standing grants, which `approve --for 30m --uses 20` makes
     #[command(subcommand)]
     Grant(grants::GrantCommand),
@@ -147,6 +151,8 @@ pub fn run() -> ExitCode {
         Command::Deny(args) => block_on(requests::deny(args, output)),
         Command::Ask(args) => block_on(acts::ask(args, output)),
         Command::Comment(args) => block_on(acts::comment(args, output)),
+        Command::Escalate(args) => block_on(acts::escalate(args, output)),
+        Command::Delegate(args) => block_on(acts::delegate(args, output)),
         Command::Grant(command) => block_on(grants::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
         Command::Catalog(command) => block_on(catalog::run(command, output)),

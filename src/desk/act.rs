@@ -1,15 +1,17 @@
-//! What people do with a request besides deciding it: look at it, comment, ask its agent.
+//! What people do with a request besides deciding it: look at it, comment, ask its agent, hand it on.
 //! Never lets anything run, and never ends a request. Read `decide.rs` for what does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::desk::core::{Core, NotMoved, With};
+use crate::desk::expiry::{Milestone, next_milestone};
 use crate::desk::notes::event_note;
 use crate::desk::{Moment, Told, Wake, crash_point};
-use crate::hold::{Event, HeldRequest, Remark, RemarkKind, RequestId, Speaker, State, StateKind};
+use crate::hold::{Delegation, Event, HeldRequest, Remark, RemarkKind, RequestId, Speaker, State, StateKind};
 use crate::identity::directory::{Hands, Scope, WhyNot};
 use crate::identity::principal::PersonName;
+use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewRemark};
 
 /// A page that polls opens a card every few seconds; the log is to say who looked and when, not how often.
@@ -48,6 +50,15 @@ pub enum ActKind {
     Ask {
         question: String,
     },
+    /// The rule's next group decides from now on.
+    Escalate {
+        reason: String,
+    },
+    /// Somebody else approves instead.
+    Delegate {
+        to: PersonName,
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +73,12 @@ pub enum ActError {
     TextMissing,
     #[error("the text is longer than {max} bytes or holds control characters")]
     TextUnusable { max: usize },
+    #[error("its rule names nobody to escalate to")]
+    NobodyNext,
+    #[error("it was escalated already")]
+    EscalatedAlready,
+    #[error("`{to}` cannot decide it: {why}")]
+    CannotBeDelegate { to: PersonName, why: WhyNot },
     #[error("{limit} remarks stand beside the request already")]
     TooMany { limit: u32 },
     #[error("audit log unavailable, nothing done")]
@@ -87,6 +104,8 @@ impl ActKind {
             Self::View => RemarkKind::Viewed,
             Self::Comment { .. } => RemarkKind::Comment,
             Self::Ask { .. } => RemarkKind::Question,
+            Self::Escalate { .. } => RemarkKind::Escalated,
+            Self::Delegate { .. } => RemarkKind::Delegated,
         }
     }
 
@@ -96,6 +115,9 @@ impl ActKind {
             Self::View => return Ok(String::new()),
             Self::Comment { text } => (text, REMARK_BYTES_MAX, Lines::Many),
             Self::Ask { question } => (question, QUESTION_BYTES_MAX, Lines::One),
+            Self::Escalate { reason } | Self::Delegate { reason, .. } => {
+                (reason, REMARK_BYTES_MAX, Lines::One)
+            }
         };
         let text = text.trim();
         let is_unusable = |letter: char| letter.is_control() && !(letter == '\n' && lines == Lines::Many);
@@ -165,6 +187,14 @@ impl Core {
                 self.may_act(&held, act)?;
                 self.keep_question(&held, new, now)?;
             }
+            ActKind::Escalate { .. } => {
+                self.may_act(&held, act)?;
+                self.escalate(&held, new, now)?;
+            }
+            ActKind::Delegate { to, .. } => {
+                self.may_act(&held, act)?;
+                self.delegate(&held, act, to, new, now)?;
+            }
         }
         crash_point("act_stored");
         self.clerk_carries_over(now)?;
@@ -189,12 +219,13 @@ impl Core {
         if !held.state.is_undecided() {
             return Err(ActError::NotUndecided(held.state.kind()));
         }
-        self.has_no_stake(held, &act.hands())?
-            .map_err(ActError::NotPermitted)
+        let asked = held.groups_concerned();
+        let may = self.counts_as(held, &act.hands(), &asked)?;
+        may.map(|_| ()).map_err(ActError::NotPermitted)
     }
 
     /// Keeps a remark beside a request that stays as it is, its version included: a decision is bound to the same.
-    pub(super) fn keep_remark(&mut self, held: &HeldRequest, new: &NewRemark) -> Result<(), ActError> {
+    fn keep_remark(&mut self, held: &HeldRequest, new: &NewRemark) -> Result<(), StoreError> {
         let note = remark_note(held, &new.remark);
         self.store.remark(held.id, new, &[note])?;
         self.announce_that(held, Told::Said(new.remark.kind));
@@ -204,7 +235,7 @@ impl Core {
     /// A question ends the wait of whoever waits; the request stays undecided.
     fn keep_question(&mut self, held: &HeldRequest, new: NewRemark, now: Moment) -> Result<(), ActError> {
         if held.state == State::Detached {
-            return self.keep_remark(held, &new);
+            return Ok(self.keep_remark(held, &new)?);
         }
         let mut left = held.clone();
         left.wait_ends_at = now.wall.min(held.wait_ends_at);
@@ -224,12 +255,141 @@ impl Core {
                 self.wakes.push((held.id, asked(&said)));
                 Ok(())
             }
-            Err(NotMoved::Store(error)) => Err(error.into()),
-            Err(NotMoved::Lost | NotMoved::Illegal(_)) => match self.store.request(held.id)? {
-                Some(held) => Err(ActError::NotUndecided(held.state.kind())),
-                None => Err(ActError::NotFound),
+            Err(not_moved) => Err(self.not_acted(held, not_moved)),
+        }
+    }
+
+    /// The rule's next group decides from now on: the first can no longer approve, and there is as much time again.
+    fn escalate(&mut self, held: &HeldRequest, mut new: NewRemark, now: Moment) -> Result<(), ActError> {
+        if held.escalate_to.is_empty() {
+            return Err(ActError::NobodyNext);
+        }
+        if held.escalated_at.is_some() {
+            return Err(ActError::EscalatedAlready);
+        }
+        let mut escalated = held.clone();
+        escalated.escalated_at = Some(now.wall);
+        let time = held.expires_at.since(held.created_at);
+        escalated.expires_at = now.wall.after(time).max(held.expires_at);
+        new.remark.to = Some(held.escalate_to.join(" or "));
+        self.keep_change(held, escalated, new, now)
+    }
+
+    /// Somebody who could approve it names who approves instead: once, and only somebody who may decide it, too.
+    fn delegate(
+        &mut self,
+        held: &HeldRequest,
+        act: &Act,
+        to: &PersonName,
+        mut new: NewRemark,
+        now: Moment,
+    ) -> Result<(), ActError> {
+        let refuse = |why| Err(ActError::NotPermitted(why));
+        // Nobody hands on what was delegated to them.
+        let from = match self.has_no_stake(held, &act.hands())? {
+            Ok(person) => person,
+            Err(why) => return refuse(why),
+        };
+        let asked = held.requirement_now().groups();
+        if !asked.is_empty() && !asked.iter().any(|group| from.is_in(group)) {
+            return refuse(WhyNot::NotInAGroup(act.by.clone(), asked));
+        }
+        if let Some(to) = held.delegated_by(&act.by) {
+            return refuse(WhyNot::HasDelegated(act.by.clone(), to.clone()));
+        }
+        if held.decisions.iter().any(|said| said.by == act.by) {
+            return refuse(WhyNot::HasApproved(act.by.clone()));
+        }
+        if let Err(why) = self.may_be_delegate(held, &act.by, to)? {
+            let to = to.clone();
+            return Err(ActError::CannotBeDelegate { to, why });
+        }
+        let mut delegated = held.clone();
+        delegated.delegations.push(Delegation {
+            from: act.by.clone(),
+            to: to.clone(),
+        });
+        new.remark.to = Some(to.to_string());
+        self.keep_change(held, delegated, new, now)
+    }
+
+    /// Promise 4 for who is to approve instead, and that this person has not spoken, nor handed it on.
+    fn may_be_delegate(
+        &mut self,
+        held: &HeldRequest,
+        from: &PersonName,
+        to: &PersonName,
+    ) -> Result<Result<(), WhyNot>, StoreError> {
+        if let Some(other) = held.delegated_by(to).or((to == from).then_some(from)) {
+            return Ok(Err(WhyNot::HasDelegated(to.clone(), other.clone())));
+        }
+        if held.decisions.iter().any(|said| said.by == *to) {
+            return Ok(Err(WhyNot::HasApproved(to.clone())));
+        }
+        Ok(self.has_no_stake(held, &Hands::from(to))?.map(|_| ()))
+    }
+
+    /// Keeps a change of who decides, with the remark that tells it.
+    fn keep_change(
+        &mut self,
+        held: &HeldRequest,
+        mut changed: HeldRequest,
+        new: NewRemark,
+        now: Moment,
+    ) -> Result<(), ActError> {
+        let kind = new.remark.kind;
+        changed.discussion.push(new.remark.clone());
+        let with = With {
+            notes: vec![remark_note(held, &new.remark)],
+            remarks: vec![new],
+            ..With::default()
+        };
+        match self.keep_same_state(changed, &Expected::of(held), with, now) {
+            Ok(changed) => {
+                self.announce_that(&changed, Told::Said(kind));
+                Ok(())
+            }
+            Err(not_moved) => Err(self.not_acted(held, not_moved)),
+        }
+    }
+
+    fn not_acted(&mut self, held: &HeldRequest, not_moved: NotMoved) -> ActError {
+        match not_moved {
+            NotMoved::Store(error) => error.into(),
+            NotMoved::Lost | NotMoved::Illegal(_) => match self.store.request(held.id) {
+                Ok(Some(held)) => ActError::NotUndecided(held.state.kind()),
+                Ok(None) => ActError::NotFound,
+                Err(error) => error.into(),
             },
         }
+    }
+
+    /// Half of the time is over: people are reminded. Three quarters are: the next group decides.
+    pub(super) fn reach_milestone(&mut self, request: RequestId, now: Moment) -> Result<(), ActError> {
+        while self.milestones.is_over(request, now) {
+            let Some(held) = self.store.request(request)? else {
+                self.milestones.forget(request);
+                return Ok(());
+            };
+            let Some((_, milestone)) = next_milestone(&held) else {
+                self.follow_request(&held, now);
+                return Ok(());
+            };
+            match milestone {
+                Milestone::Remind => {
+                    let new = by_clock(&held, RemarkKind::Reminded, now);
+                    self.keep_remark(&held, &new)?;
+                    let mut reminded = held;
+                    reminded.discussion.push(new.remark);
+                    self.follow_request(&reminded, now);
+                }
+                Milestone::Escalate => {
+                    let new = by_clock(&held, RemarkKind::Escalated, now);
+                    self.escalate(&held, new, now)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The agent has sent the bytes again and not answered: it is asked again, and waits no longer.
@@ -244,6 +404,22 @@ impl Core {
         self.leave(held, "the question of its reviewer is not answered", now)?;
         self.wakes.push((held.id, wake));
         Ok(())
+    }
+}
+
+/// What time alone does.
+fn by_clock(held: &HeldRequest, kind: RemarkKind, now: Moment) -> NewRemark {
+    NewRemark {
+        remark: Remark {
+            at: now.wall,
+            by: Speaker::Clock,
+            kind,
+            text: String::new(),
+            to: None,
+            channel: String::new(),
+        },
+        version: held.version,
+        idempotency: None,
     }
 }
 

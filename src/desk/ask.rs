@@ -92,7 +92,7 @@ impl Core {
             held.id = RequestId::from_random(self.random.next_u32());
         }
         crash_point("request_stored");
-        self.deadlines.follow_request(&held, now);
+        self.follow_request(&held, now);
         self.announce(&held);
         self.park(&held, ask, false, now)
     }
@@ -126,8 +126,10 @@ impl Core {
             rule_line: ask.verdict.line,
             risk: ask.verdict.risk,
             reasons: ask.verdict.reasons.clone(),
-            approvers: ask.verdict.approvers.clone(),
-            approvals_needed: ask.verdict.approvals_needed.max(1),
+            requirement: ask.verdict.requirement.clone().of_somebody(),
+            escalate_to: ask.verdict.escalate_to.clone(),
+            escalated_at: None,
+            delegations: Vec::new(),
             stakes,
             decisions: Vec::new(),
             discussion: Vec::new(),

@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::audit::{Body, RulesChange};
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
-use crate::desk::expiry::{Deadlines, after_restart};
+use crate::desk::expiry::{Deadlines, after_restart, end_of, next_milestone};
 use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by};
 use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
@@ -47,6 +47,8 @@ pub struct Core {
     pub(super) owner: Owner,
     pub(super) waiters: Waiters,
     pub(super) deadlines: Deadlines<RequestId>,
+    /// When people are reminded of a request, and when it goes to the next group by itself.
+    pub(super) milestones: Deadlines<RequestId>,
     pub(super) standing_deadlines: Deadlines<StandingGrantId>,
     /// Of open standing grants: the one session that may use it.
     pub(super) standing_sessions: BTreeMap<StandingGrantId, SessionId>,
@@ -122,6 +124,7 @@ impl Core {
             },
             waiters: Waiters::default(),
             deadlines: Deadlines::default(),
+            milestones: Deadlines::default(),
             standing_deadlines: Deadlines::default(),
             standing_sessions: BTreeMap::new(),
             wakes: Vec::new(),
@@ -255,6 +258,14 @@ impl Core {
                 break;
             }
         }
+        for request in self.milestones.over(now) {
+            if let Err(error) = self.reach_milestone(request, now) {
+                if self.may_complain(now) {
+                    warn!(request.id = %request, "nobody reminded of request {request} yet: {error}");
+                }
+                break;
+            }
+        }
         if let Err(error) = self.end_overdue_standing(now)
             && self.may_complain(now)
         {
@@ -307,7 +318,7 @@ impl Core {
                 }
             };
             match moved {
-                Ok(held) => self.deadlines.follow_request(&held, now),
+                Ok(held) => self.follow_request(&held, now),
                 Err(NotMoved::Store(error)) => return Err(error),
                 Err(NotMoved::Lost | NotMoved::Illegal(_)) => {}
             }
@@ -404,11 +415,18 @@ impl Core {
         {
             Saved::Lost => Err(NotMoved::Lost),
             Saved::Kept => {
-                self.deadlines.follow_request(&moved, now);
+                self.follow_request(&moved, now);
                 self.announce(&moved);
                 Ok(moved)
             }
         }
+    }
+
+    /// Sets, keeps or forgets what time does to a request, as its state asks.
+    pub(super) fn follow_request(&mut self, held: &HeldRequest, now: Moment) {
+        self.deadlines.follow(held.id, end_of(held), now);
+        let next = next_milestone(held).map(|(at, _)| at);
+        self.milestones.follow(held.id, next, now);
     }
 
     pub(super) fn announce(&mut self, held: &HeldRequest) {

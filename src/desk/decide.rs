@@ -1,11 +1,13 @@
 //! What people say of a request: promise 4, then one compare-and-set from undecided.
 //! Never runs anything. Read `run.rs` next.
 
+use std::collections::BTreeSet;
+
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
 use crate::hold::{Approval, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
-use crate::identity::directory::{Hands, WhyNot, may_decide};
+use crate::identity::directory::{Hands, Person, WhyNot, may_decide};
 use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewDecision, Note, Saved};
 
@@ -41,7 +43,7 @@ impl Core {
                 version: held.version,
             });
         }
-        self.may_decide(&held, decide)?;
+        let groups = self.may_decide(&held, decide)?;
         let terms = match (decide.decision, decide.scope) {
             (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
                 self.may_stand(&held, decide, terms)?;
@@ -57,6 +59,7 @@ impl Core {
         let said = Approval {
             by: decide.by.clone(),
             token_seen_by: decide.token_seen_by.clone(),
+            groups: Some(groups),
             approves: decide.decision == Decision::Approve,
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
@@ -81,12 +84,21 @@ impl Core {
         self.store.request(request)?.ok_or(DecideError::NotFound)
     }
 
-    /// Promise 4, with who had a stake when it was asked and who has one now.
-    pub(super) fn may_decide(&mut self, held: &HeldRequest, decide: &Decide) -> Result<(), DecideError> {
+    /// Promise 4 and the requirement; gives the groups that the person counts for.
+    pub(super) fn may_decide(
+        &mut self,
+        held: &HeldRequest,
+        decide: &Decide,
+    ) -> Result<BTreeSet<String>, DecideError> {
         let refuse = |why| Err(DecideError::NotPermitted(why));
-        if let Err(why) = self.has_no_stake(held, &decide.hands())? {
-            return refuse(why);
-        }
+        let asked = match decide.decision {
+            Decision::Approve => held.requirement_now().groups(),
+            Decision::Deny => held.groups_concerned(),
+        };
+        let groups = match self.counts_as(held, &decide.hands(), &asked)? {
+            Ok(groups) => groups,
+            Err(why) => return refuse(why),
+        };
         if held.decisions.iter().any(|said| said.by == decide.by) {
             return refuse(WhyNot::HasApproved(decide.by.clone()));
         }
@@ -96,22 +108,58 @@ impl Core {
         {
             return refuse(WhyNot::CountsAsOne { with, hand });
         }
-        Ok(())
+        if decide.decision == Decision::Approve {
+            if let Some(to) = held.delegated_by(&decide.by) {
+                return refuse(WhyNot::HasDelegated(decide.by.clone(), to.clone()));
+            }
+            if !held.would_count(&groups) {
+                let needed = held.requirement_now().to_string();
+                return refuse(WhyNot::NotNeeded(decide.by.clone(), needed));
+            }
+        }
+        Ok(groups)
     }
 
-    /// Promise 4 and the groups of the rule, with who had a stake when it was asked and who has one now.
+    /// The groups that a person counts for, those of who has delegated to that person included; or why the person has
+    /// no say: promise 4, the role, or none of the groups `asked` for (none: any will do).
+    pub(super) fn counts_as(
+        &mut self,
+        held: &HeldRequest,
+        hands: &Hands,
+        asked: &[String],
+    ) -> Result<Result<BTreeSet<String>, WhyNot>, StoreError> {
+        let mut groups = match self.has_no_stake(held, hands)? {
+            Ok(person) => person.all_groups(),
+            Err(why) => return Ok(Err(why)),
+        };
+        for delegation in held.delegations.iter().filter(|given| given.to == hands.person) {
+            // Nobody hands on what they have lost since, or never had.
+            if let Ok(from) = self.has_no_stake(held, &Hands::from(&delegation.from))? {
+                groups.extend(from.all_groups());
+            }
+        }
+        let is_asked = asked.is_empty() || asked.iter().any(|group| groups.contains(group));
+        Ok(if is_asked {
+            Ok(groups)
+        } else {
+            Err(WhyNot::NotInAGroup(hands.person.clone(), asked.to_vec()))
+        })
+    }
+
+    /// Promise 4 and the role, with who had a stake when it was asked and who has one now.
     pub(super) fn has_no_stake(
         &mut self,
         held: &HeldRequest,
         hands: &Hands,
-    ) -> Result<Result<(), WhyNot>, StoreError> {
+    ) -> Result<Result<Person, WhyNot>, StoreError> {
         let Some(person) = self.store.person(&hands.person)? else {
             return Ok(Err(WhyNot::Inactive(hands.person.clone())));
         };
         let agent = self.principal(&held.peer.principal)?;
         let current = agent.map(|agent| agent.stakes());
         let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
-        Ok(stakes.try_for_each(|stakes| may_decide(&person, &hands.token_seen_by, stakes, &held.approvers)))
+        let checked = stakes.try_for_each(|stakes| may_decide(&person, &hands.token_seen_by, stakes, &[]));
+        Ok(checked.map(|()| person))
     }
 
     pub(super) fn keep_decision(
@@ -133,7 +181,7 @@ impl Core {
             scope: covered_words(&said),
         };
         let people = decided.approved_by();
-        let is_enough = people.len() >= held.approvals_needed as usize;
+        let is_enough = decided.is_approved_by_enough();
         let grant = self.grant_until(held, now);
         if said.approves && matches!(held.state, State::Detached) && grant.is_none() {
             return Err(DecideError::NobodyWaits);
@@ -187,7 +235,7 @@ impl Core {
         })
     }
 
-    /// An approval that is not the last one needed.
+    /// A change that leaves the state as it is: an approval that is not the last one needed, an escalation …
     pub(super) fn keep_same_state(
         &mut self,
         mut held: HeldRequest,
@@ -206,6 +254,7 @@ impl Core {
         )? {
             Saved::Lost => Err(NotMoved::Lost),
             Saved::Kept => {
+                self.follow_request(&held, now);
                 self.announce(&held);
                 Ok(held)
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::desk::Moment;
-use crate::hold::{Event, HeldRequest, RequestId, State};
+use crate::hold::{Event, HeldRequest, RemarkKind, State};
 
 /// The ends of requests, or of standing grants. The wall clock's is stored, the boot clock's is kept here: the earlier
 /// one holds.
@@ -23,13 +23,6 @@ impl<Id> Default for Deadlines<Id> {
 struct Deadline {
     wall: Timestamp,
     boot: Duration,
-}
-
-impl Deadlines<RequestId> {
-    /// Follows a request: sets, keeps or forgets its deadline, as its state asks.
-    pub fn follow_request(&mut self, held: &HeldRequest, now: Moment) {
-        self.follow(held.id, end_of(held), now);
-    }
 }
 
 impl<Id: Ord + Copy> Deadlines<Id> {
@@ -69,8 +62,36 @@ impl Deadline {
     }
 }
 
+/// What time does to an undecided request before it ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Milestone {
+    /// Half of the time is over.
+    Remind,
+    /// Three quarters are over, and the rule names who is next.
+    Escalate,
+}
+
+/// The next milestone of a request, counted from when those who are asked now were asked.
+pub(super) fn next_milestone(held: &HeldRequest) -> Option<(Timestamp, Milestone)> {
+    if !held.state.is_undecided() {
+        return None;
+    }
+    let since = held.asked_since();
+    let time = held.expires_at.since(since);
+    let mut lately = held.discussion.iter().rev();
+    let told = lately.find(|said| matches!(said.kind, RemarkKind::Reminded | RemarkKind::Escalated));
+    let is_reminded = told.is_some_and(|said| said.kind == RemarkKind::Reminded);
+    if !is_reminded {
+        Some((since.after(time / 2), Milestone::Remind))
+    } else if held.escalated_at.is_none() && !held.escalate_to.is_empty() {
+        Some((since.after(time / 4 * 3), Milestone::Escalate))
+    } else {
+        None
+    }
+}
+
 /// When it ends by itself, if it does.
-fn end_of(held: &HeldRequest) -> Option<Timestamp> {
+pub(super) fn end_of(held: &HeldRequest) -> Option<Timestamp> {
     match &held.state {
         State::Pending | State::Detached => Some(held.expires_at),
         State::Grant { until } => Some(*until),

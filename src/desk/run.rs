@@ -87,7 +87,7 @@ impl Core {
         }
         crash_point("claimed");
         self.waiters.forget(held.id);
-        self.deadlines.follow_request(&moved, now);
+        self.follow_request(&moved, now);
         self.announce(&moved);
         if let Err(error) = self.clerk_carries_over(now) {
             self.abandon(

@@ -201,7 +201,7 @@ impl Core {
             principal: decided.peer.principal.clone(),
             session: (terms.reach == Reach::Session).then_some(decided.peer.session),
             credential: credential_mark(&agent),
-            approvers: decided.approvers.clone(),
+            approvers: decided.requirement_now().groups(),
             made_by: makers.collect(),
             guards: decided.guards(),
             // The run that was decided.

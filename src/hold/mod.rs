@@ -17,8 +17,8 @@ pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
 pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use remark::{Remark, RemarkKind, Speaker};
 pub use request::{
-    Approval, ClaimId, HeldRequest, HeldStatement, Need, Owner, Parameter, ParameterFormat, READ_AS,
-    RequestId, Transaction, masked,
+    Approval, ClaimId, Delegation, HeldRequest, HeldStatement, Need, Owner, Parameter, ParameterFormat,
+    READ_AS, RequestId, Transaction, masked,
 };
 pub use standing::{
     CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,

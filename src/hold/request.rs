@@ -13,7 +13,7 @@ use crate::hold::{
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
-use crate::policy::Risk;
+use crate::policy::{Requirement, Risk};
 use crate::sql::action::{Breadth, Class, FunctionName, Judgement, TableName};
 
 /// What people call a request: six Crockford base-32 characters, unique in the store. Shown as `7K3F9Q`.
@@ -176,6 +176,8 @@ pub struct Approval {
     pub by: PersonName,
     /// Everybody else who had seen the token by which it was said, and so may have said it.
     pub token_seen_by: BTreeSet<PersonName>,
+    /// The groups that the person was in, or stood in for; `None`: it was said when that was not kept, and counts everywhere.
+    pub groups: Option<BTreeSet<String>>,
     /// `false` is a denial.
     pub approves: bool,
     pub reason: String,
@@ -185,6 +187,13 @@ pub struct Approval {
     /// What is to hold while it runs.
     pub guards: Guards,
     pub at: Timestamp,
+}
+
+/// Somebody stands in for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    pub from: PersonName,
+    pub to: PersonName,
 }
 
 /// One part of what an approval takes: so many people of these groups.
@@ -242,9 +251,13 @@ pub struct HeldRequest {
     pub rule_line: u32,
     pub risk: Risk,
     pub reasons: Vec<String>,
-    /// Groups whose members may decide; empty: every approver.
-    pub approvers: Vec<String>,
-    pub approvals_needed: u32,
+    /// Whose approvals the rule asks for.
+    pub requirement: Requirement,
+    /// The groups that decide once it was escalated; empty: it cannot be.
+    pub escalate_to: Vec<String>,
+    pub escalated_at: Option<Timestamp>,
+    /// Who has asked whom to approve instead.
+    pub delegations: Vec<Delegation>,
     pub stakes: Stakes,
     /// What people have said so far, oldest first.
     pub decisions: Vec<Approval>,
@@ -256,6 +269,11 @@ pub struct HeldRequest {
     pub wait_ends_at: Timestamp,
     /// Until when a person may decide.
     pub expires_at: Timestamp,
+}
+
+/// Whether somebody with these groups is in one of those asked for.
+fn is_in(has: Option<&BTreeSet<String>>, asked: &[String]) -> bool {
+    has.is_none_or(|has| asked.iter().any(|group| has.contains(group)))
 }
 
 impl Approval {
@@ -289,15 +307,81 @@ impl HeldRequest {
 
     /// Who is needed, and who of them has approved.
     pub fn needs(&self) -> Vec<Need> {
-        let groups = match &self.approvers[..] {
-            [] => vec!["any approver".to_owned()],
-            named => named.to_vec(),
+        let requirement = self.requirement_now();
+        let approvals = self.approvals();
+        let filled = requirement.filled(approvals.len(), |person, groups| {
+            is_in(approvals[person].groups.as_ref(), groups)
+        });
+        let needs = requirement.terms().iter().zip(filled);
+        needs
+            .map(|(term, people)| Need {
+                groups: match &term.groups[..] {
+                    [] => vec!["any approver".to_owned()],
+                    named => named.to_vec(),
+                },
+                needed: term.people,
+                by: people
+                    .iter()
+                    .map(|person| approvals[*person].by.clone())
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Whose approvals it takes now: once escalated, as many people of the next groups.
+    pub fn requirement_now(&self) -> Requirement {
+        match self.escalated_at {
+            Some(_) => Requirement::of(self.escalate_to.clone(), self.requirement.people()),
+            None => self.requirement.clone(),
+        }
+    }
+
+    /// The groups whose people may deny it, ask, escalate: the first ones stay among them. Empty: every approver.
+    pub fn groups_concerned(&self) -> Vec<String> {
+        let mut groups = self.requirement.groups();
+        if self.escalated_at.is_some() && !groups.is_empty() {
+            groups.extend(self.escalate_to.iter().cloned());
+        }
+        groups
+    }
+
+    /// Whether so many have approved as it takes.
+    pub fn is_approved_by_enough(&self) -> bool {
+        let approvals = self.approvals();
+        self.requirement_now().is_met(approvals.len(), |person, groups| {
+            is_in(approvals[person].groups.as_ref(), groups)
+        })
+    }
+
+    /// Whether one more approval, by somebody in these groups, would count.
+    pub fn would_count(&self, more: &BTreeSet<String>) -> bool {
+        let approvals = self.approvals();
+        let requirement = self.requirement_now();
+        let counted = |people: usize| -> usize {
+            let filled = requirement.filled(people, |person, groups| {
+                let said = approvals.get(person).map(|said| said.groups.as_ref());
+                is_in(said.unwrap_or(Some(more)), groups)
+            });
+            filled.iter().map(Vec::len).sum()
         };
-        vec![Need {
-            groups,
-            needed: self.approvals_needed,
-            by: self.approved_by(),
-        }]
+        counted(approvals.len() + 1) > counted(approvals.len())
+    }
+
+    /// To whom a person has delegated it.
+    pub fn delegated_by(&self, person: &PersonName) -> Option<&PersonName> {
+        let mut delegations = self.delegations.iter();
+        delegations
+            .find(|delegation| delegation.from == *person)
+            .map(|delegation| &delegation.to)
+    }
+
+    /// Since when those who are asked now are asked.
+    pub fn asked_since(&self) -> Timestamp {
+        self.escalated_at.unwrap_or(self.created_at)
+    }
+
+    fn approvals(&self) -> Vec<&Approval> {
+        self.decisions.iter().filter(|said| said.approves).collect()
     }
 
     /// What its approvals put round its run: of each guard the narrowest.

@@ -200,9 +200,15 @@ fn digest(parts: ShapeParts<'_>) -> Digest {
         .field("rule", verdict.rule.as_str().as_bytes())
         .field("rule_line", &verdict.line.to_be_bytes())
         .field("risk", verdict.risk.to_string().as_bytes())
-        .field("approvals_needed", &verdict.approvals_needed.to_be_bytes());
-    for group in &verdict.approvers {
+        .field("approvals_needed", &verdict.requirement.people().to_be_bytes());
+    for group in &verdict.requirement.groups() {
         digest = digest.field("approvers", group.as_bytes());
+    }
+    if verdict.requirement.terms().len() > 1 {
+        digest = digest.field("requirement", verdict.requirement.to_string().as_bytes());
+    }
+    for group in &verdict.escalate_to {
+        digest = digest.field("escalate_to", group.as_bytes());
     }
     for reason in &verdict.reasons {
         digest = digest.field("verdict_reason", reason.as_bytes());

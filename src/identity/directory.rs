@@ -173,6 +173,10 @@ pub enum WhyNot {
     NotInAGroup(PersonName, Vec<String>),
     #[error("`{0}` has approved already; another person is needed")]
     HasApproved(PersonName),
+    #[error("enough people like `{0}` have approved; needed are {needed}", needed = .1)]
+    NotNeeded(PersonName, String),
+    #[error("`{0}` has delegated it to `{1}`")]
+    HasDelegated(PersonName, PersonName),
     #[error("`{seen_by}` has seen this token of `{person}`, and {why}")]
     TokenSeenBy {
         person: PersonName,
@@ -207,6 +211,8 @@ impl WhyNot {
             | Self::IsActedFor(_)
             | Self::IsTheAgent(_)
             | Self::NotInAGroup(..)
+            | Self::NotNeeded(..)
+            | Self::HasDelegated(..)
             | Self::HasApproved(_) => "ask another reviewer to decide it".to_owned(),
         }
     }
@@ -347,6 +353,12 @@ pub fn may_decide(
 impl Person {
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.contains(group) || self.roles.iter().any(|role| role.as_str() == group)
+    }
+
+    /// Every group that it is in; the names of its roles are among them.
+    pub fn all_groups(&self) -> BTreeSet<String> {
+        let roles = self.roles.iter().map(|role| role.as_str().to_owned());
+        self.groups.iter().cloned().chain(roles).collect()
     }
 
     /// All that its roles give.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
+use crate::policy::requirement::Requirement;
 use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet, is_alike};
 use crate::policy::when::{Budget, Facts, NoAnswer};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
@@ -18,9 +19,10 @@ pub struct Verdict {
     /// Line of that rule in its file; 0 if no rule matched.
     pub line: u32,
     pub risk: Risk,
-    /// Groups whose people may decide; empty: every approver.
-    pub approvers: Vec<String>,
-    pub approvals_needed: u32,
+    /// Whose approvals it takes.
+    pub requirement: Requirement,
+    /// The groups that decide once it was escalated; empty: it cannot be.
+    pub escalate_to: Vec<String>,
     pub wait: Option<Duration>,
     pub expires: Option<Duration>,
     pub reasons: Vec<String>,
@@ -51,8 +53,8 @@ impl Verdict {
             rule: RuleName::new("no-rule"),
             line: 0,
             risk: Risk::High,
-            approvers: Vec::new(),
-            approvals_needed: 1,
+            requirement: Requirement::of(Vec::new(), 1),
+            escalate_to: Vec::new(),
             wait: None,
             expires: None,
             reasons: vec![reason.into()],
@@ -129,8 +131,8 @@ fn verdict(rules: &RuleSet, facts: &Facts<'_>, budget: &Budget) -> Verdict {
             rule: rule.name.clone(),
             line: rule.line,
             risk: rule.risk,
-            approvers: rule.approvers.clone(),
-            approvals_needed: rule.people,
+            requirement: rule.requirement.clone(),
+            escalate_to: rule.escalate_to.clone(),
             wait: rule.wait,
             expires: rule.expires,
             reasons: rule
@@ -150,19 +152,19 @@ fn verdict(rules: &RuleSet, facts: &Facts<'_>, budget: &Budget) -> Verdict {
     }
 }
 
-/// The stricter of two: its rule decides; more people, shorter times and all reasons are kept from both.
+/// The stricter of two: its rule decides; the approvals of both, shorter times and all reasons are
+/// kept.
 fn strictest(one: Verdict, other: Verdict) -> Verdict {
-    let key = |verdict: &Verdict| (verdict.outcome, verdict.risk, verdict.approvals_needed);
+    let key = |verdict: &Verdict| (verdict.outcome, verdict.risk, verdict.requirement.people());
     let (mut first, second) = if key(&other) > key(&one) {
         (other, one)
     } else {
         (one, other)
     };
     if first.outcome == second.outcome {
-        first.approvals_needed = first.approvals_needed.max(second.approvals_needed);
+        first.requirement = first.requirement.and(&second.requirement);
         first.wait = shorter(first.wait, second.wait);
         first.expires = shorter(first.expires, second.expires);
-        first.approvers = common(first.approvers, &second.approvers);
     }
     for reason in second.reasons {
         if !first.reasons.contains(&reason) {
@@ -170,19 +172,6 @@ fn strictest(one: Verdict, other: Verdict) -> Verdict {
         }
     }
     first
-}
-
-/// Groups that may decide both; where there is none, those that may decide the stricter one.
-fn common(first: Vec<String>, second: &[String]) -> Vec<String> {
-    if first.is_empty() {
-        return second.to_vec();
-    }
-    let both: Vec<String> = first
-        .iter()
-        .filter(|group| second.contains(group))
-        .cloned()
-        .collect();
-    if both.is_empty() { first } else { both }
 }
 
 fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

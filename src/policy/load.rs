@@ -203,7 +203,7 @@ mod tests {
         assert!(rules.changes_with_time());
         let rule = &rules.rules[0];
         assert_eq!(
-            (rule.people, rule.wait),
+            (rule.requirement.people(), rule.wait),
             (2, Some(std::time::Duration::from_secs(90)))
         );
         let window = rule.window.as_ref().expect("a window");

@@ -11,13 +11,12 @@ use crate::identity::principal::PrincipalName;
 use crate::policy::load::RuleError;
 use crate::policy::network::Network;
 use crate::policy::places::Places;
+use crate::policy::requirement::{PEOPLE_MAX, Requirement};
 use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName};
 use crate::policy::when::Condition;
 use crate::policy::window::{Window, clock_times};
 use crate::sql::action::{Breadth, Class};
 
-/// More people than this must never have to agree; it is a slip of the keyboard.
-const PEOPLE_MAX: u32 = 10;
 /// Longest wait and longest life of a request: one week.
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -54,6 +53,8 @@ pub struct RawRule {
     risk: Option<Spanned<String>>,
     approvers: Option<Spanned<Vec<Spanned<String>>>>,
     people: Option<Spanned<u32>>,
+    approvals: Option<Spanned<String>>,
+    escalate_to: Option<Spanned<Vec<Spanned<String>>>>,
     wait: Option<Spanned<String>>,
     expires: Option<Spanned<String>>,
     reason: Option<String>,
@@ -105,7 +106,8 @@ impl Reader<'_> {
             }
             None => Vec::new(),
         };
-        let (approvers, people) = self.deciders(rule, outcome, groups)?;
+        let requirement = self.deciders(rule, outcome, groups)?;
+        let escalate_to = self.next_deciders(rule, &requirement, groups)?;
         Ok(Rule {
             name: RuleName::new(name.clone()),
             line: self.error(start, "", "").line,
@@ -129,8 +131,8 @@ impl Reader<'_> {
             condition: rule.when.as_ref().map(|when| self.condition(when)).transpose()?,
             outcome,
             risk,
-            approvers,
-            people,
+            requirement,
+            escalate_to,
             wait: rule
                 .wait
                 .as_ref()
@@ -233,11 +235,8 @@ impl Reader<'_> {
 
     fn condition(&self, when: &Spanned<String>) -> Result<Condition, RuleError> {
         Condition::read(when.get_ref()).map_err(|error| {
-            // Where the text stands as it is, quotes and line breaks aside, a place in it is a place in the file.
-            let written = self.places.text.get(when.span()).unwrap_or_default();
-            let inside = written.find(when.get_ref().as_str());
-            let at = inside.map_or(0, |start| start + error.at);
-            self.error(when.span().start + at, error.why, error.next_step)
+            let at = self.place_in(when, error.at);
+            self.error(at, error.why, error.next_step)
         })
     }
 
@@ -246,13 +245,19 @@ impl Reader<'_> {
         rule: &RawRule,
         outcome: Outcome,
         groups: &[String],
-    ) -> Result<(Vec<String>, u32), RuleError> {
+    ) -> Result<Requirement, RuleError> {
         if outcome != Outcome::Hold {
             let given = [
                 rule.approvers
                     .as_ref()
                     .map(|given| ("approvers", given.span().start)),
                 rule.people.as_ref().map(|given| ("people", given.span().start)),
+                rule.approvals
+                    .as_ref()
+                    .map(|given| ("approvals", given.span().start)),
+                rule.escalate_to
+                    .as_ref()
+                    .map(|given| ("escalate_to", given.span().start)),
             ];
             if let Some((what, at)) = given.into_iter().flatten().next() {
                 let message = format!("`{what}` has no meaning where nothing is held");
@@ -262,7 +267,10 @@ impl Reader<'_> {
                     format!("remove `{what}`, or write outcome = \"hold\""),
                 ));
             }
-            return Ok((Vec::new(), 0));
+            return Ok(Requirement::of(Vec::new(), 0));
+        }
+        if let Some(approvals) = &rule.approvals {
+            return self.approvals(approvals, rule, groups);
         }
         let people = rule.people.as_ref().map_or(1, |people| *people.get_ref());
         if !(1..=PEOPLE_MAX).contains(&people) {
@@ -274,30 +282,90 @@ impl Reader<'_> {
             ));
         }
         let Some(approvers) = &rule.approvers else {
-            return Ok((Vec::new(), people));
+            return Ok(Requirement::of(Vec::new(), people));
         };
-        self.not_empty(
-            approvers.get_ref().is_empty(),
-            approvers.span().start,
-            "approvers",
-        )?;
-        for group in approvers.get_ref() {
-            let known =
-                ["approver", "admin"].contains(&group.get_ref().as_str()) || groups.contains(group.get_ref());
-            if !known {
-                let message = format!("unknown group `{}`", group.get_ref());
-                let next_step = "write approver, admin, or a group that the file's `groups = […]` names";
-                return Err(self.error(group.span().start, message, next_step));
-            }
-        }
-        Ok((
-            approvers
-                .get_ref()
-                .iter()
-                .map(|group| group.get_ref().clone())
-                .collect(),
+        Ok(Requirement::of(
+            self.groups(approvers, "approvers", groups)?,
             people,
         ))
+    }
+
+    /// `dba:1 + security:1`, in place of `approvers` and `people`.
+    fn approvals(
+        &self,
+        approvals: &Spanned<String>,
+        rule: &RawRule,
+        groups: &[String],
+    ) -> Result<Requirement, RuleError> {
+        let twice = [
+            rule.approvers.as_ref().map(|given| given.span().start),
+            rule.people.as_ref().map(|given| given.span().start),
+        ];
+        if let Some(at) = twice.into_iter().flatten().next() {
+            return Err(self.error(
+                at,
+                "who decides is said twice",
+                "write either `approvals`, or `approvers` and `people`",
+            ));
+        }
+        let known = |group: &str| is_group(group, groups);
+        Requirement::parse(approvals.get_ref(), known).map_err(|unclear| {
+            let at = self.place_in(approvals, unclear.at);
+            self.error(at, unclear.why, unclear.next_step)
+        })
+    }
+
+    /// The groups that decide once it was escalated: others than those who decide before.
+    fn next_deciders(
+        &self,
+        rule: &RawRule,
+        requirement: &Requirement,
+        groups: &[String],
+    ) -> Result<Vec<String>, RuleError> {
+        let Some(next) = &rule.escalate_to else {
+            return Ok(Vec::new());
+        };
+        let named = self.groups(next, "escalate_to", groups)?;
+        let first = requirement.groups();
+        if first.is_empty() || named.iter().all(|group| first.contains(group)) {
+            return Err(self.error(
+                next.span().start,
+                "those who are next decide already",
+                "name in `approvers` or `approvals` who is first, and in `escalate_to` another group",
+            ));
+        }
+        Ok(named)
+    }
+
+    /// A list of groups that the file names.
+    fn groups(
+        &self,
+        named: &Spanned<Vec<Spanned<String>>>,
+        what: &str,
+        groups: &[String],
+    ) -> Result<Vec<String>, RuleError> {
+        self.not_empty(named.get_ref().is_empty(), named.span().start, what)?;
+        let stray = named
+            .get_ref()
+            .iter()
+            .find(|group| !is_group(group.get_ref(), groups));
+        if let Some(group) = stray {
+            let message = format!("unknown group `{}`", group.get_ref());
+            let next_step = "write approver, admin, or a group that the file's `groups = […]` names";
+            return Err(self.error(group.span().start, message, next_step));
+        }
+        Ok(named
+            .get_ref()
+            .iter()
+            .map(|group| group.get_ref().clone())
+            .collect())
+    }
+
+    /// Where the text stands as it is, quotes and line breaks aside, a place in it is a place in the file.
+    fn place_in(&self, text: &Spanned<String>, at: usize) -> usize {
+        let written = self.places.text.get(text.span()).unwrap_or_default();
+        let inside = written.find(text.get_ref().as_str());
+        text.span().start + inside.map_or(0, |start| start + at)
     }
 
     fn window(&self, rule: &RawRule) -> Result<Option<Window>, RuleError> {
@@ -394,6 +462,10 @@ const DAYS: &[(&str, u8)] = &[
     ("sat", 5),
     ("sun", 6),
 ];
+
+fn is_group(word: &str, groups: &[String]) -> bool {
+    ["approver", "admin"].contains(&word) || groups.iter().any(|group| group == word)
+}
 
 fn default_risk(outcome: Outcome) -> Risk {
     match outcome {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::network::Network;
+use crate::policy::requirement::Requirement;
 use crate::policy::when::Condition;
 use crate::policy::window::Window;
 use crate::sql::action::{Breadth, Class};
@@ -161,9 +162,10 @@ pub struct Rule {
     pub condition: Option<Condition>,
     pub outcome: Outcome,
     pub risk: Risk,
-    /// Empty: every approver.
-    pub approvers: Vec<String>,
-    pub people: u32,
+    /// Whose approvals it takes; nobody's where nothing is held.
+    pub requirement: Requirement,
+    /// The groups that decide once it was escalated; empty: it cannot be.
+    pub escalate_to: Vec<String>,
     pub wait: Option<Duration>,
     pub expires: Option<Duration>,
     pub reason: Option<String>,

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
-    ClaimId, CoveredBy, Digest, HeldRequest, HeldStatement, Parameter, Ran, RequestId, Shape,
+    ClaimId, CoveredBy, Delegation, Digest, HeldRequest, HeldStatement, Parameter, Ran, RequestId, Shape,
     StandingGrantId, State, StateKind, Transaction,
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
-use crate::policy::Risk;
+use crate::policy::{Requirement, Risk, Term};
 use crate::sql::action::{Breadth, Class, FunctionName, TableName};
 use crate::store::sqlite::StoreError;
 
@@ -188,6 +188,16 @@ pub(super) struct Card {
     reasons: Vec<String>,
     approvers: Vec<String>,
     approvals_needed: u32,
+    /// Requests of earlier versions have only the two above.
+    #[serde(default)]
+    requirement: Vec<TermRow>,
+    #[serde(default)]
+    escalate_to: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    escalated_at: Option<i64>,
+    /// From whom, to whom.
+    #[serde(default)]
+    delegations: Vec<(String, String)>,
     stakes: StakesRow,
 }
 
@@ -204,6 +214,12 @@ impl Default for ShapeRow {
             "it was held by an earlier version, which did not keep what is needed".to_owned(),
         )
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TermRow {
+    groups: Vec<String>,
+    people: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -283,8 +299,16 @@ impl Card {
             rule_line: held.rule_line,
             risk: held.risk,
             reasons: held.reasons.clone(),
-            approvers: held.approvers.clone(),
-            approvals_needed: held.approvals_needed,
+            approvers: held.requirement.groups(),
+            approvals_needed: held.requirement.people(),
+            requirement: held.requirement.terms().iter().map(TermRow::of).collect(),
+            escalate_to: held.escalate_to.clone(),
+            escalated_at: held.escalated_at.map(Timestamp::micros),
+            delegations: held
+                .delegations
+                .iter()
+                .map(|delegation| (delegation.from.to_string(), delegation.to.to_string()))
+                .collect(),
             stakes: StakesRow {
                 owner: held.stakes.owner.to_string(),
                 has_seen_secret: held
@@ -351,8 +375,24 @@ impl Card {
             rule_line: self.rule_line,
             risk: self.risk,
             reasons: self.reasons,
-            approvers: self.approvers,
-            approvals_needed: self.approvals_needed,
+            requirement: match self.requirement.is_empty() {
+                true => Requirement::of(self.approvers, self.approvals_needed),
+                false => {
+                    Requirement::of_terms(self.requirement.into_iter().map(TermRow::into_term).collect())
+                }
+            },
+            escalate_to: self.escalate_to,
+            escalated_at: self.escalated_at.map(Timestamp::from_micros),
+            delegations: self
+                .delegations
+                .iter()
+                .map(|(from, to)| {
+                    Ok(Delegation {
+                        from: person(from)?,
+                        to: person(to)?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
             stakes: Stakes {
                 principal,
                 owner: person(&self.stakes.owner)?,
@@ -366,6 +406,22 @@ impl Card {
             wait_ends_at: columns.wait_ends_at,
             expires_at: columns.expires_at,
         })
+    }
+}
+
+impl TermRow {
+    fn of(term: &Term) -> Self {
+        Self {
+            groups: term.groups.clone(),
+            people: term.people,
+        }
+    }
+
+    fn into_term(self) -> Term {
+        Term {
+            groups: self.groups,
+            people: self.people,
+        }
     }
 }
 

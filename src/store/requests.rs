@@ -391,10 +391,13 @@ fn insert(transaction: &Connection, held: &HeldRequest, notes: &[Note]) -> Resul
 
 fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms, guards)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms, guards,
+           in_groups)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     let said = &decision.said;
+    let in_groups = said.groups.as_ref().map(serde_json::to_string).transpose();
+    let in_groups = in_groups.map_err(StoreError::damaged)?;
     statement.execute(params![
         id.as_str(),
         said.by.as_str(),
@@ -406,6 +409,7 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
         said.at.micros(),
         said.terms.map(standing::terms_text).transpose()?,
         standing::guards_text(said.guards)?,
+        in_groups,
     ])?;
     if let Some(grant) = &decision.grant {
         standing::insert(transaction, grant)?;
@@ -465,7 +469,8 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
 }
 
 fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, StoreError> {
-    let text = "SELECT person, approves, reason, channel, at, token_seen_by, terms, guards FROM decisions
+    let text =
+        "SELECT person, approves, reason, channel, at, token_seen_by, terms, guards, in_groups FROM decisions
                 WHERE request = ?1 ORDER BY at, rowid";
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query([id])?;
@@ -476,6 +481,11 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
             by: card::person(&by)?,
             token_seen_by: people::from_names(&row.get::<_, String>(5)?)?,
             approves: row.get(1)?,
+            groups: row
+                .get::<_, Option<String>>(8)?
+                .map(|groups| serde_json::from_str(&groups))
+                .transpose()
+                .map_err(StoreError::damaged)?,
             reason: row.get(2)?,
             channel: row.get(3)?,
             at: Timestamp::from_micros(row.get(4)?),

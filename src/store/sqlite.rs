@@ -22,6 +22,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/004_browser_sessions.sql"),
     include_str!("schema/005_remarks.sql"),
     include_str!("schema/006_guards_and_runs.sql"),
+    include_str!("schema/007_requirements.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.

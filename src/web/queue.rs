@@ -164,11 +164,12 @@ pub fn may_be_decided_by(visitor: &Visitor, held: &HeldRequest) -> Result<(), St
         .caller
         .needs(Scope::Decide)
         .map_err(|problem| problem.0.detail.clone())?;
-    may_decide(
-        &visitor.caller.person,
-        &visitor.caller.token_seen_by,
-        &held.stakes,
-        &held.approvers,
-    )
-    .map_err(|why| why.to_string())
+    let person = &visitor.caller.person;
+    let stands_in = held.delegations.iter().any(|given| given.to == person.name);
+    let groups = if stands_in {
+        Vec::new()
+    } else {
+        held.groups_concerned()
+    };
+    may_decide(person, &visitor.caller.token_seen_by, &held.stakes, &groups).map_err(|why| why.to_string())
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use countersign::desk::{ActError, ActKind, Asked, Decision, REMARKS_MAX, Transaction, Wake};
-use countersign::hold::{RemarkKind, RequestId, Speaker, StateKind};
+use countersign::desk::{ActError, ActKind, Asked, DecideError, Decision, REMARKS_MAX, Transaction, Wake};
+use countersign::hold::{HeldRequest, RemarkKind, RequestId, Speaker, StateKind};
 use countersign::identity::directory::WhyNot;
+use countersign::identity::secret::NativePassword;
 
-use crate::world::{MINUTE, World, act, person, principal};
+use crate::world::{MINUTE, World, act, person, principal, requires};
 
 fn comment(text: &str) -> ActKind {
     ActKind::Comment {
@@ -212,4 +213,196 @@ fn what_was_said_is_there_after_a_restart_and_after_the_end() {
         .act(id, "eve", comment("nobody answered"))
         .expect("a comment all the same");
     assert_eq!(said(&mut world, id).len(), before.len() + 1);
+}
+
+fn escalate() -> ActKind {
+    ActKind::Escalate {
+        reason: "it is beyond us".to_owned(),
+    }
+}
+
+fn delegate(to: &str) -> ActKind {
+    ActKind::Delegate {
+        to: person(to),
+        reason: "on leave".to_owned(),
+    }
+}
+
+/// A statement that one of `dba` decides, and one of `security` once it is escalated.
+fn of_two_groups(world: &mut World, what: u8) -> (countersign::desk::Ask, countersign::desk::Parked) {
+    let mut ask = world.sending("bot-a", what);
+    requires(&mut ask, "1 of dba");
+    ask.verdict.escalate_to = vec!["security".to_owned()];
+    let parked = world.expect_parked(&ask);
+    (ask, parked)
+}
+
+fn why_not(refused: Result<HeldRequest, DecideError>) -> WhyNot {
+    match refused.expect_err("a refusal") {
+        DecideError::NotPermitted(why) => why,
+        other => panic!("refused for another reason: {other}"),
+    }
+}
+
+#[test]
+fn once_escalated_the_next_group_approves_and_the_first_can_only_deny() {
+    let mut world = World::new();
+    let (_, parked) = of_two_groups(&mut world, 1);
+    let id = parked.request;
+    let before = world.show(id);
+    world.pass(5 * MINUTE);
+    let held = world.act(id, "dora", escalate()).expect("escalated");
+    assert!(held.version > before.version, "another thing to decide");
+    assert_eq!(
+        held.expires_at,
+        world.now.wall.after(30 * MINUTE),
+        "as much time again"
+    );
+    let told = held.discussion.last().expect("a remark");
+    assert_eq!(
+        (told.kind, told.to.as_deref()),
+        (RemarkKind::Escalated, Some("security"))
+    );
+    assert_eq!(
+        why_not(world.approve(id, "dora")),
+        WhyNot::NotInAGroup(person("dora"), vec!["security".to_owned()])
+    );
+    let again = world.act(id, "dora", escalate()).expect_err("once is enough");
+    assert_eq!(again, ActError::EscalatedAlready);
+    world.restart();
+    assert_eq!(world.show(id).requirement_now().to_string(), "1 of security");
+    world.approve(id, "dave").expect("the next group");
+    let (_, parked) = of_two_groups(&mut world, 2);
+    world.act(parked.request, "dora", escalate()).expect("escalated");
+    world
+        .decide(parked.request, "dora", Decision::Deny)
+        .expect("the first group keeps its no");
+    let (_, parked) = world.park("bot-b", 2);
+    let nobody = world
+        .act(parked.request, "dora", escalate())
+        .expect_err("no next group");
+    assert_eq!(nobody, ActError::NobodyNext);
+}
+
+#[test]
+fn time_reminds_at_half_escalates_at_three_quarters_and_never_approves() {
+    let mut world = World::new();
+    let (_, mut parked) = of_two_groups(&mut world, 3);
+    let id = parked.request;
+    let mut kinds_after = |world: &mut World, time: Duration| {
+        world.pass(time);
+        world.tick();
+        let discussion = world.show(id).discussion;
+        discussion.iter().map(|remark| remark.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds_after(&mut world, 14 * MINUTE), []);
+    assert_eq!(kinds_after(&mut world, MINUTE), [RemarkKind::Reminded]);
+    assert_eq!(kinds_after(&mut world, 7 * MINUTE), [RemarkKind::Reminded]);
+    let escalated = [RemarkKind::Reminded, RemarkKind::Escalated];
+    assert_eq!(kinds_after(&mut world, MINUTE), escalated);
+    let held = world.show(id);
+    assert_eq!(held.discussion[1].by, Speaker::Clock);
+    assert_eq!(held.expires_at, world.now.wall.after(30 * MINUTE));
+    let reminded = [RemarkKind::Reminded, RemarkKind::Escalated, RemarkKind::Reminded];
+    assert_eq!(
+        kinds_after(&mut world, 16 * MINUTE),
+        reminded,
+        "the next group, too"
+    );
+    assert_eq!(kinds_after(&mut world, 14 * MINUTE), reminded);
+    assert_eq!(world.state(id), StateKind::Expired);
+    assert_eq!(parked.woken.try_recv(), Ok(Wake::Expired));
+}
+
+#[test]
+fn a_rule_without_a_next_group_is_only_reminded_of() {
+    let mut world = World::new();
+    let (_, parked) = world.park("bot-a", 1);
+    world.pass(29 * MINUTE);
+    world.tick();
+    assert_eq!(
+        said(&mut world, parked.request),
+        [(RemarkKind::Reminded, String::new())]
+    );
+    world.pass(MINUTE);
+    world.tick();
+    assert_eq!(world.state(parked.request), StateKind::Expired);
+}
+
+#[test]
+fn a_delegate_approves_in_place_of_who_delegated() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    requires(&mut ask, "dba:1 + security:1");
+    let parked = world.expect_parked(&ask);
+    let id = parked.request;
+    assert!(matches!(
+        why_not(world.approve(id, "eve")),
+        WhyNot::NotInAGroup(..)
+    ));
+    let held = world.act(id, "dora", delegate("eve")).expect("delegated");
+    assert_eq!(
+        held.discussion.last().expect("a remark").to.as_deref(),
+        Some("eve")
+    );
+    assert_eq!(
+        why_not(world.approve(id, "dora")),
+        WhyNot::HasDelegated(person("dora"), person("eve"))
+    );
+    world.restart();
+    let held = world.approve(id, "eve").expect("in dora's place");
+    assert_eq!(held.needs()[0].by, [person("eve")]);
+    let held = world.approve(id, "dave").expect("his own");
+    assert_eq!(
+        held.state.kind(),
+        StateKind::Grant,
+        "its client left with the restart"
+    );
+}
+
+#[test]
+fn promise_4_nobody_is_made_a_delegate_who_could_not_decide() {
+    let mut world = World::new();
+    let (_, parked) = of_two_groups(&mut world, 4);
+    let id = parked.request;
+    for (to, why) in [
+        ("olga", WhyNot::OwnsTheAgent(person("olga"))),
+        ("carl", WhyNot::HasSeenTheSecret(person("carl"))),
+        ("anna", WhyNot::IsActedFor(person("anna"))),
+        ("alan", WhyNot::NotAnApprover(person("alan"))),
+        ("nobody", WhyNot::Inactive(person("nobody"))),
+        ("dora", WhyNot::HasDelegated(person("dora"), person("dora"))),
+    ] {
+        let refused = world.act(id, "dora", delegate(to)).expect_err(to);
+        let to = person(to);
+        assert_eq!(refused, ActError::CannotBeDelegate { to, why });
+    }
+    for by in ["olga", "eve"] {
+        let refused = world.act(id, by, delegate("root"));
+        assert!(
+            matches!(refused, Err(ActError::NotPermitted(_))),
+            "{by}: {refused:?}"
+        );
+    }
+    world
+        .act(id, "dora", delegate("root"))
+        .expect("an administrator may decide");
+    let refused = world.act(id, "dora", delegate("eve")).expect_err("once");
+    assert!(matches!(
+        refused,
+        ActError::NotPermitted(WhyNot::HasDelegated(..))
+    ));
+    let refused = world.act(id, "root", delegate("eve")).expect_err("not handed on");
+    assert!(matches!(refused, ActError::NotPermitted(WhyNot::NotInAGroup(..))));
+    // Who has lost the right since has none to hand on.
+    let now = world.now.wall;
+    let store = world.core().store();
+    store
+        .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("dora"), now)
+        .expect("a new secret");
+    assert!(matches!(
+        why_not(world.approve(id, "root")),
+        WhyNot::NotInAGroup(..)
+    ));
+    assert_eq!(world.state(id), StateKind::Pending);
 }

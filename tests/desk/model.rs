@@ -21,11 +21,12 @@ use countersign::store::sqlite::Limits;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-use crate::world::{MINUTE, World, act, digest, person, principal, word};
+use crate::world::{MINUTE, World, act, digest, needs, person, principal, requires, word};
 
 const SEEDS: std::ops::Range<u64> = 0..80;
 const STEPS: usize = 60;
 const UNDECIDED_MAX: usize = 4;
+const LIFE: Duration = Duration::from_secs(1800);
 const GRANT_LIFE: Duration = Duration::from_secs(1800);
 /// A session that was told of its approval counts as gone when it has not begun by then.
 const BEGIN_WITHIN: Duration = Duration::from_secs(900);
@@ -39,10 +40,19 @@ fn new_id() -> RequestId {
     RequestId::from_random(0)
 }
 
-/// Promise 4 for the people of this world: olga owns both agents, carl made them, bot-a acts for anna, and root is only
-/// an administrator.
-fn may_decide(by: &str, who: &str) -> bool {
-    matches!((by, who), ("dora" | "dave" | "eve", _) | ("anna", "bot-b"))
+/// Promise 4 for the people of this world: olga owns both agents, carl made them, bot-a acts for anna.
+fn has_stake(by: &str, who: &str) -> bool {
+    matches!((by, who), ("olga" | "carl", _) | ("anna", "bot-a"))
+}
+
+/// Groups of those without a stake; root is only an administrator.
+fn is_in(by: &str, group: &str) -> bool {
+    match group {
+        "approver" => by != "root",
+        "dba" => ["dora", "dave", "anna"].contains(&by),
+        "security" => by == "dave",
+        other => panic!("no rule of this world names {other}"),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +144,16 @@ struct Request {
     version: u64,
     sent: Sending,
     needed: usize,
+    /// The group that decides first, and the one to which it can be escalated.
+    groups: (&'static str, Option<&'static str>),
+    is_escalated: bool,
+    /// From whom, to whom.
+    delegations: BTreeMap<String, String>,
     approved_by: BTreeSet<String>,
     expires: Deadline,
+    /// When people are reminded, and then when it is escalated.
+    milestone: Option<(Milestone, Deadline)>,
+    made_at: Timestamp,
     grant: Option<Deadline>,
     begin_by: Option<Duration>,
     told: Option<&'static str>,
@@ -147,6 +165,33 @@ struct Request {
     act_keys: BTreeSet<(String, &'static str, String)>,
     views: BTreeMap<(String, u64), Timestamp>,
     log: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Milestone {
+    Remind,
+    Escalate,
+}
+
+impl Request {
+    /// The group whose people approve it now.
+    fn asked(&self) -> &'static str {
+        match self.groups {
+            (_, Some(next)) if self.is_escalated => next,
+            (first, _) => first,
+        }
+    }
+
+    /// Whether a person counts for a group, in their own right or for who has delegated to them.
+    fn counts(&self, by: &str, group: &str) -> bool {
+        let mut from = self.delegations.iter().filter(|(_, to)| *to == by);
+        !has_stake(by, self.sent.who) && (is_in(by, group) || from.any(|(from, _)| is_in(from, group)))
+    }
+
+    /// Whether a person has any say: the first group keeps its no.
+    fn is_concerned(&self, by: &str) -> bool {
+        self.counts(by, self.groups.0) || self.counts(by, self.asked())
+    }
 }
 
 /// What the desk answers.
@@ -167,7 +212,48 @@ enum Answer {
     WentStale,
     Acted,
     NotUndecided,
+    NobodyNext,
+    EscalatedAlready,
+    CannotBeDelegate,
     Done,
+}
+
+impl Request {
+    fn refuses_escalation(&self, by: &str) -> Option<Answer> {
+        if !self.at.is_undecided() {
+            Some(Answer::NotUndecided)
+        } else if !self.is_concerned(by) {
+            Some(Answer::NotPermitted)
+        } else if self.groups.1.is_none() {
+            Some(Answer::NobodyNext)
+        } else {
+            self.is_escalated.then_some(Answer::EscalatedAlready)
+        }
+    }
+
+    fn refuses_delegation(&self, by: &str, to: &str) -> Option<Answer> {
+        let is_own = !has_stake(by, self.sent.who) && is_in(by, self.asked());
+        if !self.at.is_undecided() {
+            Some(Answer::NotUndecided)
+        } else if !is_own || self.delegations.contains_key(by) || self.approved_by.contains(by) {
+            Some(Answer::NotPermitted)
+        } else {
+            let cannot = to == by
+                || has_stake(to, self.sent.who)
+                || self.delegations.contains_key(to)
+                || self.approved_by.contains(to);
+            cannot.then_some(Answer::CannotBeDelegate)
+        }
+    }
+
+    /// The next group decides, and has as much time again.
+    fn escalate(&mut self, now: Moment) {
+        self.is_escalated = true;
+        self.expires = Deadline::after(now, LIFE);
+        self.milestone = Some((Milestone::Remind, Deadline::after(now, LIFE / 2)));
+        self.remarks += 1;
+        self.version += 1;
+    }
 }
 
 /// All requests, and everything that can happen to them.
@@ -302,8 +388,17 @@ impl Model {
             version: 1,
             sent,
             needed: if sent.what == 2 { 2 } else { 1 },
+            groups: if sent.what == 1 {
+                ("dba", Some("security"))
+            } else {
+                ("approver", None)
+            },
+            is_escalated: false,
+            delegations: BTreeMap::new(),
             approved_by: BTreeSet::new(),
-            expires: Deadline::after(now, 30 * MINUTE),
+            expires: Deadline::after(now, LIFE),
+            milestone: Some((Milestone::Remind, Deadline::after(now, LIFE / 2))),
+            made_at: now.wall,
             grant: None,
             begin_by: None,
             told: None,
@@ -343,7 +438,11 @@ impl Model {
         {
             return Answer::NotWhatWasShown;
         }
-        if !may_decide(&by, request.sent.who) || request.approved_by.contains(&by) {
+        let has_say = match approves {
+            true => request.counts(&by, request.asked()) && !request.delegations.contains_key(&by),
+            false => request.is_concerned(&by),
+        };
+        if !has_say || request.approved_by.contains(&by) {
             return Answer::NotPermitted;
         }
         let waits = request.at == At::Pending;
@@ -389,6 +488,8 @@ impl Model {
             ActKind::Comment { text } | ActKind::Ask { question: text } => {
                 format!("{} {by} {text}", self.event(id, word))
             }
+            ActKind::Escalate { reason } => format!("{} {by} to security: {reason}", self.event(id, word)),
+            ActKind::Delegate { to, reason } => format!("{} {by} to {to}: {reason}", self.event(id, word)),
         };
         let request = self.request(id);
         if key.as_ref().is_some_and(|key| request.act_keys.contains(key)) {
@@ -408,11 +509,26 @@ impl Model {
                 if !request.at.is_undecided() {
                     return Answer::NotUndecided;
                 }
-                if !may_decide(&by, request.sent.who) {
+                if !request.is_concerned(&by) {
                     return Answer::NotPermitted;
                 }
                 request.remarks += 1;
                 request.is_asked = true;
+            }
+            ActKind::Escalate { .. } => {
+                if let Some(refused) = request.refuses_escalation(&by) {
+                    return refused;
+                }
+                request.escalate(now);
+            }
+            ActKind::Delegate { to, .. } => {
+                let to = to.to_string();
+                if let Some(refused) = request.refuses_delegation(&by, &to) {
+                    return refused;
+                }
+                request.delegations.insert(by, to);
+                request.remarks += 1;
+                request.version += 1;
             }
         }
         let request = self.request(id);
@@ -528,6 +644,38 @@ impl Model {
                 _ => {}
             }
         }
+        for id in self.order.clone() {
+            self.reach_milestones(id);
+        }
+    }
+
+    /// Half of its time is over, or three quarters.
+    fn reach_milestones(&mut self, id: RequestId) {
+        let now = self.now;
+        while let request = &self.requests[&id]
+            && request.at.is_undecided()
+            && let Some((milestone, at)) = request.milestone
+            && at.is_over(now)
+        {
+            let session = request.sent.session;
+            let request = self.request(id);
+            match milestone {
+                Milestone::Remind => {
+                    request.log.push(format!("reminded s{session} {}", now.wall));
+                    request.remarks += 1;
+                    let wall = request.made_at.after(LIFE / 4 * 3);
+                    let boot = now.boot + wall.since(now.wall);
+                    let can_escalate = request.groups.1.is_some() && !request.is_escalated;
+                    request.milestone =
+                        can_escalate.then_some((Milestone::Escalate, Deadline { wall, boot }));
+                }
+                Milestone::Escalate => {
+                    request.log.push(format!("escalated s{session}  to security"));
+                    request.escalate(now);
+                }
+            }
+            self.keep();
+        }
     }
 
     /// The process ended and another began.
@@ -538,6 +686,7 @@ impl Model {
             request.told = None;
             request.expires.reread(now);
             request.grant.iter_mut().for_each(|grant| grant.reread(now));
+            request.milestone.iter_mut().for_each(|(_, at)| at.reread(now));
             match request.at {
                 At::Pending | At::Approved => self.left(id),
                 At::Running | At::Redeemed => self.end(id, At::Unknown, "outcome_unknown", "unknown"),
@@ -766,7 +915,12 @@ impl Simulation {
             replies: self.random.random_ratio(1, 4),
             session: ask.attempt.session.0,
         };
-        ask.verdict.approvals_needed = if what == 2 { 2 } else { 1 };
+        if what == 1 {
+            requires(&mut ask, "1 of dba");
+            ask.verdict.escalate_to = vec!["security".to_owned()];
+        } else {
+            needs(&mut ask, if what == 2 { 2 } else { 1 });
+        }
         ask.reply = sent.replies.then(|| "OPS-7".to_owned());
         ask.rules = [sent.rules; 32];
         ask.names = sent.names.to_owned();
@@ -854,10 +1008,16 @@ impl Simulation {
         let Some(id) = self.any_request() else { return };
         let by = PEOPLE[self.random.random_range(0..PEOPLE.len())];
         let number = self.story.len();
-        let what = match self.random.random_range(0..3) {
+        let reason = format!("because {number}");
+        let what = match self.random.random_range(0..6) {
             0 => ActKind::View,
             1 => ActKind::Comment {
                 text: format!("seen before {number}"),
+            },
+            2 => ActKind::Escalate { reason },
+            3 | 4 => ActKind::Delegate {
+                to: person(PEOPLE[self.random.random_range(0..PEOPLE.len())]),
+                reason,
             },
             _ => ActKind::Ask {
                 question: format!("which ticket {number}?"),
@@ -875,6 +1035,9 @@ impl Simulation {
             Ok(_) => Answer::Acted,
             Err(ActError::NotUndecided(_)) => Answer::NotUndecided,
             Err(ActError::NotPermitted(_)) => Answer::NotPermitted,
+            Err(ActError::NobodyNext) => Answer::NobodyNext,
+            Err(ActError::EscalatedAlready) => Answer::EscalatedAlready,
+            Err(ActError::CannotBeDelegate { .. }) => Answer::CannotBeDelegate,
             Err(error) => panic!("{error}: {}", self.told()),
         };
         self.agree(&expected, &desk);
@@ -1145,20 +1308,18 @@ impl Simulation {
         let attempt = fields.attempt.map(|attempt| attempt.session);
         let word = match record.kind {
             Kind::Attempt => format!("attempt s{}", session(attempt)),
-            Kind::RequestEvent if text(&fields.event) == "viewed" => format!(
-                "viewed s{} {} {}",
-                session(fields.session),
-                text(&fields.by),
-                record.time
-            ),
-            Kind::RequestEvent if ["comment", "question"].contains(&text(&fields.event).as_str()) => format!(
-                "{} s{} {} {}",
-                text(&fields.event),
-                session(fields.session),
-                text(&fields.by),
-                text(&fields.detail)
-            ),
-            Kind::RequestEvent => format!("{} s{}", text(&fields.event), session(fields.session)),
+            Kind::RequestEvent => {
+                let (event, by) = (text(&fields.event), text(&fields.by));
+                let of = format!("{event} s{}", session(fields.session));
+                match event.as_str() {
+                    "viewed" => format!("{of} {by} {}", record.time),
+                    "reminded" => format!("{of} {}", record.time),
+                    "comment" | "question" | "escalated" | "delegated" => {
+                        format!("{of} {by} {}", text(&fields.detail))
+                    }
+                    _other => of,
+                }
+            }
             Kind::Decision => format!("decision {} {}", text(&fields.decision), text(&fields.approver)),
             Kind::Outcome => format!("outcome {} s{}", text(&fields.outcome), session(attempt)),
             other => panic!("{other:?} names a request, {}", self.told()),

@@ -8,9 +8,10 @@ use countersign::desk::{
 use countersign::hold::{State, StateKind};
 use countersign::identity::directory::WhyNot;
 use countersign::identity::secret::NativePassword;
+use countersign::policy::Requirement;
 use countersign::store::sqlite::{Limits, Store};
 
-use crate::world::{MINUTE, World, approval_seen_by, person, principal, store_path, word};
+use crate::world::{MINUTE, World, approval_seen_by, needs, person, principal, requires, store_path, word};
 
 fn why_not(refused: Result<countersign::hold::HeldRequest, DecideError>) -> WhyNot {
     match refused.expect_err("a refusal") {
@@ -215,7 +216,7 @@ fn promise_4_an_auditor_or_a_stranger_does_not_decide() {
 fn promise_4_only_the_groups_of_the_rule_decide() {
     let mut world = World::new();
     let mut ask = world.sending("bot-a", 1);
-    ask.verdict.approvers = vec!["security".to_owned()];
+    requires(&mut ask, "1 of security");
     let parked = world.expect_parked(&ask);
     let expected = WhyNot::NotInAGroup(person("dora"), vec!["security".to_owned()]);
     assert_eq!(why_not(world.approve(parked.request, "dora")), expected);
@@ -226,8 +227,7 @@ fn promise_4_only_the_groups_of_the_rule_decide() {
 fn promise_4_people_are_counted_not_groups() {
     let mut world = World::new();
     let mut ask = world.sending("bot-a", 1);
-    ask.verdict.approvers = vec!["dba".to_owned(), "security".to_owned()];
-    ask.verdict.approvals_needed = 2;
+    requires(&mut ask, "2 of dba or security");
     let mut parked = world.expect_parked(&ask);
     let held = world.approve(parked.request, "dave").expect("the first approval");
     assert_eq!(held.state, State::Pending);
@@ -246,6 +246,67 @@ fn promise_4_people_are_counted_not_groups() {
             by,
             reason: "because".to_owned()
         }
+    );
+}
+
+#[test]
+fn promise_4_somebody_in_two_groups_fills_one_place_of_a_requirement() {
+    let mut world = World::new();
+    let ask_again = |world: &mut World, what| {
+        let mut ask = world.sending("bot-a", what);
+        requires(&mut ask, "dba:1 + security:1");
+        world.expect_parked(&ask)
+    };
+    // Dave is in both; whoever comes first, the two of them are enough and each counts once.
+    for (what, order) in [(1, ["dave", "dora"]), (2, ["dora", "dave"])] {
+        let parked = ask_again(&mut world, what);
+        let held = world.approve(parked.request, order[0]).expect("the first");
+        assert_eq!(held.state, State::Pending, "one person is not two");
+        let held = world.approve(parked.request, order[1]).expect("the second");
+        assert_eq!(held.state.kind(), StateKind::Approved);
+        let filled: Vec<(String, Vec<String>)> = held
+            .needs()
+            .iter()
+            .map(|need| {
+                (
+                    need.groups.join(" or "),
+                    need.by.iter().map(ToString::to_string).collect(),
+                )
+            })
+            .collect();
+        let expected = [("dba", "dora"), ("security", "dave")];
+        assert_eq!(
+            filled,
+            expected.map(|(group, by)| (group.to_owned(), vec![by.to_owned()]))
+        );
+    }
+    let parked = ask_again(&mut world, 3);
+    assert_eq!(
+        why_not(world.approve(parked.request, "eve")),
+        WhyNot::NotInAGroup(person("eve"), vec!["dba".to_owned(), "security".to_owned()])
+    );
+    world.approve(parked.request, "dora").expect("one of dba");
+    let store = world.core().store();
+    let new = countersign::desk::NewPerson {
+        name: person("dina"),
+        roles: vec![countersign::identity::directory::Role::Approver],
+        groups: vec!["dba".to_owned()],
+    };
+    let now = countersign::clock::Timestamp::from_micros(0);
+    store
+        .person_add(&new, &person("root"), now)
+        .expect("another of dba");
+    assert_eq!(
+        why_not(world.approve(parked.request, "dina")),
+        WhyNot::NotNeeded(person("dina"), "1 of dba + 1 of security".to_owned())
+    );
+    world.restart();
+    assert_eq!(world.show(parked.request).needs()[0].by, [person("dora")]);
+    let held = world.approve(parked.request, "dave").expect("one of security");
+    assert_eq!(
+        held.state.kind(),
+        StateKind::Grant,
+        "its client left with the restart"
     );
 }
 
@@ -319,8 +380,7 @@ fn promise_4_a_person_and_a_token_that_the_person_has_seen_count_as_one() {
     for (first, second) in cases {
         let mut world = World::new();
         let mut ask = world.sending("bot-b", 1);
-        ask.verdict.approvers = Vec::new();
-        ask.verdict.approvals_needed = 2;
+        ask.verdict.requirement = Requirement::of(Vec::new(), 2);
         let parked = world.expect_parked(&ask);
         let now = world.now;
         let mut say = |decide| world.core().decide(parked.request, decide, now);
@@ -341,7 +401,7 @@ fn promise_4_a_person_and_a_token_that_the_person_has_seen_count_as_one() {
 fn promise_4_whoever_may_have_approved_can_still_deny() {
     let mut world = World::new();
     let mut ask = world.sending("bot-b", 1);
-    ask.verdict.approvals_needed = 2;
+    needs(&mut ask, 2);
     let parked = world.expect_parked(&ask);
     let now = world.now;
     world.approve(parked.request, "dave").expect("the first approval");

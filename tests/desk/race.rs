@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign::clock::Timestamp;
-use countersign::desk::{Asked, Decision, Desk, RunOutcome, Settings, Wake};
-use countersign::hold::{RequestId, StateKind};
+use countersign::desk::{ActKind, Asked, Decision, Desk, RunOutcome, Settings, Wake};
+use countersign::hold::{RemarkKind, RequestId, StateKind};
 use countersign::store::sqlite::Store;
 
 use crate::world::{World, block_on, open_journal, person, populate, principal, scratch, store_path, word};
@@ -118,6 +118,58 @@ fn check(desk: &Desk, id: RequestId, round: usize, seen: &Round) {
         held.state
     );
     assert!(held.decisions.len() <= 1, "round {round}: {:?}", held.decisions);
+}
+
+#[test]
+fn acts_that_race_with_each_other_and_with_decisions_each_take_hold_once_or_not_at_all() {
+    let dir = scratch();
+    let desk = desk(dir.path());
+    let mut sender = World::new();
+    for round in 0..200 {
+        let mut ask = sender.sending("bot-a", 1);
+        crate::world::requires(&mut ask, "1 of dba");
+        ask.verdict.escalate_to = vec!["security".to_owned()];
+        let Ok(Asked::Parked(parked)) = block_on(desk.ask(ask)) else {
+            panic!("round {round}: not parked")
+        };
+        let id = parked.request;
+        let act = |by: &str, what| block_on(desk.act(id, crate::world::act(by, what))).is_ok();
+        let escalate = || ActKind::Escalate {
+            reason: "too hard".to_owned(),
+        };
+        let question = ActKind::Ask {
+            question: "why?".to_owned(),
+        };
+        let (mut escalated, mut asked) = ([false; 2], false);
+        let (approved, denied) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|threads| {
+            let first = threads.spawn(|| act("dora", escalate()));
+            let second = threads.spawn(|| act("dave", escalate()));
+            let question = threads.spawn(|| act("dora", question));
+            threads.spawn(|| decide(&desk, id, "dora", Decision::Approve, &approved));
+            if round % 2 == 0 {
+                threads.spawn(|| decide(&desk, id, "dave", Decision::Deny, &denied));
+            }
+            escalated = [first, second].map(|one| one.join().expect("an answer"));
+            asked = question.join().expect("an answer");
+        });
+        let held = block_on(desk.show(id)).expect("the request");
+        let count = |kind| held.discussion.iter().filter(|said| said.kind == kind).count();
+        let escalations = escalated.iter().filter(|took_hold| **took_hold).count();
+        assert!(escalations <= 1, "round {round}: escalated twice");
+        assert_eq!(count(RemarkKind::Escalated), escalations, "round {round}");
+        assert_eq!(count(RemarkKind::Question), usize::from(asked), "round {round}");
+        let decided = approved.into_inner() + denied.into_inner();
+        assert!(decided <= 1, "round {round}: decided twice");
+        assert_eq!(held.decisions.len(), decided, "round {round}");
+        assert_eq!(
+            held.state.is_undecided(),
+            decided == 0,
+            "round {round}: {:?}",
+            held.state
+        );
+        block_on(desk.withdraw(id, "the next round")).expect("an answer");
+    }
 }
 
 #[test]

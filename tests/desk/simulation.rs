@@ -12,7 +12,7 @@ use countersign::store::sqlite::Limits;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-use crate::world::{MINUTE, World};
+use crate::world::{MINUTE, World, needs};
 
 const SEEDS: std::ops::Range<u64> = 0..1000;
 const STEPS: usize = 60;
@@ -153,7 +153,7 @@ impl Simulation {
         let who = PRINCIPALS[self.random.random_range(0..PRINCIPALS.len())];
         let what = self.random.random_range(0..3);
         let mut ask = self.world.sending(who, what);
-        ask.verdict.approvals_needed = if what == 2 { 2 } else { 1 };
+        needs(&mut ask, if what == 2 { 2 } else { 1 });
         ask.transaction = match self.random.random_range(0..6) {
             0 => Transaction::Open {
                 wrote: true,
@@ -175,7 +175,7 @@ impl Simulation {
                         self.seed, parked.request
                     );
                     known.principal = who.to_owned();
-                    known.needed = ask.verdict.approvals_needed as usize;
+                    known.needed = ask.verdict.requirement.people() as usize;
                 }
                 assert_eq!(
                     known.principal, who,
@@ -370,7 +370,7 @@ impl Simulation {
             // A crash may keep a request of which nobody was told.
             let known = self.known.entry(id).or_insert_with(|| Known {
                 principal: held.peer.principal.to_string(),
-                needed: held.approvals_needed as usize,
+                needed: held.requirement.people() as usize,
                 ..Known::default()
             });
             if let Some(terminal) = known.terminal {

@@ -22,7 +22,7 @@ use countersign::sql::judge_postgres;
 use countersign::sql::statement::LexingState;
 use countersign::store::sqlite::{Limits, Store};
 
-use crate::world::{MINUTE, World, person, principal, store_path, word};
+use crate::world::{MINUTE, World, needs, person, principal, requires, store_path, word};
 
 pub const TERMS: Terms = Terms {
     reach: Reach::Session,
@@ -267,9 +267,9 @@ const CHANGES: &[Change] = &[
     ("rule", |ask| {
         ask.verdict = Verdict::held_because("another rule");
     }),
-    ("people needed", |ask| ask.verdict.approvals_needed = 2),
+    ("people needed", |ask| needs(ask, 2)),
     ("groups that decide", |ask| {
-        ask.verdict.approvers = vec!["dba".to_owned()];
+        requires(ask, "1 of dba");
     }),
     ("a parameter's type", |ask| {
         ask.parameters = vec![parameter(1, 25)];
@@ -569,7 +569,7 @@ fn where_two_must_approve_both_must_ask_for_it_and_get_the_narrower_one() {
     let mut world = World::new();
     let ask_of_two = |world: &mut World| {
         let mut ask = delete(world, "'x'");
-        ask.verdict.approvals_needed = 2;
+        needs(&mut ask, 2);
         ask
     };
     let ask = ask_of_two(&mut world);

@@ -18,7 +18,7 @@ use countersign::identity::secret::NativePassword;
 #[cfg(feature = "faults")]
 use countersign::journal::disk::{Disk, Faults};
 use countersign::journal::{self, Journal};
-use countersign::policy::Verdict;
+use countersign::policy::{Requirement, Verdict};
 use countersign::sql::action::Judgement;
 use countersign::store::sqlite::{Limits, Store};
 use tokio::sync::broadcast;
@@ -205,7 +205,7 @@ impl World {
     pub fn sending(&mut self, who: &str, what: u8) -> Ask {
         self.attempts += 1;
         let mut verdict = Verdict::held_because("a test");
-        verdict.approvers = vec!["approver".to_owned()];
+        verdict.requirement = Requirement::of(vec!["approver".to_owned()], 1);
         let session = SessionId(self.attempts);
         Ask {
             peer: Arc::new(Peer {
@@ -320,6 +320,16 @@ pub fn word(by: &str, decision: Decision) -> Decide {
         channel: "test".to_owned(),
         idempotency: None,
     }
+}
+
+/// So many people must approve it, of the groups that its rule names.
+pub fn needs(ask: &mut Ask, people: u32) {
+    ask.verdict.requirement = Requirement::of(ask.verdict.requirement.groups(), people);
+}
+
+/// Its rule says so in words.
+pub fn requires(ask: &mut Ask, text: &str) {
+    ask.verdict.requirement = Requirement::parse(text, |_| true).expect("a requirement");
 }
 
 pub fn act(by: &str, what: ActKind) -> Act {

@@ -141,7 +141,7 @@ fn report(cases: &[Case], file: String, rules: &RuleSet) -> Result<Report, RuleE
         let found = Answer {
             verdict: outcome,
             rule: expected.rule.as_ref().map(|_| verdict.rule.as_str().to_owned()),
-            people: expected.people.map(|_| verdict.approvals_needed),
+            people: expected.people.map(|_| verdict.requirement.people()),
             reason: None,
         };
         if expected != found {
