@@ -847,3 +847,80 @@ async fn psql_lists_and_describes_the_tables() {
     let joined = house.psql(&["-At", "-c", "SELECT s.principal, count(r.id) FROM statements s JOIN records r ON r.session = s.session AND r.kind = 'outcome' GROUP BY 1 ORDER BY 1"]).await;
     assert_eq!(joined, "bot|9\nloader|4\n");
 }
+
+/// What a program of `tests/clients` prints; it must end well.
+async fn program(mut command: Command) -> String {
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    let output = ran.await.expect("it ends").expect("it is installed: run ./test");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}\n{errors}");
+    shown
+}
+
+/// Where `./test` puts the drivers.
+fn drivers() -> std::path::PathBuf {
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    target.expect("it is inside the target folder").join("drivers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jdbc_finds_tables_and_columns_and_reads_them() {
+    let house = House::build().await;
+    let port = house.tables.local_addr.port();
+    let mut java = Command::new("java");
+    let classes = format!(
+        "/usr/share/java/postgresql.jar:{}",
+        drivers().join("java").display()
+    );
+    java.args(["-cp", &classes, "LogClient"]).arg(format!(
+        "jdbc:postgresql://127.0.0.1:{port}/log?user=carol&password={}",
+        house.carol
+    ));
+    let shown = program(java).await;
+    for line in [
+        "product PostgreSQL 15",
+        "table statements One row for each statement that an agent sent, with what became of it",
+        "column time timestamptz",
+        "column tables _text",
+        "column rows int8",
+        "schema public",
+        "catalog log",
+        "kind TABLE",
+        "privilege SELECT",
+        "type timestamptz",
+        "row 2026-11-22T10:02:00Z null 1.5 2 true timestamptz",
+        "row 2026-11-22T10:03:00Z 1200 1.5 2 true timestamptz",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    let found = shown.lines().filter(|line| line.starts_with("row ")).count();
+    assert_eq!(found, 14, "seven runs of two rows\n{shown}");
+    assert!(
+        !shown.contains("primary key") && !shown.contains("index"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_reads_with_every_driver() {
+    let house = House::build().await;
+    let mut python = Command::new(drivers().join("python/bin/python"));
+    python.args(["tests/clients/log_client.py", &house.url()]);
+    let shown = program(python).await;
+    let row = "2026-11-22T10:02:00+00:00 loader None 1.5 ['public.orders', 'other'] True";
+    let expected = [
+        format!("psycopg binary=False {row}"),
+        format!("psycopg binary=True {row}"),
+        "psycopg refused".to_owned(),
+        "psycopg counts 5".to_owned(),
+        format!("psycopg2 {row}"),
+        format!("asyncpg {row}"),
+        "asyncpg cursor [1, 2, 3, 4, 5]".to_owned(),
+        "asyncpg cancelled".to_owned(),
+        "asyncpg after 1".to_owned(),
+        "sqlalchemy tables ['decisions', 'grants', 'log_queries']".to_owned(),
+        "sqlalchemy columns [('id', 'TEXT'), ('time', 'TIMESTAMP'), ('request', 'TEXT')]".to_owned(),
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), expected, "{shown}");
+}

@@ -221,7 +221,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     (
         "pg_catalog",
         "pg_sequence",
-        "seqrelid:oid seqtypid:oid seqstart:int8 seqincrement:int8 seqmax:int8 seqmin:int8",
+        "seqrelid:oid seqtypid:oid seqstart:int8 seqincrement:int8 seqmax:int8 seqmin:int8 seqcache:int8 seqcycle:bool",
     ),
     (
         "pg_catalog",

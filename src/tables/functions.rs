@@ -184,14 +184,13 @@ fn maybe(text: Option<impl Into<String>>) -> Answer {
 type Entry = (&'static str, i32, fn(&Args<'_, '_>) -> Answer);
 
 /// These look at NULLs themselves.
-const NULLS_SEEN: [&str; 9] = [
+const NULLS_SEEN: [&str; 8] = [
     "cs_array_cat",
     "cs_concat",
     "cs_concat_ws",
     "cs_greatest",
     "cs_least",
     "cs_nothing",
-    "cs_yes",
     "cs_no",
     "cs_format_type",
 ];
@@ -471,7 +470,6 @@ const FUNCTIONS: &[Entry] = &[
         Ok(Value::Integer(i64::from(a.around.process)))
     }),
     ("cs_nothing", -1, |_| Ok(Value::Null)),
-    ("cs_yes", -1, |_| flag(true)),
     ("cs_no", -1, |_| flag(false)),
     ("cs_zero", -1, |_| Ok(Value::Integer(0))),
     ("cs_size_pretty", 1, |a| text(format!("{} bytes", a.integer(0)))),
@@ -521,6 +519,10 @@ const FUNCTIONS: &[Entry] = &[
             None => Model::get().find(None, &name),
         };
         Ok(found.map_or(Value::Null, |table| Value::Integer(i64::from(table.oid))))
+    }),
+    ("cs_regtype_oid", 1, |a| {
+        let ty = Type::of_name(&a.text(0).to_lowercase());
+        Ok(ty.map_or(Value::Null, |ty| Value::Integer(i64::from(ty.oid()))))
     }),
     ("cs_setting", -1, |a| {
         let name = a.text(0);

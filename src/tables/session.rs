@@ -317,7 +317,7 @@ impl Session {
     }
 
     fn may_run(&self, spoken: &Spoken) -> Result<(), SqlError> {
-        if self.status == Status::Failed && !spoken.ends_transaction() {
+        if self.status == Status::Failed && !spoken.mends_transaction() {
             return Err(SqlError::new(
                 state::FAILED_TRANSACTION,
                 "current transaction is aborted, commands ignored until end of transaction block",
@@ -342,6 +342,12 @@ impl Session {
             }
             Spoken::Rollback => {
                 self.status = Status::Idle;
+                "ROLLBACK"
+            }
+            Spoken::RollbackTo => {
+                if self.status == Status::Failed {
+                    self.status = Status::InTransaction;
+                }
                 "ROLLBACK"
             }
             Spoken::Set(setting) => {

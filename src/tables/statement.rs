@@ -17,6 +17,8 @@ pub enum Spoken {
     Begin,
     Commit,
     Rollback,
+    /// To a savepoint: the transaction goes on.
+    RollbackTo,
     /// Accepted, remembered if it is a name and a value, and without effect.
     Set(Option<(String, String)>),
     /// Accepted without effect; the command tag.
@@ -27,8 +29,8 @@ pub enum Spoken {
 
 impl Spoken {
     /// Whether it may be run after an error inside a transaction.
-    pub fn ends_transaction(&self) -> bool {
-        matches!(self, Self::Commit | Self::Rollback)
+    pub fn mends_transaction(&self) -> bool {
+        matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo)
     }
 
     /// Whether the log keeps who asked it: all but words about the session itself.
@@ -62,7 +64,7 @@ fn one(statement: &Statement, given: &[u32]) -> Result<Spoken, SqlError> {
         Statement::StartTransaction { .. } => Spoken::Begin,
         Statement::Commit { .. } => Spoken::Commit,
         Statement::Rollback { savepoint: None, .. } => Spoken::Rollback,
-        Statement::Rollback { .. } => Spoken::Nothing("ROLLBACK"),
+        Statement::Rollback { .. } => Spoken::RollbackTo,
         Statement::Savepoint { .. } => Spoken::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Spoken::Nothing("RELEASE"),
         Statement::Set(set) => self::set(set)?,

@@ -131,8 +131,6 @@ const SIGNATURES: &[Signature] = &[
     ("obj_description", &[Oid], Text, "cs_description"),
     ("col_description", &[Oid, Int4], Text, "cs_description_of_column"),
     ("pg_table_is_visible", &[Oid], Bool, "cs_is_visible"),
-    ("pg_type_is_visible", &[Oid], Bool, "cs_yes"),
-    ("pg_function_is_visible", &[Oid], Bool, "cs_yes"),
     ("pg_relation_is_publishable", &[Oid], Bool, "cs_no"),
     ("pg_is_in_recovery", &[], Bool, "cs_no"),
     ("pg_is_other_temp_schema", &[Oid], Bool, "cs_no"),
@@ -147,6 +145,7 @@ const SIGNATURES: &[Signature] = &[
     ("pg_my_temp_schema", &[], Oid, "cs_zero"),
     ("txid_current", &[], Int8, "cs_zero"),
     ("to_regclass", &[Text], Oid, "cs_regclass_oid"),
+    ("to_regtype", &[Text], Oid, "cs_regtype_oid"),
     ("current_setting", &[Text], Text, "cs_setting"),
     ("current_setting", &[Text, Bool], Text, "cs_setting"),
     ("array_position", &[TextArray, Text], Int4, "cs_array_position"),
@@ -154,7 +153,9 @@ const SIGNATURES: &[Signature] = &[
 
 /// Functions whose every use is answered so, whatever the arguments: who asks may read all that is here.
 fn is_privilege_question(name: &str) -> bool {
-    name.starts_with("has_") && name.ends_with("_privilege") || name == "pg_has_role"
+    let is_visible =
+        name.starts_with("pg_") && name.ends_with("_is_visible") && name != "pg_table_is_visible";
+    name.starts_with("has_") && name.ends_with("_privilege") || name == "pg_has_role" || is_visible
 }
 
 impl Translator {
@@ -475,6 +476,10 @@ impl Translator {
                 let texts = args.into_iter().map(|arg| Ok(self.textual(arg)?.sql));
                 let texts = texts.collect::<Result<Vec<_>, SqlError>>()?;
                 return Ok(Piece::new(format!("cs_{name}({})", texts.join(", ")), Text));
+            }
+            ("json_build_object" | "jsonb_build_object", fields) if fields.len() % 2 == 0 => {
+                let list: Vec<&str> = fields.iter().map(|field| field.sql.as_str()).collect();
+                return Ok(Piece::new(format!("json_object({})", list.join(", ")), Json));
             }
             ("abs", [one]) if one.ty.is_number() => {
                 return Ok(Piece::new(format!("abs({})", one.sql), one.ty));

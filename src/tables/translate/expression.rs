@@ -879,7 +879,13 @@ impl Translator {
 
     /// `array[i]`; and a field of what has no rows here, as JDBC asks for.
     fn access(&mut self, root: &Expr, chain: &[AccessExpr]) -> Result<Piece, SqlError> {
-        let root = self.expression(root)?;
+        // `t.column[i]` comes as a chain of its own.
+        let (root, chain) = match (root, chain) {
+            (Expr::Identifier(table), [AccessExpr::Dot(Expr::Identifier(column)), rest @ ..]) => {
+                (self.column(Some(&folded(table)), &folded(column))?, rest)
+            }
+            _ => (self.expression(root)?, chain),
+        };
         match chain {
             [AccessExpr::Subscript(Subscript::Index { index })] if root.ty.is_array() => {
                 let index = self.expression(index)?;
