@@ -144,6 +144,27 @@ async fn admin_url_is_the_role_that_the_agent_is_mapped_to() {
 }
 
 #[tokio::test]
+async fn the_auditor_reads_by_sql_what_the_agent_sent() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let agent = connect(&demo.sheet.postgres_url).await;
+    agent.batch_execute("SELECT 4711").await.unwrap();
+    drop(agent);
+    let auditor = connect(&demo.sheet.auditor_url).await;
+    let sql = "SELECT principal, class, verdict, outcome, rows FROM statements WHERE text = $1";
+    let mut row = auditor.query_one(sql, &[&"SELECT 4711"]).await.unwrap();
+    // A result is written a moment after it was sent on.
+    while row.get::<_, Option<&str>>(3).is_none() {
+        row = auditor.query_one(sql, &[&"SELECT 4711"]).await.unwrap();
+    }
+    let words = [0, 1, 2, 3].map(|at| row.get::<_, &str>(at));
+    assert_eq!(words, ["shop-agent", "read", "allow", "ran"]);
+    assert_eq!(row.get::<_, Option<i64>>(4), Some(1));
+    let refused = auditor.batch_execute("DELETE FROM statements").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "25006");
+}
+
+#[tokio::test]
 async fn kept_folder_has_store_and_journal_and_serves_again() {
     let postgres = Postgres::start();
     let folder = tempfile::tempdir().unwrap();

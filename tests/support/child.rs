@@ -24,6 +24,8 @@ pub struct Sheet {
     #[serde(default)]
     pub admin_mysql_url: String,
     pub api_url: String,
+    #[serde(default)]
+    pub auditor_url: String,
     pub reviewer_token: String,
     pub second_reviewer_token: String,
     pub agent: String,

@@ -30,6 +30,9 @@ pub struct Sheet {
     pub web_url: String,
     /// What each person signs in with.
     pub log_ins: Vec<LogIn>,
+    /// The log as a read-only database, with the auditor's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auditor_url: Option<String>,
     pub reviewer_token: String,
     pub second_reviewer_token: String,
     /// The agent's name.
@@ -82,6 +85,11 @@ impl Sheet {
         let lines = self.lines(about).join("\n  ");
         let past = self.admin_postgres_url.iter().chain(&self.admin_mysql_url);
         let past = past.map(|url| format!("  {url}\n")).collect::<String>();
+        let auditor = self.auditor_url.iter();
+        let auditor = auditor.map(|url| {
+            format!("As the auditor, the log by SQL:\n  psql '{url}' -c 'SELECT time, principal, verdict, text FROM statements'\n\n")
+        });
+        let auditor = auditor.collect::<String>();
         let kept = if about.is_kept {
             "kept"
         } else {
@@ -106,7 +114,7 @@ Or as `{first}` in a third terminal:
   {program} deny ID --reason 'billing reads it'
   {program} log query
 
-The second reviewer, `{second}`, has the token {second_reviewer_token}
+{auditor}The second reviewer, `{second}`, has the token {second_reviewer_token}
 Past the proxy, which an agent must never have:
 {past}Store and journal: {data_dir} ({kept})
 

@@ -30,6 +30,8 @@ use crate::store::sqlite::Store;
 const OWNER: &str = "sam";
 const REVIEWERS: [&str; 2] = ["dba-1", "dba-2"];
 const REVIEWER_ROLES: [Role; 2] = [Role::Approver, Role::Auditor];
+/// Who reads the log by SQL, and decides nothing.
+const AUDITOR: &str = "auditor";
 const AGENT: &str = "shop-agent";
 /// Where MySQL's server knows its user by another name.
 const MYSQL_AGENT: &str = "shop-agent-mysql";
@@ -79,7 +81,11 @@ impl Stage {
             admin_mysql_url: past(&upstreams.mysql),
             api_url: format!("http://{}", running.api_address),
             web_url: format!("http://{}/", running.api_address),
-            log_ins: log_ins(&secrets.reviewers),
+            log_ins: log_ins(&secrets),
+            auditor_url: running.log_sql_address.map(|address| {
+                let address = reachable(address);
+                format!("postgresql://{AUDITOR}:{}@{address}/log", secrets.auditor)
+            }),
             reviewer_token: secrets.reviewers[0].clone(),
             second_reviewer_token: secrets.reviewers[1].clone(),
             agent: String::from(AGENT),
@@ -135,14 +141,17 @@ impl Stage {
     }
 }
 
-fn log_ins(tokens: &[String; 2]) -> Vec<LogIn> {
-    let roles = REVIEWER_ROLES.map(|role| role.to_string());
-    let log_in = |(person, token): (&str, &String)| LogIn {
+fn log_ins(secrets: &Secrets) -> Vec<LogIn> {
+    let log_in = |person: &str, roles: &[Role], token: &String| LogIn {
         person: person.to_owned(),
-        roles: roles.to_vec(),
+        roles: roles.iter().map(ToString::to_string).collect(),
         token: token.clone(),
     };
-    REVIEWERS.into_iter().zip(tokens).map(log_in).collect()
+    let reviewers = REVIEWERS.into_iter().zip(&secrets.reviewers);
+    let reviewers = reviewers.map(|(person, token)| log_in(person, &REVIEWER_ROLES, token));
+    reviewers
+        .chain([log_in(AUDITOR, &[Role::Auditor], &secrets.auditor)])
+        .collect()
 }
 
 /// Where a client on this machine finds a listener on all addresses.
@@ -266,7 +275,7 @@ fn settings(
         None => quoted("default"),
     };
     let mut text = format!(
-        "data_dir = {}\n[api]\naddress = \"127.0.0.1:0\"\n[rules]\nfile = {rules}\n[log]\nlevel = \"warn\"\n",
+        "data_dir = {}\n[api]\naddress = \"127.0.0.1:0\"\n[log_sql]\naddress = \"127.0.0.1:0\"\n[rules]\nfile = {rules}\n[log]\nlevel = \"warn\"\n",
         quoted_path(data_dir)?
     );
     let fronts = [
@@ -352,6 +361,7 @@ struct Secrets {
     postgres: Option<AgentSecret>,
     mysql: Option<AgentSecret>,
     reviewers: [String; 2],
+    auditor: String,
 }
 
 /// What an agent's connection string needs.
@@ -371,21 +381,24 @@ fn make_people(config: &Config, upstreams: &Upstreams) -> Result<Secrets, CliErr
     };
     let mut store = Store::open(&config.store_file()).map_err(open)?;
     let owner = person(OWNER);
-    let [first, second] = REVIEWERS.map(|name| make_reviewer(&mut store, name, &owner));
+    let [first, second] = REVIEWERS.map(|name| make_person(&mut store, name, &REVIEWER_ROLES, &owner));
+    let auditor = make_person(&mut store, AUDITOR, &[Role::Auditor], &owner)?;
     let reviewers = [first?, second?];
     let (postgres, mysql) = make_agents(&mut store, upstreams, &owner)?;
     Ok(Secrets {
         postgres,
         mysql,
         reviewers,
+        auditor,
     })
 }
 
-fn make_reviewer(store: &mut Store, name: &str, by: &PersonName) -> Result<String, CliError> {
+/// Gives the person's new token.
+fn make_person(store: &mut Store, name: &str, roles: &[Role], by: &PersonName) -> Result<String, CliError> {
     let now = Timestamp::now();
     let new = NewPerson {
         name: person(name),
-        roles: REVIEWER_ROLES.to_vec(),
+        roles: roles.to_vec(),
         groups: Vec::new(),
     };
     match store.person_add(&new, by, now) {
