@@ -9,6 +9,7 @@ mod limits;
 mod listen;
 mod log_sql;
 mod log_tree;
+mod notify;
 pub mod reader;
 mod secret;
 mod unwise;
@@ -16,6 +17,7 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use self::catalog::Catalog;
 pub use self::error::ConfigError;
@@ -28,6 +30,7 @@ use self::listen::read_api;
 use self::log_sql::read_log_sql;
 pub use self::log_tree::LogTree;
 use self::log_tree::read_log_tree;
+use self::notify::{read_pages, read_webhooks};
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
@@ -35,6 +38,8 @@ pub use crate::api::Certificate;
 use crate::catalog::mysql as mysql_catalog;
 use crate::catalog::postgres as postgres_catalog;
 use crate::identity::directory::Agent;
+use crate::notify::Channel;
+use crate::notify::webhook::{Webhook, WebhookError, WebhookSettings};
 pub use crate::proxy::{AuditMode, ClientAuthority, ListenFiles, ListenTls, UpstreamTls};
 use crate::{api, desk, journal, proxy, tables, telemetry};
 
@@ -60,6 +65,9 @@ pub struct Config {
     pub audit: AuditMode,
     pub log_tree: LogTree,
     pub log: telemetry::Settings,
+    pub webhooks: Vec<WebhookSettings>,
+    /// Where people's pages are, as people reach them.
+    pub pages_url: Option<String>,
     /// What is allowed but unwise, for the person who starts `serve`.
     pub warnings: Vec<String>,
 }
@@ -125,6 +133,8 @@ impl Config {
             ),
             log_tree: read_log_tree(reader),
             log: read_log(reader),
+            webhooks: read_webhooks(reader),
+            pages_url: read_pages(reader),
             warnings: Vec::new(),
         };
         config.complain_of_shared_addresses(reader);
@@ -248,6 +258,17 @@ impl Config {
             }
         }
         users
+    }
+
+    /// Reads the webhooks' secrets.
+    pub fn notify(&self) -> Result<crate::notify::Settings, WebhookError> {
+        let open = |settings: &WebhookSettings| -> Result<Arc<dyn Channel>, WebhookError> {
+            Ok(Arc::new(Webhook::new(settings.clone())?))
+        };
+        Ok(crate::notify::Settings {
+            channels: self.webhooks.iter().map(open).collect::<Result<_, _>>()?,
+            pages: self.pages_url.clone(),
+        })
     }
 
     pub fn journal(&self) -> journal::Settings {

@@ -37,6 +37,7 @@ pub mod desk;
 pub mod hold;
 pub mod identity;
 pub mod journal;
+pub mod notify;
 pub mod policy;
 pub mod proxy;
 pub mod render;

@@ -58,6 +58,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NotificationLabels {
+    /// As the settings name it.
+    pub channel: String,
+    pub outcome: &'static str,
+}
+
 /// The numbers of one running proxy. A clone counts the same numbers; counting takes no lock that others wait for.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -75,6 +82,8 @@ pub struct Metrics {
     pub wait_seconds: Histogram,
     /// What people decided (`approve`, `deny`), and `expire`.
     pub decisions: Family<DecisionLabels, Counter>,
+    /// Messages to people by channel and outcome (`delivered`, `failed`, `given_up`, `gone`, `dropped`).
+    pub notifications: Family<NotificationLabels, Counter>,
     /// Appends or syncs of the journal that failed.
     pub journal_errors: Counter,
     /// Since the oldest catalog in use was last seen to be right.
@@ -98,6 +107,7 @@ impl Metrics {
         let held = Gauge::default();
         let wait_seconds = Histogram::new(WAIT_SECONDS_BUCKETS);
         let decisions = Family::<DecisionLabels, Counter>::default();
+        let notifications = Family::<NotificationLabels, Counter>::default();
         let journal_errors = Counter::default();
         let catalog_age = Gauge::<f64, AtomicU64>::default();
         let catalogs_stale = Gauge::default();
@@ -153,6 +163,11 @@ impl Metrics {
             Unit::Seconds,
             wait_seconds.clone(),
         );
+        registry.register(
+            "notifications",
+            "Messages to people, by channel and outcome",
+            notifications.clone(),
+        );
         registry.register("decisions", "Decisions on held statements", decisions.clone());
         registry.register(
             "journal_errors",
@@ -167,6 +182,7 @@ impl Metrics {
             held,
             wait_seconds,
             decisions,
+            notifications,
             journal_errors,
             catalog_age,
             catalogs_stale,
@@ -189,6 +205,14 @@ impl Metrics {
     pub fn count_decision(&self, decision: &'static str, waited: Duration) {
         self.decisions.get_or_create(&DecisionLabels { decision }).inc();
         self.wait_seconds.observe(waited.as_secs_f64());
+    }
+
+    pub fn count_notification(&self, channel: &str, outcome: &'static str) {
+        let labels = NotificationLabels {
+            channel: channel.to_owned(),
+            outcome,
+        };
+        self.notifications.get_or_create(&labels).inc();
     }
 
     /// All of it in the OpenMetrics text format.

@@ -10,8 +10,8 @@ use countersign::audit::checkpoint::SigningKey;
 use countersign::audit::merkle::{Edge, consistency_ranges, hash_of_range, inclusion_ranges, leaf_hash};
 use countersign::audit::record::Values;
 use countersign::audit::{
-    Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, OutcomeKind, ParameterRecord,
-    PersonsDecision, Record, RulesChange, SignIn, StatementOutcome, TransactionOutcome,
+    Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, NotificationEvent, OutcomeKind,
+    ParameterRecord, PersonsDecision, Record, RulesChange, SignIn, StatementOutcome, TransactionOutcome,
 };
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -322,6 +322,28 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             by: "SIGHUP",
             detail: "`proxy.key` cannot be read as a private key",
         },
+    );
+    entry(
+        "channel that wants nothing more",
+        None,
+        Body::Notification(NotificationEvent {
+            channel: "ops",
+            event: "disabled",
+            request: None,
+            by: None,
+            detail: "it answered 410 Gone",
+        }),
+    );
+    entry(
+        "message that was given up",
+        None,
+        Body::Notification(NotificationEvent {
+            channel: "ops",
+            event: "given_up",
+            request: Some("7K3F9Q"),
+            by: None,
+            detail: "request.held after 10 tries: it answered 500 Internal Server Error",
+        }),
     );
     entry(
         "session end",

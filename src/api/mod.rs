@@ -19,6 +19,7 @@ pub mod read;
 pub mod requests;
 pub mod serve;
 pub mod trail;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use utoipa_axum::routes;
 use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
+use crate::notify::Notifier;
 use crate::policy::RuleSet;
 use crate::telemetry::Metrics;
 
@@ -49,6 +51,7 @@ pub struct Rooms {
     /// The rules in force, for people to read.
     pub rules: Arc<ArcSwap<RuleSet>>,
     sign_ins: Arc<browser::SignIns>,
+    pub notifier: Notifier,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
 }
@@ -69,6 +72,7 @@ impl Rooms {
             catalogs: Catalogs::default(),
             rules: Arc::new(ArcSwap::from_pointee(RuleSet::shipped("strict"))),
             sign_ins: Arc::default(),
+            notifier: Notifier::default(),
             told,
         }
     }
@@ -87,6 +91,11 @@ impl Rooms {
     #[must_use]
     pub fn with_catalogs(self, catalogs: Catalogs) -> Self {
         Self { catalogs, ..self }
+    }
+
+    #[must_use]
+    pub fn with_notifier(self, notifier: Notifier) -> Self {
+        Self { notifier, ..self }
     }
 }
 
@@ -159,6 +168,9 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(catalog::list_catalogs))
         .routes(routes!(catalog::refresh_catalogs))
         .routes(routes!(catalog::list_functions))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::replay))
         .routes(routes!(health::openapi));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", decided)

@@ -111,6 +111,7 @@ pub enum Body<'a> {
         /// What is wrong with them.
         detail: &'a str,
     },
+    Notification(NotificationEvent<'a>),
 }
 
 /// A statement, before any byte of it went upstream.
@@ -272,6 +273,19 @@ pub struct SignIn<'a> {
     pub reason: &'a str,
 }
 
+/// What became of a way to tell people, or of one message on it.
+#[derive(Clone, Copy, Debug)]
+pub struct NotificationEvent<'a> {
+    /// As the settings name it.
+    pub channel: &'a str,
+    /// `disabled`, `enabled`, `given_up` or `dropped`.
+    pub event: &'a str,
+    /// What the message was about, if it was one message.
+    pub request: Option<&'a str>,
+    pub by: Option<&'a str>,
+    pub detail: &'a str,
+}
+
 /// Where one lane of the journal stood when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct LanePosition {
@@ -306,6 +320,7 @@ pub enum Kind {
     SignIn = 17,
     /// The parameter values of the attempt behind it. Has no number of its own, and can be erased.
     Values = 19,
+    Notification = 18,
 }
 
 /// Field tags. The two high bits say how the value is read.
@@ -517,6 +532,14 @@ impl Entry<'_> {
                 put_text(tag::NAME, section, out);
                 self.put_session(out);
             }
+            Body::Notification(told) => {
+                put_text(tag::REQUEST, told.request.unwrap_or_default(), out);
+                put_text(tag::EVENT, told.event, out);
+                put_text(tag::BY, told.by.unwrap_or_default(), out);
+                put_text(tag::DETAIL, told.detail, out);
+                put_text(tag::CHANNEL, told.channel, out);
+                self.put_session(out);
+            }
             Body::LogQuery { by, query } => {
                 put_text(tag::BY, by, out);
                 put_text(tag::QUERY, query, out);
@@ -551,6 +574,7 @@ impl Entry<'_> {
             Body::LogQuery { .. } => Kind::LogQuery,
             Body::CertificatesChange { .. } => Kind::CertificatesChange,
             Body::SignIn(_) => Kind::SignIn,
+            Body::Notification(_) => Kind::Notification,
         }
     }
 
@@ -574,6 +598,7 @@ impl Entry<'_> {
             | Body::RulesChange(_)
             | Body::PeopleChange { .. }
             | Body::CertificatesChange { .. }
+            | Body::Notification(_)
             | Body::LogQuery { .. }
             | Body::SignIn(_) => None,
         }
@@ -736,7 +761,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -754,6 +779,7 @@ impl Kind {
         Self::StandingGrant,
         Self::SignIn,
         Self::Values,
+        Self::Notification,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -775,6 +801,7 @@ impl Kind {
             Self::StandingGrant => "standing_grant",
             Self::SignIn => "sign_in",
             Self::Values => "values",
+            Self::Notification => "notification",
         }
     }
 

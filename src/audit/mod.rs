@@ -13,7 +13,9 @@ pub mod value;
 pub use entry::{
     Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, Seal, StatementOutcome,
 };
-pub use entry::{GrantEvent, GrantUse, PersonsDecision, RulesChange, SignIn, TransactionOutcome};
+pub use entry::{
+    GrantEvent, GrantUse, NotificationEvent, PersonsDecision, RulesChange, SignIn, TransactionOutcome,
+};
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
 
 /// The word that an attempt needs from `sql`.

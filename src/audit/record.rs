@@ -412,6 +412,7 @@ impl Fields {
             Kind::RulesChange | Kind::PeopleChange | Kind::CertificatesChange => {
                 is_there(self.change.is_some(), tag::CHANGE)
             }
+            Kind::Notification => is_there(self.channel.is_some() && self.event.is_some(), tag::CHANNEL),
             Kind::StandingGrant => is_there(self.grant.is_some() && self.event.is_some(), tag::GRANT),
             Kind::Text => is_there(self.text_sha256.is_some() && self.text.is_some(), tag::TEXT),
             // Read by `Values::decode`.

@@ -52,6 +52,9 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(pair) = &config.api.certificate {
         crate::api::serve::server_config(pair).map_err(|error| CliError::error(&error, error.next_step()))?;
     }
+    config
+        .notify()
+        .map_err(|error| CliError::error(&error, error.next_step()))?;
     let file = match &config.rules {
         RulesFile::Shipped(name) => name.clone(),
         RulesFile::File(path) => path.display().to_string(),

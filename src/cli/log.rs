@@ -99,7 +99,8 @@ pub struct FilterArgs {
     grant: Option<String>,
     #[arg(long)]
     session: Option<String>,
-    /// attempt, outcome, decision, login, session_start, rules_change, people_change, certificates_change …
+    /// attempt, outcome, decision, login, session_start, rules_change, people_change, certificates_change,
+    /// notification …
     #[arg(long)]
     kind: Option<String>,
     /// Read the files of this data folder instead of asking the API; such a look is not recorded

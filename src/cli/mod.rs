@@ -25,6 +25,7 @@ mod people;
 mod policy;
 mod requests;
 pub mod serve;
+mod webhook;
 
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -94,6 +95,9 @@ enum Command {
     /// Manage the people who decide, read and administer
     #[command(subcommand)]
     User(people::UserCommand),
+    /// See, try and repeat the webhooks of the settings
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -158,6 +162,7 @@ pub fn run() -> ExitCode {
         Command::Catalog(command) => block_on(catalog::run(command, output)),
         Command::Agent(command) => block_on(people::run_agent(command, output)),
         Command::User(command) => block_on(people::run_user(command, output)),
+        Command::Webhook(command) => block_on(webhook::run(command, output)),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.either(&serde_json::json!({ "version": version }), || {

@@ -22,6 +22,7 @@ use crate::config::reader::Override;
 use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections};
 use crate::desk::{Desk, DeskError};
 use crate::journal::{Journal, JournalError};
+use crate::notify::{self, Notifier};
 use crate::policy::RuleSet;
 use crate::proxy::{self, ProxyHandle};
 use crate::store::sqlite::Store;
@@ -75,6 +76,7 @@ pub struct Running {
     rules: Arc<ArcSwap<RuleSet>>,
     rules_file: RulesFile,
     watched: Watched,
+    notifier: Notifier,
     api: Api,
     tables: Option<Tables>,
     proxy: ProxyHandle,
@@ -93,6 +95,9 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
     allow_files(config.limits.connections as u64);
     let rules = open_rules(&config.rules)?;
     let proxy_settings = config.proxy()?;
+    let notify = config
+        .notify()
+        .map_err(|error| CliError::error(&error, error.next_step()))?;
     let catalogs = Opened::of(&config)?;
     make_private(&config.data_dir)?;
     let journal = Journal::open(config.journal()).map_err(journal_error)?;
@@ -100,7 +105,7 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
         Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
     let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
     let judging = Judging { rules, catalogs };
-    let joined = join(config, proxy_settings, desk.clone(), journal, judging).await;
+    let joined = join(config, proxy_settings, notify, desk.clone(), journal, judging).await;
     if joined.is_err() {
         desk.stop().await;
     }
@@ -141,6 +146,7 @@ pub fn open_trusted(file: &Path, spelling: Spelling) -> Result<Trusted, CliError
 async fn join(
     config: Config,
     proxy_settings: proxy::Settings,
+    notify: notify::Settings,
     desk: Desk,
     journal: Journal,
     judging: Judging,
@@ -152,9 +158,12 @@ async fn join(
     let metrics = Metrics::new();
     let upstreams = upstreams(&config);
     let rooms = Rooms::new(desk.clone(), journal.clone(), metrics.clone(), upstreams);
+    let notifier = Notifier::start(desk.clone(), notify, metrics.clone()).await;
+    let notifier = notifier.map_err(desk_error)?;
     let rooms = rooms
         .with_catalogs(watched.catalogs.clone())
-        .with_rules(Arc::clone(&rules));
+        .with_rules(Arc::clone(&rules))
+        .with_notifier(notifier.clone());
     let api = api::start_with(&config.api, rooms, web::router())
         .map_err(|error| CliError::error(&error, error.next_step()))?;
     let tables = match &config.log_sql {
@@ -204,6 +213,7 @@ async fn join(
         rules,
         rules_file: config.rules,
         watched,
+        notifier,
         api,
         tables,
         proxy,
@@ -229,6 +239,11 @@ impl Running {
                 if let Err(error) = rejected {
                     error!(%error, "the rejected rules are not in the log");
                 }
+            }
+        }
+        for (name, read) in self.notifier.reload() {
+            if let Err(error) = read {
+                error!(channel.name = name, "`{name}` keeps its old secrets: {error}");
             }
         }
         self.reload_certificates(by).await;

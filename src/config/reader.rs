@@ -68,6 +68,7 @@ enum Leaf {
     Raw(String),
     Text(String),
     Integer(i64),
+    Boolean(bool),
     List(Vec<String>),
     /// A type that no setting has, by its TOML name.
     Other(&'static str),
@@ -222,7 +223,7 @@ impl Reader {
         let (leaf, place) = self.take(path)?;
         match leaf {
             Leaf::Raw(value) | Leaf::Text(value) => Some(Found { value, place }),
-            other @ (Leaf::Integer(_) | Leaf::List(_) | Leaf::Other(_)) => {
+            other @ (Leaf::Integer(_) | Leaf::Boolean(_) | Leaf::List(_) | Leaf::Other(_)) => {
                 self.wrong_type(path, &place, "text", &other)
             }
         }
@@ -247,7 +248,7 @@ impl Reader {
         let number = match &leaf {
             Leaf::Integer(number) => Some(*number),
             Leaf::Raw(text) => text.parse().ok(),
-            Leaf::Text(_) | Leaf::List(_) | Leaf::Other(_) => None,
+            Leaf::Text(_) | Leaf::Boolean(_) | Leaf::List(_) | Leaf::Other(_) => None,
         };
         let Some(value) = number else {
             return self.wrong_type(path, &place, "a whole number", &leaf);
@@ -262,6 +263,19 @@ impl Reader {
             format!("write a number from {} to {}", range.start(), range.end()),
         );
         None
+    }
+
+    pub fn boolean(&mut self, path: &str) -> Option<Found<bool>> {
+        let (leaf, place) = self.take(path)?;
+        let value = match &leaf {
+            Leaf::Boolean(value) => Some(*value),
+            Leaf::Raw(text) => text.parse().ok(),
+            Leaf::Text(_) | Leaf::Integer(_) | Leaf::List(_) | Leaf::Other(_) => None,
+        };
+        match value {
+            Some(value) => Some(Found { value, place }),
+            None => self.wrong_type(path, &place, "true or false", &leaf),
+        }
     }
 
     pub fn address(&mut self, path: &str) -> Option<Found<SocketAddr>> {
@@ -302,7 +316,7 @@ impl Reader {
                     place,
                 })
             }
-            other @ (Leaf::Text(_) | Leaf::Integer(_) | Leaf::Other(_)) => {
+            other @ (Leaf::Text(_) | Leaf::Integer(_) | Leaf::Boolean(_) | Leaf::Other(_)) => {
                 self.wrong_type(path, &place, "a list of texts", &other)
             }
         }
@@ -392,7 +406,7 @@ impl Leaf {
                 .collect::<Option<Vec<String>>>()
                 .map_or(Self::Other("a list of other things"), Self::List),
             DeValue::Float(_) => Self::Other("a number with a fraction"),
-            DeValue::Boolean(_) => Self::Other("true or false"),
+            DeValue::Boolean(value) => Self::Boolean(*value),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Table(_) => Self::Other("a section"),
         }
@@ -402,6 +416,7 @@ impl Leaf {
         match self {
             Self::Raw(_) | Self::Text(_) => "text",
             Self::Integer(_) => "a number",
+            Self::Boolean(_) => "true or false",
             Self::List(_) => "a list",
             Self::Other(kind) => kind,
         }
@@ -446,6 +461,7 @@ fn example(path: &str, expected: &str) -> String {
     let key = last(path);
     match expected {
         "text" => format!("`{key} = \"…\"`"),
+        "true or false" => format!("`{key} = true`"),
         "a list of texts" => format!("`{key} = [\"…\"]`"),
         _ => format!("`{key} = 60`"),
     }

@@ -27,7 +27,8 @@ impl Config {
         let secrets = api_key
             .chain(log_sql_key.map(|files| files.key_file.as_path()))
             .chain(self.postgres.secret_files())
-            .chain(self.mysql.secret_files());
+            .chain(self.mysql.secret_files())
+            .chain(self.webhooks.iter().map(|webhook| webhook.secret_file.as_path()));
         for file in secrets {
             if is_readable_by_others(file) {
                 warnings.push(format!(

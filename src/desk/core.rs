@@ -28,7 +28,7 @@ use crate::identity::directory::Agent;
 use crate::identity::principal::{PrincipalName, SessionId};
 use crate::journal::Lane;
 use crate::store::sqlite::{Store, StoreError};
-use crate::store::{Expected, NewDecision, NewRemark, Note, Query, Saved};
+use crate::store::{Expected, Happening, NewDecision, NewRemark, Note, Query, Saved};
 
 /// A fault that lasts is told this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -222,7 +222,14 @@ impl Core {
     }
 
     pub fn record_rules_change(&mut self, change: RulesChange<'_>, now: Moment) -> Result<(), DeskError> {
-        self.record(Body::RulesChange(change), now)
+        self.record(Body::RulesChange(change), now)?;
+        let happening = Happening {
+            kind: "rules.changed",
+            state: change.change,
+            detail: change.by,
+        };
+        self.tell_endpoints(&happening, now);
+        Ok(())
     }
 
     /// `rejected`: why the files are not in force.

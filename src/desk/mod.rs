@@ -9,6 +9,7 @@ mod ask;
 mod core;
 mod crash;
 mod decide;
+mod deliveries;
 mod expiry;
 mod fault;
 mod leave;
@@ -31,6 +32,7 @@ pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
 pub use self::crash::{Crashed, crash_after};
+pub use self::deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
 pub use self::sign_in::{SignInError, TurnedAway};
 pub use self::thread::Desk;
 use crate::clock::Timestamp;

@@ -2,6 +2,7 @@
 //! Never keeps the log itself: that is `journal`. Read `sqlite.rs` next, then `requests.rs`.
 
 mod card;
+mod deliveries;
 mod outbox;
 mod people;
 mod remarks;
@@ -10,6 +11,7 @@ mod sessions;
 pub mod sqlite;
 mod standing;
 
+pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
 pub use remarks::NewRemark;

@@ -130,5 +130,5 @@ pub(super) fn queue(transaction: &Connection, notes: &[Note], at: Timestamp) -> 
         let mut statement = transaction.prepare_cached("INSERT INTO outbox (at, note) VALUES (?1, ?2)")?;
         statement.execute(params![at.micros(), text])?;
     }
-    Ok(())
+    super::deliveries::queue(transaction, notes, at)
 }

@@ -23,6 +23,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/005_remarks.sql"),
     include_str!("schema/006_guards_and_runs.sql"),
     include_str!("schema/007_requirements.sql"),
+    include_str!("schema/008_deliveries.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.

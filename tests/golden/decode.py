@@ -9,7 +9,7 @@ The formats are described in src/audit/entry.rs and src/journal/segment.rs. Need
 import datetime, hashlib, json, sys
 
 KINDS = ("? boot session_start session_end login attempt outcome transaction_end request_event decision rules_change"
-         " people_change log_query text certificates_change standing_grant ? sign_in ? values").split()
+         " people_change log_query text certificates_change standing_grant ? sign_in notification values").split()
 NAMES = {i + 1: name for i, name in enumerate(
     "boot version principal owner profile source upstream database database_user application_name tls protocol class"
     " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
