@@ -3,6 +3,8 @@
 
 #[path = "api/openapi.rs"]
 mod openapi;
+#[path = "api/watch.rs"]
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

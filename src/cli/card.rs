@@ -48,6 +48,18 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp, ink: Ink) -> Str
         }
     }
     line("", "");
+    for (label, value) in facts(card, earlier, now) {
+        line(label, &value);
+    }
+    text
+}
+
+/// Everything but the statement, in the order of the card: a name, or none where it goes on, and a line.
+pub fn facts(card: &Card, earlier: &[Card], now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let mut line = |label: &'static str, value: &str| facts.push((label, value.to_owned()));
+    let bytes = card.bytes();
+    let rendered = card.rendered(&bytes, Layout::Laid);
     for note in &rendered.notes {
         line("note", &visible_line(note));
     }
@@ -128,7 +140,7 @@ pub fn card_text(card: &Card, earlier: &[Card], now: Timestamp, ink: Ink) -> Str
     if let Some(outcome) = outcome_text(card) {
         line("outcome", &outcome);
     }
-    text
+    facts
 }
 
 /// What a standing grant has to do with it, or could have.

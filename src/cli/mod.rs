@@ -25,6 +25,7 @@ mod people;
 mod policy;
 mod requests;
 pub mod serve;
+pub mod watch;
 mod webhook;
 
 use std::ffi::OsString;
@@ -64,8 +65,8 @@ enum Command {
     Pending(requests::PendingArgs),
     /// Show one request, whole
     Show(requests::ShowArgs),
-    /// Print each request as it comes, and what becomes of it
-    Watch,
+    /// The queue on the whole terminal, live, with cards and decisions; else each request as it comes, a line each
+    Watch(requests::WatchArgs),
     /// Wait until a request is decided; the exit code says how
     Wait(requests::WaitArgs),
     /// Approve a request, once, or for a time (--for, --uses); on a terminal it is shown first
@@ -149,7 +150,7 @@ pub fn run() -> ExitCode {
         Command::Judge(args) => return judge::run(args),
         Command::Pending(args) => block_on(requests::pending(args, output)),
         Command::Show(args) => block_on(requests::show(args, output)),
-        Command::Watch => block_on(requests::watch(output)),
+        Command::Watch(args) => block_on(requests::watch(args, output)),
         Command::Wait(args) => block_on(requests::wait(args, output)),
         Command::Approve(args) => block_on(requests::approve(args, output)),
         Command::Deny(args) => block_on(requests::deny(args, output)),

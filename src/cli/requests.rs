@@ -228,7 +228,20 @@ struct Told {
     remark: Option<String>,
 }
 
-pub async fn watch(output: Output) -> Result<Exit, CliError> {
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Print lines, on a terminal too
+    #[arg(long)]
+    plain: bool,
+}
+
+/// Full screen on a terminal that can; lines everywhere else.
+pub async fn watch(args: WatchArgs, output: Output) -> Result<Exit, CliError> {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let has_screen = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !is_dumb;
+    if has_screen && !args.plain && !output.is_json() {
+        return super::watch::run().await;
+    }
     let client = Client::from_environment()?;
     let mut last_id = None;
     eprintln!("watching; Ctrl-C ends it");
