@@ -328,6 +328,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/catalogs/refresh"),
     ("get", "/api/v1/catalogs/{database}/functions"),
     ("get", "/api/v1/webhooks"),
+    ("post", "/api/v1/me/links"),
+    ("post", "/api/v1/channels/{name}/answers"),
     ("post", "/api/v1/webhooks/{name}/test"),
     ("post", "/api/v1/webhooks/{name}/replay"),
     ("get", "/livez"),

@@ -1,6 +1,9 @@
 //! What people's channels are told: on a real desk with a store and a journal of its own, to receivers over HTTP.
 //! Signatures are checked by somebody else's code, the `standardwebhooks` crate.
 
+#[path = "notify/chat.rs"]
+mod chat;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

@@ -5,6 +5,7 @@ pub mod acts;
 pub mod browser;
 pub mod card;
 pub mod catalog;
+mod channels;
 mod connections;
 mod document;
 pub mod events;
@@ -169,6 +170,8 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(catalog::refresh_catalogs))
         .routes(routes!(catalog::list_functions))
         .routes(routes!(webhooks::list))
+        .routes(routes!(channels::link))
+        .routes(routes!(channels::answer))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::replay))
         .routes(routes!(health::openapi));

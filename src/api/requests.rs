@@ -474,7 +474,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn decide_problem(id: RequestId, error: DecideError) -> Problem {
+pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
     let detail = error.to_string();
     match error {
         DecideError::NotFound => Problem::not_found("request", &id.to_string()),

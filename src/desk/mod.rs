@@ -13,6 +13,7 @@ mod deliveries;
 mod expiry;
 mod fault;
 mod leave;
+mod links;
 mod notes;
 mod record;
 mod run;
@@ -33,6 +34,7 @@ pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
 pub use self::crash::{Crashed, crash_after};
 pub use self::deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
+pub use self::links::{LINK_CODE_LIFE, Link};
 pub use self::sign_in::{SignInError, TurnedAway};
 pub use self::thread::Desk;
 use crate::clock::Timestamp;

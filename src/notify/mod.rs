@@ -5,6 +5,7 @@
 //! for all of them, so a new chat is one file that implements `Channel`.
 
 pub mod address;
+mod answer;
 mod outbox;
 pub mod post;
 pub mod schedule;
@@ -14,8 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reqwest::header::HeaderMap;
 
+pub use self::answer::{Answer, AnswerError, NotAnAnswer, Taken, take_answer};
 pub use self::outbox::{Notifier, NotifyError, Status};
+use crate::clock::Timestamp;
 use crate::desk::Delivery;
 use crate::hold::HeldRequest;
 
@@ -99,6 +103,17 @@ pub trait Channel: Send + Sync {
     fn render(&self, notice: &Notice) -> Message;
 
     fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Sent>;
+
+    /// What somebody says by this channel. The channel proves that the answer is from its own service; who the person
+    /// is and whether they may is for `take_answer` and the desk.
+    fn read_answer(
+        &self,
+        _headers: &HeaderMap,
+        _body: &[u8],
+        _now: Timestamp,
+    ) -> Result<Answer, NotAnAnswer> {
+        Err(NotAnAnswer::OneWay)
+    }
 
     /// Reads its secrets again; on an error the old ones stay.
     fn reload(&self) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 mod card;
 mod deliveries;
+mod links;
 mod outbox;
 mod people;
 mod remarks;
@@ -12,6 +13,7 @@ pub mod sqlite;
 mod standing;
 
 pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
+pub use links::Link;
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
 pub use remarks::NewRemark;

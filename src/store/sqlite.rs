@@ -24,6 +24,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/006_guards_and_runs.sql"),
     include_str!("schema/007_requirements.sql"),
     include_str!("schema/008_deliveries.sql"),
+    include_str!("schema/009_channel_links.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.
