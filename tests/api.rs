@@ -1398,6 +1398,74 @@ async fn the_log_is_asked_in_one_language_by_api_and_command_line() {
 }
 
 #[tokio::test]
+async fn the_log_is_exported_whole_and_each_export_is_recorded() {
+    let house = House::build().await;
+    house.park("DROP TABLE orders").await;
+    house.park("DROP TABLE customers").await;
+    let export = async |path: &str, accept: &str| {
+        let call = house
+            .http
+            .get(format!("{}{path}", house.url))
+            .header("accept", accept);
+        let answer = call
+            .bearer_auth(&house.tokens["carol"])
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        (kind, answer.text().await.expect("a body"))
+    };
+    let (kind, table) = export("/api/v1/log?q=kind:attempt&limit=1", "text/csv").await;
+    assert_eq!(kind, "text/csv; charset=utf-8");
+    assert_eq!(
+        table.lines().count(),
+        3,
+        "a head and both records, whatever the limit: {table}"
+    );
+    assert!(table.starts_with("id,time,kind,session,") && table.contains("DROP TABLE customers"));
+    let (kind, lines) = export("/api/v1/log?q=kind:attempt", "application/x-ndjson, */*;q=0.1").await;
+    assert_eq!((&kind[..], lines.lines().count()), ("application/x-ndjson", 2));
+    let (_, events) = export("/api/v1/log?q=kind:attempt&format=ocsf", "*/*").await;
+    assert!(
+        events.lines().all(|line| line.contains("\"class_uid\":6005")),
+        "{events}"
+    );
+    let (kind, page) = export("/api/v1/log?q=kind:attempt", "application/json, text/csv").await;
+    assert!(
+        kind == "application/json" && page.contains("next_cursor"),
+        "{page}"
+    );
+    let (status, problem) = house.get("carol", "/api/v1/log?format=xls").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    let (_, page) = house.get("carol", "/api/v1/log?q=kind:log_query+by:carol").await;
+    let is_told = |what: &str| {
+        let items = page["items"].as_array().expect("items");
+        items.iter().any(|record| text(record, "query").starts_with(what))
+    };
+    assert!(is_told("export csv q=") && is_told("export ocsf "), "{page}");
+
+    let file = house.folder.path().join("attempts.csv");
+    let name = file.to_str().expect("a path");
+    let of_files = ["--data-dir", house.folder.path().to_str().expect("a path")];
+    for source in [&[][..], &of_files] {
+        let arguments = [
+            &["log", "export", "kind=attempt", "--format", "csv", "--out", name],
+            source,
+        ]
+        .concat();
+        let (code, _, messages) = house.run("carol", &arguments).await;
+        assert!(code == 0 && messages.contains("3 lines"), "{messages}");
+        assert_eq!(std::fs::read_to_string(&file).expect("it is there"), table);
+    }
+    let (code, _, _) = house.run("alice", &["log", "export"]).await;
+    assert_eq!(code, 5);
+}
+
+#[tokio::test]
 async fn the_end_of_the_log_can_be_followed() {
     let house = House::build().await;
     let call = house

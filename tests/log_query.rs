@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use countersign::api::export::Format;
 use countersign::audit::{
     Attempt, Body, Class, Entry, Kind, OutcomeKind, PersonsDecision, Record, RecordId, StatementOutcome,
 };
@@ -636,4 +637,127 @@ fn kinds_of_records_are_all_words_of_the_language() {
     for kind in Kind::ALL {
         assert!(parse(&format!("kind:{}", kind.as_str())).is_ok());
     }
+}
+
+/// What the schema requires of Datastore Activity: attributes of the event and of its objects.
+/// Source: schema.ocsf.io/1.8.0, requirement `required` and constraints `at_least_one`.
+fn check_ocsf(event: &serde_json::Value) {
+    let is_number = |name: &str| assert!(event[name].is_u64(), "{name}: {event}");
+    for name in [
+        "activity_id",
+        "category_uid",
+        "class_uid",
+        "severity_id",
+        "time",
+        "type_uid",
+    ] {
+        is_number(name);
+    }
+    assert_eq!(
+        (&event["class_uid"], &event["category_uid"]),
+        (&6005.into(), &6.into())
+    );
+    let activity = event["activity_id"].as_u64().expect("checked above");
+    assert!(activity <= 10 || activity == 99, "{event}");
+    assert_eq!(event["type_uid"], 600_500 + activity);
+    assert!((0..=6).contains(&event["severity_id"].as_u64().expect("checked above")));
+    assert!([0, 1, 2].contains(&event["status_id"].as_u64().expect("a status")));
+    let one_of = |object: &str, names: &[&str]| {
+        let has = names
+            .iter()
+            .any(|name| event[object][name].is_string() || event[object][name].is_object());
+        assert!(has, "{object} needs one of {names:?}: {event}");
+    };
+    assert_eq!(
+        event["metadata"]["version"],
+        countersign::api::export::OCSF_VERSION
+    );
+    assert!(event["metadata"]["product"]["name"].is_string());
+    one_of("actor", &["user", "session", "app_name"]);
+    one_of("src_endpoint", &["ip", "name", "svc_name"]);
+    one_of("database", &["name", "uid"]);
+    assert_eq!(event["database"]["type_id"], 1);
+    if event.get("query_info").is_some() {
+        one_of("query_info", &["query_string"]);
+    }
+    let control = (event["action_id"].as_u64(), event["disposition_id"].as_u64());
+    let known = [(1, 1), (2, 2), (4, 14), (1, 8), (2, 25)];
+    let is_known = known
+        .iter()
+        .any(|(action, disposition)| control == (Some(*action), Some(*disposition)));
+    assert!(is_known || control == (None, None), "{event}");
+}
+
+fn exported(reader: &Reader, filter: &LogFilter, format: Format) -> String {
+    let mut bytes = Vec::new();
+    let written = countersign::api::export::write(reader, filter, format, |chunk, _| {
+        bytes.extend(chunk);
+        true
+    });
+    assert!(written.is_ok(), "{written:?}");
+    String::from_utf8(bytes).expect("all formats are UTF-8")
+}
+
+#[test]
+fn exports_hold_every_record_that_matches_in_each_format() {
+    let folder = journal(&mut Dice(11));
+    let reader = Reader::open(folder.path());
+    let filter = parse("kind:attempt,decision,login,outcome -class:read")
+        .expect("a query")
+        .filter(Timestamp::from_micros(0));
+    let records = pages(&reader, filter.clone(), Order::NewestFirst);
+    let ids: Vec<String> = records
+        .iter()
+        .filter_map(|record| record.id)
+        .map(|id| id.to_string())
+        .collect();
+    assert!(ids.len() > 450, "{}", ids.len());
+
+    let of_json = |value: &serde_json::Value| value["id"].as_str().unwrap_or_default().to_owned();
+    let list: Vec<serde_json::Value> =
+        serde_json::from_str(&exported(&reader, &filter, Format::Json)).expect("one list");
+    assert_eq!(list.iter().map(of_json).collect::<Vec<_>>(), ids);
+    let lines = exported(&reader, &filter, Format::Ndjson);
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines, list);
+
+    let table = exported(&reader, &filter, Format::Csv);
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    let head = rows.headers().expect("a head").clone();
+    let column = |name: &str| head.iter().position(|known| known == name).expect(name);
+    let rows: Vec<csv::StringRecord> = rows
+        .records()
+        .map(|row| row.expect("a row of all columns"))
+        .collect();
+    let of_column =
+        |name: &str| -> Vec<String> { rows.iter().map(|row| row[column(name)].to_owned()).collect() };
+    assert_eq!(of_column("id"), ids);
+    let text =
+        |record: &Record| String::from_utf8(record.fields.text.clone().unwrap_or_default()).expect("UTF-8");
+    assert_eq!(of_column("text"), records.iter().map(text).collect::<Vec<_>>());
+    let tables = |record: &Record| record.fields.tables.join(",");
+    assert_eq!(
+        of_column("tables"),
+        records.iter().map(tables).collect::<Vec<_>>()
+    );
+
+    let events = exported(&reader, &filter, Format::Ocsf);
+    let events: Vec<serde_json::Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(
+        events.len(),
+        records.iter().filter(|record| record.kind != Kind::Login).count(),
+        "log-ins that went well begin a session, which is the activity"
+    );
+    events.iter().for_each(check_ocsf);
+    let empty = parse("rule:nowhere")
+        .expect("a query")
+        .filter(Timestamp::from_micros(0));
+    assert_eq!(exported(&reader, &empty, Format::Json), "[\n]\n");
+    assert_eq!(exported(&reader, &empty, Format::Csv).lines().count(), 1);
 }

@@ -9,6 +9,7 @@ mod channels;
 mod connections;
 mod document;
 pub mod events;
+pub mod export;
 pub mod grants;
 pub mod health;
 pub mod impact;

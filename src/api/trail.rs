@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
 use super::events::{HEARTBEAT, STREAM_LIFE};
+use super::export::{self, Format};
 use super::login::Caller;
 use super::problem::{self, Problem, ProblemDocument};
 use super::read::{Named, Params, moment, unacceptable, word};
@@ -81,6 +84,8 @@ pub struct LogQuery {
     pub text: Option<String>,
     /// Bars of a histogram, 1 to 500; 60 without it.
     pub buckets: Option<usize>,
+    /// Of `/log`: all records that match as a file, `csv`, `ndjson`, `json` or `ocsf`; a page without it.
+    pub format: Option<String>,
     /// `newest` (first, the default) or `oldest`.
     pub order: Option<String>,
     /// Records on one page, 1 to 1000; 100 without it.
@@ -159,14 +164,19 @@ pub struct LogPage<T> {
     pub looked_to: Option<String>,
 }
 
-/// Records of the log. The look itself is recorded first.
+/// Records of the log. The look itself is recorded first. With `format`, or `Accept: text/csv` or
+/// `application/x-ndjson`, all records that match, streamed as a file; `limit` does not count then.
 #[utoipa::path(
     get,
     path = "/log",
     tag = "log",
     params(LogQuery),
     responses(
-        (status = 200, body = LogPage<serde_json::Value>),
+        (status = 200, content(
+            (LogPage<serde_json::Value> = "application/json"),
+            (String = "text/csv"),
+            (String = "application/x-ndjson"),
+        )),
         (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
@@ -178,19 +188,37 @@ pub struct LogPage<T> {
 pub async fn query(
     caller: Caller,
     State(rooms): State<Rooms>,
+    headers: HeaderMap,
     RawQuery(raw): RawQuery,
     Params(query): Params<LogQuery>,
-) -> Result<Json<LogPage<Record>>, Problem> {
+) -> Result<Response, Problem> {
     caller.needs(Scope::Log)?;
+    let asked = query.format.clone();
+    let format = asked.map(|asked| {
+        Format::parse(&asked).ok_or_else(|| {
+            unacceptable(
+                "format",
+                &asked,
+                format!("write one of: {}", Format::WORDS.join(", ")),
+            )
+        })
+    });
+    let format = format.transpose()?.or_else(|| Format::of_accept(&headers));
     let filter = query.filter(Timestamp::now())?;
-    record_look(&caller, &rooms, format!("query {}", raw.unwrap_or_default())).await?;
+    let what = raw.unwrap_or_default();
     let reader = rooms.reader.clone();
+    if let Some(format) = format {
+        record_look(&caller, &rooms, format!("export {} {what}", format.as_str())).await?;
+        return Ok(export::answer(reader, filter, format));
+    }
+    record_look(&caller, &rooms, format!("query {what}")).await?;
     let page = blocking(move || reader.query(&filter)).await?;
-    Ok(Json(LogPage {
+    let page = LogPage {
         items: page.records,
         next_cursor: page.next_cursor,
         looked_to: page.looked_to.map(|moment| moment.to_string()),
-    }))
+    };
+    Ok(Json(page).into_response())
 }
 
 /// How many records match, over time and by verdict. `order`, `limit` and `cursor` do not count. The look is recorded.

@@ -162,6 +162,24 @@ impl Client {
         }
     }
 
+    /// Gives a body of any length to `on_chunk` as it comes.
+    pub async fn download(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut on_chunk: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let request = self.request(Method::GET, path).query(query);
+        let mut chunks = self.send(request).await?.bytes_stream();
+        loop {
+            let chunk = tokio::time::timeout(ANSWER_TIMEOUT, chunks.next())
+                .await
+                .map_err(|_| self.unreachable(&"the answer has stopped coming"))?;
+            let Some(chunk) = chunk else { return Ok(()) };
+            on_chunk(&chunk.map_err(|error| self.unreachable(&cause(&error)))?)?;
+        }
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let response = request
             .send()

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::exit::{CliError, Exit};
+use super::log_export;
 use super::log_verify;
 use super::output::Output;
 use crate::api::problem::Problem;
@@ -37,6 +38,8 @@ pub enum LogCommand {
     Verify(log_verify::VerifyArgs),
     /// Write the proof of one record, which `log verify --proof` checks without the log
     Proof(log_verify::ProofArgs),
+    /// Write all records that match to a file, as CSV, NDJSON, JSON or OCSF
+    Export(log_export::ExportArgs),
     /// Count records over time, by verdict
     Histogram(HistogramArgs),
     /// Count records by verdict, class, principal, database, rule, approver and kind
@@ -130,6 +133,7 @@ pub async fn run(command: LogCommand, output: Output) -> Result<Exit, CliError> 
         LogCommand::Show(args) => show(args, output).await,
         LogCommand::Verify(args) => log_verify::run(&args, output),
         LogCommand::Proof(args) => log_verify::write_proof(args, output).await,
+        LogCommand::Export(args) => log_export::run(args).await,
         LogCommand::Histogram(args) => histogram(args, output).await,
         LogCommand::Facets(filter) => facets(filter, output).await,
     }
@@ -137,7 +141,7 @@ pub async fn run(command: LogCommand, output: Output) -> Result<Exit, CliError> 
 
 impl FilterArgs {
     /// The words are read here, too, so that a mistake in them costs no call.
-    fn query(&self) -> Result<LogQuery, CliError> {
+    pub(super) fn query(&self) -> Result<LogQuery, CliError> {
         let words = query::parse_words(&self.words).map_err(|error| usage(unreadable_query(error)))?;
         Ok(LogQuery {
             q: (!words.clauses.is_empty()).then(|| words.to_string()),
@@ -156,7 +160,7 @@ impl FilterArgs {
         })
     }
 
-    fn log_filter(&self) -> Result<LogFilter, CliError> {
+    pub(super) fn log_filter(&self) -> Result<LogFilter, CliError> {
         self.query()?.filter(Timestamp::now()).map_err(usage)
     }
 
@@ -164,7 +168,7 @@ impl FilterArgs {
         Source::open(self.data_dir.as_deref())
     }
 
-    fn reader(&self) -> Option<Reader> {
+    pub(super) fn reader(&self) -> Option<Reader> {
         self.data_dir
             .as_ref()
             .map(|dir| Reader::open(&dir.join(JOURNAL_FOLDER)))
@@ -172,7 +176,7 @@ impl FilterArgs {
 }
 
 /// As the API wants them.
-fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
+pub(super) fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
     let pairs = [
         ("q", query.q),
         ("since", query.since),
@@ -194,6 +198,7 @@ fn pairs(query: LogQuery) -> Vec<(&'static str, String)> {
         ("by", query.by),
         ("event", query.event),
         ("text", query.text),
+        ("format", query.format),
         ("buckets", query.buckets.map(|buckets| buckets.to_string())),
         ("order", query.order),
         ("limit", query.limit.map(|limit| limit.to_string())),
@@ -451,7 +456,7 @@ fn usage(problem: Problem) -> CliError {
     CliError::usage(problem.0.detail, problem.0.next_step)
 }
 
-fn unreadable(error: JournalError) -> CliError {
+pub(super) fn unreadable(error: JournalError) -> CliError {
     CliError::error(&error, error.next_step())
 }
 

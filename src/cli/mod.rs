@@ -17,6 +17,7 @@ mod live;
 mod live_mysql;
 mod log;
 mod log_bars;
+mod log_export;
 mod log_verify;
 mod offline;
 mod open_catalogs;
