@@ -457,7 +457,15 @@ async fn a_client_that_leaves_before_the_commit_changes_nothing() {
     client.send(query(text));
     let (code, decided) = place.decide(text, json!({ "rows_max": 1 })).await;
     assert_eq!(code, StatusCode::OK, "{decided}");
-    place.dora.until_state(&decided, &["running"]).await;
+    let owner = place.postgres.connect_as_superuser().await;
+    let works = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'UPDATE jobs SET note = pg_sleep%'";
+    while owner
+        .query_one(works, &[])
+        .await
+        .expect("counted")
+        .get::<_, i64>(0)
+        == 0
+    {}
     drop(client);
     let ended = place
         .dora

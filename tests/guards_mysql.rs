@@ -243,13 +243,13 @@ fn what_cannot_be_undone_or_timed_does_not_run() {
 fn a_client_that_leaves_before_the_commit_changes_nothing() {
     let stage = Stage::open();
     let mut wire = connect(&stage);
-    let text = "UPDATE jobs SET note = SLEEP(1) WHERE id = 1";
+    let text = "UPDATE jobs SET note = SLEEP(2) WHERE id = 1";
     wire.send_query(text.as_bytes());
     let (code, decided) = stage.decide(text, &json!({ "rows_max": 1 }));
     assert_eq!(code, StatusCode::OK, "{decided}");
-    stage
-        .runtime
-        .block_on(stage.api.until_state(&decided, &["running"]));
+    let works =
+        "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'UPDATE jobs SET note = SLEEP%'";
+    while stage.truth(works) != "1" {}
     drop(wire);
     let ended = ["failed", "finished", "outcome_unknown"];
     let ended = stage.runtime.block_on(stage.api.until_state(&decided, &ended));

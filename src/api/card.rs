@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::requests::{GuardsBody, StandingScope};
+use super::requests::{GuardsBody, ScopeBody};
 use crate::catalog::impact::Impact;
 use crate::hold::{
-    self, HeldRequest, HeldStatement, Parameter, ParameterFormat, READ_AS, Ran, Shape, State, StateKind,
-    Transaction,
+    self, HeldRequest, HeldStatement, InRun, Parameter, ParameterFormat, READ_AS, Ran, Shape, State,
+    StateKind, Transaction,
 };
 use crate::render::{Layout, Reading, Statement as Rendered, Value, visible_line};
 use crate::sql::action::Breadth;
@@ -109,12 +109,25 @@ pub struct Card {
     /// Why no standing grant can be made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_each_time: Option<String>,
+    /// What a run would cover if nothing else were named. Absent if none can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunOffer>,
+    /// Why no run can be made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_run: Option<String>,
     /// The standing grant that its decision made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing_grant: Option<String>,
     /// The standing grant by which it ran without a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered_by: Option<Covered>,
+}
+
+/// The classes and tables of a statement, as a run names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunOffer {
+    pub classes: Vec<String>,
+    pub tables: Vec<String>,
 }
 
 /// By what a request ran without a person.
@@ -187,7 +200,7 @@ pub struct Said {
     pub token_seen_by: Vec<String>,
     /// The standing grant that was asked for; absent: one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<StandingScope>,
+    pub scope: Option<ScopeBody>,
     /// What is to hold while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsBody>,
@@ -301,7 +314,7 @@ impl Card {
                     reason: said.reason.clone(),
                     channel: said.channel.clone(),
                     token_seen_by: said.token_seen_by.iter().map(ToString::to_string).collect(),
-                    scope: said.terms.map(StandingScope::of),
+                    scope: ScopeBody::of(said),
                     guards: GuardsBody::of(said.guards),
                     at: said.at.to_string(),
                 })
@@ -321,6 +334,17 @@ impl Card {
             decided_each_time: match &held.shape {
                 Shape::Of(_) => None,
                 Shape::DecidedEachTime { why } => Some(why.clone()),
+            },
+            run: match &held.in_run {
+                InRun::Fits(touches) => Some(RunOffer {
+                    classes: touches.classes.iter().map(ToString::to_string).collect(),
+                    tables: touches.tables.keys().map(ToString::to_string).collect(),
+                }),
+                InRun::DecidedEachTime { .. } => None,
+            },
+            no_run: match &held.in_run {
+                InRun::Fits(_) => None,
+                InRun::DecidedEachTime { why } => Some(why.clone()),
             },
             standing_grant: held.standing_grant.map(|grant| grant.to_string()),
             covered_by: held.covered_by.as_ref().map(|by| Covered {

@@ -11,9 +11,9 @@ use super::card::template_of;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, Params, word};
-use super::requests::{Page, desk_problem, one_line_reason};
+use super::requests::{GuardsBody, Page, desk_problem, one_line_reason};
 use crate::desk::{DeskError, EndGrantError, GrantShown};
-use crate::hold::{Standing, StandingGrantId, StandingKind};
+use crate::hold::{Reach, Standing, StandingGrantId, StandingKind};
 use crate::identity::directory::Scope;
 
 /// A standing grant, and what was approved when it was made.
@@ -22,20 +22,32 @@ pub struct Grant {
     /// `G-` and six Crockford base-32 characters.
     #[schema(example = "G-7K3F9Q")]
     pub id: String,
+    /// `fingerprint` or `run`.
+    pub kind: String,
     /// `open`, `used_up`, `revoked` or `lapsed`.
     pub standing: String,
     /// The request whose decision made it.
     pub request: String,
     pub principal: String,
     pub database: String,
-    /// Whose statements it lets through: `session` or `principal`.
+    /// Whose statements it lets through: `session` or `principal`; a run's may be `transaction`.
     #[serde(rename = "for")]
     pub whose: String,
     /// The one session that may use it; absent: every session of the principal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// What was approved, with `?` for each literal: `?` and parameters stand for any value.
+    /// What was approved, with `?` for each literal: `?` and parameters stand for any value. Of a run the statement that
+    /// was decided.
     pub template: String,
+    /// Of a run: statements of these classes,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// on these tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// What holds while each of its uses runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsBody>,
     pub class: String,
     /// Used so often; the run of the decided request is the first.
     pub uses: u32,
@@ -61,13 +73,36 @@ impl Grant {
         };
         Self {
             id: grant.id.to_string(),
+            kind: if grant.run.is_some() { "run" } else { "fingerprint" }.to_owned(),
             standing: grant.standing.kind().to_string(),
             request: grant.request.to_string(),
             principal: grant.principal.to_string(),
             database: decided.peer.database.clone(),
-            whose: grant.session.map_or("principal", |_| "session").to_owned(),
+            whose: match (grant.session, grant.ends_with_transaction()) {
+                (Some(_), true) => Reach::Transaction,
+                (Some(_), false) => Reach::Session,
+                (None, _) => Reach::Principal,
+            }
+            .as_str()
+            .to_owned(),
             session: grant.session.map(|session| session.to_string()),
-            template: template_of(decided).unwrap_or_default(),
+            template: match &grant.run {
+                Some(_) => String::from_utf8(decided.text.clone()).unwrap_or_default(),
+                None => template_of(decided).unwrap_or_default(),
+            },
+            classes: grant
+                .run
+                .iter()
+                .flat_map(|run| &run.covers.classes)
+                .map(ToString::to_string)
+                .collect(),
+            tables: grant
+                .run
+                .iter()
+                .flat_map(|run| &run.covers.tables)
+                .map(ToString::to_string)
+                .collect(),
+            guards: GuardsBody::of(grant.guards),
             class: decided.class.to_string(),
             uses: grant.uses,
             uses_max: grant.uses_max,

@@ -18,8 +18,12 @@ use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacc
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
 };
-use crate::hold::{Digest, Guards, HeldRequest, NotGuarded, RequestId, StateKind, guard};
+use crate::hold::{
+    Approval, Digest, Guards, HeldRequest, NotGuarded, RUN_CLASSES, RequestId, RunCovers, StateKind, guard,
+};
 use crate::identity::directory::Scope;
+use crate::render::visible_line;
+use crate::sql::action::TableName;
 
 /// More would keep connections of proxies in between open for too long.
 const LONG_POLL_MAX: Duration = Duration::from_secs(60);
@@ -263,11 +267,114 @@ fn not_guarded(error: &NotGuarded) -> Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
-    expecting = "`scope` is \"once\" or {\"kind\":\"fingerprint\",\"for\":\"session\",\"minutes\":30,\"uses\":20}"
+    expecting = "`scope` is \"once\", {\"kind\":\"fingerprint\",\"for\":\"session\",\"minutes\":30,\"uses\":20} or \
+                 {\"kind\":\"run\",\"for\":\"session\",\"classes\":[\"ddl\"],\"tables\":[\"public.orders\"],\"minutes\":15,\"statements\":40}"
 )]
 pub enum ScopeBody {
     Word(String),
     Standing(StandingScope),
+    Run(RunScope),
+}
+
+/// This statement, and further ones of these classes on these tables in the same session or transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunScope {
+    /// `run`.
+    pub kind: String,
+    /// What it ends with: `session` or `transaction`.
+    #[serde(rename = "for")]
+    pub whose: String,
+    /// Of `read`, `write` and `ddl`; without them that of the statement itself.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// `schema.name`, or `name` as statements have it; without them those of the statement itself. Those that a statement
+    /// is going to make may be named, too.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    pub minutes: u32,
+    /// Statements in all, the decided one included.
+    pub statements: u32,
+}
+
+impl RunScope {
+    pub fn of(terms: Terms, covers: &RunCovers) -> Self {
+        Self {
+            kind: "run".to_owned(),
+            whose: terms.reach.as_str().to_owned(),
+            classes: covers.classes.iter().map(ToString::to_string).collect(),
+            tables: covers.tables.iter().map(ToString::to_string).collect(),
+            minutes: terms.minutes,
+            statements: terms.uses,
+        }
+    }
+
+    fn scope(&self) -> Result<DecisionScope, Problem> {
+        word("scope.kind", &self.kind, &["run"])?;
+        let reach = match word("scope.for", &self.whose, &["session", "transaction"])? {
+            "transaction" => Reach::Transaction,
+            _session => Reach::Session,
+        };
+        let words: Vec<&str> = RUN_CLASSES.iter().map(|class| class.as_str()).collect();
+        let mut covers = RunCovers::default();
+        for class in &self.classes {
+            word("scope.classes", class, &words)?;
+            covers
+                .classes
+                .extend(RUN_CLASSES.iter().filter(|known| known.as_str() == class));
+        }
+        for table in &self.tables {
+            let (schema, name) = match table.split_once('.') {
+                Some((schema, name)) => (Some(schema.to_owned()), name),
+                None => (None, table.as_str()),
+            };
+            if name.is_empty() || name == "*" || schema.as_deref() == Some("") {
+                return Err(unacceptable(
+                    "scope.tables",
+                    table,
+                    "name one table, with or without its schema",
+                ));
+            }
+            let name = name.to_owned();
+            covers.tables.insert(TableName { schema, name });
+        }
+        let terms = Terms {
+            reach,
+            minutes: self.minutes,
+            uses: self.statements,
+        };
+        Ok(DecisionScope::Run(terms, covers))
+    }
+}
+
+impl ScopeBody {
+    /// What it covers, in words for people; nothing for one run.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Word(_) => String::new(),
+            Self::Standing(scope) => format!(
+                "{} times within {} min for the {}",
+                scope.uses, scope.minutes, scope.whose
+            ),
+            Self::Run(scope) => format!(
+                "a run of {} statements of {} on {} within {} min for the {}",
+                scope.statements,
+                scope.classes.join(", "),
+                visible_line(&scope.tables.join(", ")),
+                scope.minutes,
+                scope.whose
+            ),
+        }
+    }
+
+    /// `None`: once.
+    pub fn of(said: &Approval) -> Option<Self> {
+        let terms = said.terms?;
+        Some(match &said.run {
+            Some(covers) => Self::Run(RunScope::of(terms, covers)),
+            None => Self::Standing(StandingScope::of(terms)),
+        })
+    }
 }
 
 /// This run, and later statements that differ from it only in literals and parameters: for a time, and so often.
@@ -286,13 +393,9 @@ pub struct StandingScope {
 
 impl StandingScope {
     pub fn of(terms: Terms) -> Self {
-        let whose = match terms.reach {
-            Reach::Session => "session",
-            Reach::Principal => "principal",
-        };
         Self {
             kind: "fingerprint".to_owned(),
-            whose: whose.to_owned(),
+            whose: terms.reach.as_str().to_owned(),
             minutes: terms.minutes,
             uses: terms.uses,
         }
@@ -316,12 +419,13 @@ fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionSco
     match scope {
         None => Ok(DecisionScope::Once),
         Some(ScopeBody::Word(text)) => word("scope", text, &["once"]).map(|_| DecisionScope::Once),
-        Some(ScopeBody::Standing(_)) if decision == Decision::Deny => Err(Problem::new(
+        Some(ScopeBody::Standing(_) | ScopeBody::Run(_)) if decision == Decision::Deny => Err(Problem::new(
             Kind::Unacceptable,
             "a denial makes no standing grant",
             "leave `scope` out",
         )),
         Some(ScopeBody::Standing(scope)) => scope.terms().map(DecisionScope::Fingerprint),
+        Some(ScopeBody::Run(scope)) => scope.scope(),
     }
 }
 
@@ -501,10 +605,13 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
         ),
         DecideError::NotStanding(why) => {
             let kind = match &why {
-                NotStanding::ApprovedOnce { .. } | NotStanding::TooMany { .. } => Kind::Conflict,
+                NotStanding::ApprovedOnce { .. }
+                | NotStanding::OtherKind { .. }
+                | NotStanding::TooMany { .. } => Kind::Conflict,
                 NotStanding::Off
                 | NotStanding::Minutes { .. }
                 | NotStanding::Uses { .. }
+                | NotStanding::NoRun { .. }
                 | NotStanding::DecidedEachTime { .. } => Kind::Unacceptable,
             };
             Problem::new(

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::impact::impact_lines;
 use crate::api::card::{Card, Need, ParameterValue, Remark, Said};
+use crate::api::requests::ScopeBody;
 use crate::clock::Timestamp;
 use crate::render::{Layout, Line, Mark, visible, visible_bytes, visible_line};
 
@@ -221,12 +222,10 @@ pub fn said_by(said: &Said) -> String {
     } else {
         format!(", by a token that {} has seen", said.token_seen_by.join(", "))
     };
-    let scope = said.scope.as_ref().map_or(String::new(), |scope| {
-        format!(
-            ", {} times within {} min for the {}",
-            scope.uses, scope.minutes, scope.whose
-        )
-    });
+    let scope = match said.scope.as_ref().map(ScopeBody::words) {
+        Some(words) if !words.is_empty() => format!(", {words}"),
+        Some(_) | None => String::new(),
+    };
     let guards = said.guards.as_ref().map_or(String::new(), |guards| {
         let timeout = |name: &str, time: &Option<String>| time.as_ref().map(|time| format!("{name} {time}"));
         let parts = [

@@ -106,6 +106,14 @@ fn text(grant: &Grant) -> String {
         // Writing into a String cannot fail.
         let _written = writeln!(text, "    ended by {by}: {}", visible_line(why));
     }
+    if grant.kind == "run" {
+        let (classes, tables) = (grant.classes.join(", "), visible_line(&grant.tables.join(", ")));
+        let _written = writeln!(
+            text,
+            "    run of {classes} on {tables}, ends with its {}",
+            grant.whose
+        );
+    }
     for line in visible(&grant.template).lines() {
         let _written = writeln!(text, "    │ {line}");
     }

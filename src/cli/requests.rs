@@ -15,11 +15,11 @@ use super::output::Output;
 use crate::api::card::Card;
 use crate::api::events::GrantNews;
 use crate::api::read::parse_duration;
-use crate::api::requests::{DecisionBody, GuardsBody, Page, ScopeBody, StandingScope};
+use crate::api::requests::{DecisionBody, GuardsBody, Page, RunScope, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
 use crate::desk::{Reach, Terms};
 use crate::hold::{Guards, RequestId, StateKind};
-use crate::render::visible;
+use crate::render::{visible, visible_line};
 
 /// Requests of the same shape that a card looks back on.
 const EARLIER_MAX: usize = 10;
@@ -75,11 +75,23 @@ pub struct ApproveArgs {
     digest: Option<String>,
     /// Make a standing grant, too: statements that differ only in literals and parameters run without asking, so long
     /// (30m, 1h)
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_minutes, requires = "uses")]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_minutes, requires = "count")]
     minutes: Option<u32>,
     /// How often the standing grant lets them run in all, this request's own run included
-    #[arg(long, value_name = "COUNT", requires = "minutes")]
+    #[arg(long, value_name = "COUNT", requires = "minutes", group = "count")]
     uses: Option<u32>,
+    /// Approve a run: further statements of this session, of the classes and on the tables of this one or those named
+    #[arg(long, requires = "minutes", requires = "statements")]
+    run: bool,
+    /// Statements of the run in all, this one included
+    #[arg(long, value_name = "COUNT", requires = "run", group = "count")]
+    statements: Option<u32>,
+    /// Classes of the run: read, write, ddl
+    #[arg(long, value_name = "CLASSES", requires = "run", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Tables of the run, with their schemas where statements name them: public.orders,public.items
+    #[arg(long, value_name = "TABLES", requires = "run", value_delimiter = ',')]
+    tables: Vec<String>,
     #[command(flatten)]
     reach: ReachArgs,
     /// Put a limit round the run: lock_timeout=5s, statement_timeout=10min, rows_max=100 (undone if it affects more).
@@ -96,8 +108,11 @@ struct ReachArgs {
     #[arg(long, requires = "minutes")]
     session: bool,
     /// The standing grant is for every session of the agent
-    #[arg(long, requires = "minutes")]
+    #[arg(long, requires = "minutes", conflicts_with = "run")]
     principal: bool,
+    /// The run ends with the transaction that is open
+    #[arg(long, requires = "run")]
+    transaction: bool,
 }
 
 impl ApproveArgs {
@@ -110,14 +125,29 @@ impl ApproveArgs {
         Ok(guards)
     }
 
-    fn scope(&self) -> Option<StandingScope> {
-        let (minutes, uses) = (self.minutes?, self.uses?);
-        let reach = if self.reach.principal {
-            Reach::Principal
-        } else {
-            Reach::Session
+    fn scope(&self) -> Option<ScopeBody> {
+        let minutes = self.minutes?;
+        let reach = match (self.reach.principal, self.reach.transaction) {
+            (true, _) => Reach::Principal,
+            (_, true) => Reach::Transaction,
+            (false, false) => Reach::Session,
         };
-        Some(StandingScope::of(Terms { reach, minutes, uses }))
+        if let Some(statements) = self.statements {
+            return Some(ScopeBody::Run(RunScope {
+                kind: "run".to_owned(),
+                whose: reach.as_str().to_owned(),
+                classes: self.classes.clone(),
+                tables: self.tables.clone(),
+                minutes,
+                statements,
+            }));
+        }
+        let uses = self.uses?;
+        Some(ScopeBody::Standing(StandingScope::of(Terms {
+            reach,
+            minutes,
+            uses,
+        })))
     }
 }
 
@@ -367,7 +397,7 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         reason: args.reason.filter(|reason| !reason.is_empty()),
         digest: Some(digest),
         version,
-        scope: scope.map(ScopeBody::Standing),
+        scope,
         guards: GuardsBody::of(guards),
     };
     decide(&client, args.id, &said, output).await
@@ -432,13 +462,15 @@ fn said_text(card: &Card, decision: &str) -> String {
 }
 
 /// What the reviewer says yes to.
-fn question(card: &Card, scope: Option<&StandingScope>, guards: Guards) -> Result<String, CliError> {
+fn question(card: &Card, scope: Option<&ScopeBody>, guards: Guards) -> Result<String, CliError> {
     let guarded = match guards.is_empty() {
         true => String::new(),
         false => format!(" with {guards}"),
     };
-    let Some(scope) = scope else {
-        return Ok(format!("Approve {} once{guarded}?", card.id));
+    let scope = match scope {
+        None | Some(ScopeBody::Word(_)) => return Ok(format!("Approve {} once{guarded}?", card.id)),
+        Some(ScopeBody::Run(scope)) => return run_question(card, scope, &guarded),
+        Some(ScopeBody::Standing(scope)) => scope,
     };
     let Some(template) = &card.template else {
         let why = card
@@ -465,6 +497,32 @@ fn question(card: &Card, scope: Option<&StandingScope>, guards: Guards) -> Resul
         visible(template),
         scope.uses,
         scope.minutes,
+        card.id
+    ))
+}
+
+/// The same for a run.
+fn run_question(card: &Card, scope: &RunScope, guarded: &str) -> Result<String, CliError> {
+    let Some(offer) = &card.run else {
+        let why = card.no_run.as_deref().unwrap_or("what it touches is not known");
+        return Err(CliError::usage(
+            format!("no run can be made of {}: {why}", card.id),
+            "approve it once, without --run",
+        ));
+    };
+    let or = |named: &[String], own: &[String]| match named.is_empty() {
+        true => own.join(", "),
+        false => named.join(", "),
+    };
+    Ok(format!(
+        "Run: session {} may run any statements of {} on {}, {} in all, this one included, within {} min, without \
+         asking{guarded}. It ends with its {}, or when one of them fails.\nApprove {} and the run?",
+        card.session,
+        or(&scope.classes, &offer.classes),
+        visible_line(&or(&scope.tables, &offer.tables)),
+        scope.statements,
+        scope.minutes,
+        scope.whose,
         card.id
     ))
 }

@@ -112,6 +112,7 @@ impl Core {
             class: ask.judgement.class(),
             fingerprint: ask.judgement.fingerprint,
             shape: Self::shape_of(ask),
+            in_run: Self::in_run(ask),
             standing_grant: None,
             covered_by: None,
             parameters: ask.parameters.clone(),

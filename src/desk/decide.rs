@@ -44,12 +44,17 @@ impl Core {
             });
         }
         let groups = self.may_decide(&held, decide)?;
-        let terms = match (decide.decision, decide.scope) {
+        let (terms, run) = match (decide.decision, &decide.scope) {
             (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
-                self.may_stand(&held, decide, terms)?;
-                Some(terms)
+                self.may_stand(&held, decide, *terms, None)?;
+                (Some(*terms), None)
             }
-            (Decision::Approve, DecisionScope::Once) | (Decision::Deny, _) => None,
+            (Decision::Approve, DecisionScope::Run(terms, covers)) => {
+                let covers = covers.clone().or_of(&held);
+                self.may_stand(&held, decide, *terms, Some(&covers))?;
+                (Some(*terms), Some(covers))
+            }
+            (Decision::Approve, DecisionScope::Once) | (Decision::Deny, _) => (None, None),
         };
         let guards = match decide.decision {
             Decision::Approve => decide.guards,
@@ -64,6 +69,7 @@ impl Core {
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
             terms,
+            run,
             guards,
             at: now.wall,
         };
@@ -307,11 +313,15 @@ fn already_decided(held: &HeldRequest) -> DecideError {
 
 /// What the log says an approval covers; nothing for a plain one.
 fn covered_words(said: &Approval) -> String {
-    match (&said.terms, said.guards.is_empty()) {
-        (None, true) => String::new(),
-        (Some(terms), true) => terms.to_string(),
-        (None, false) => format!("once; guards: {}", said.guards),
-        (Some(terms), false) => format!("{terms}; guards: {}", said.guards),
+    let covered = match (&said.run, &said.terms) {
+        (Some(run), Some(terms)) => format!("{run}, {terms}"),
+        (None, Some(terms)) => format!("fingerprint, {terms}"),
+        (_, None) if said.guards.is_empty() => String::new(),
+        (_, None) => "once".to_owned(),
+    };
+    match said.guards.is_empty() {
+        true => covered,
+        false => format!("{covered}; guards: {}", said.guards),
     }
 }
 

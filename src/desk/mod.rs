@@ -43,7 +43,7 @@ use crate::hold::{
     Digest, Guards, HeldRequest, NotGuarded, Parameter, Permit, RemarkKind, RequestId, StandingGrant,
     StandingGrantId, StandingKind, StateKind,
 };
-pub use crate::hold::{Reach, Terms};
+pub use crate::hold::{Reach, RunCovers, Terms};
 use crate::identity::directory::{Agent, WhyNot};
 pub use crate::identity::directory::{Hands, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
@@ -250,13 +250,15 @@ pub enum Decision {
     Deny,
 }
 
-/// What one approval covers. Runs of several statements come later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What one approval covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DecisionScope {
     #[default]
     Once,
     /// This run, and then statements that differ only in literals and parameters: a standing grant.
     Fingerprint(Terms),
+    /// This run, and then further statements of these classes on these tables; left empty, those of the statement itself.
+    Run(Terms, RunCovers),
 }
 
 /// Why a decision makes no standing grant, and so is not taken.
@@ -272,6 +274,12 @@ pub enum NotStanding {
     DecidedEachTime { why: String },
     #[error("`{by}` has approved it once, and everybody who is needed must ask for the standing grant")]
     ApprovedOnce { by: PersonName },
+    #[error("no run can be made of it: {why}")]
+    NoRun { why: String },
+    #[error(
+        "`{by}` has asked for another kind of standing grant, and everybody who is needed must ask for the same"
+    )]
+    OtherKind { by: PersonName },
     #[error("the agent has {limit} standing grants already")]
     TooMany { limit: u32 },
 }

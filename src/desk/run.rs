@@ -170,7 +170,11 @@ impl Core {
             RunOutcome::Failed { sqlstate, message } => Event::Fail { sqlstate, message },
             RunOutcome::Unknown { why } => Event::LoseOutcome { why },
         };
+        let ends_run = matches!(event, Event::Fail { .. } | Event::LoseOutcome { .. });
         let state = self.unless_moved(&held, event, With::default(), now)?;
+        if ends_run {
+            self.end_run_of(&held, now)?;
+        }
         crash_point("outcome_stored");
         self.tell(now);
         Ok(state)

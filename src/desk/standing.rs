@@ -15,8 +15,9 @@ use crate::desk::{
     NotStanding, crash_point,
 };
 use crate::hold::{
-    Approval, ClaimId, Digest, DigestBuilder, HeldRequest, Maker, Permit, Reach, RequestId, Shape,
-    ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId, StandingKind, State, Terms, cover,
+    Approval, ClaimId, Digest, DigestBuilder, HeldRequest, InRun, Maker, Permit, Reach, RequestId, RunBounds,
+    RunCovers, RunParts, Shape, ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId,
+    StandingKind, State, Terms, cover,
 };
 use crate::identity::directory::{Agent, Credential, may_decide};
 use crate::identity::principal::{PersonName, SessionId};
@@ -53,6 +54,20 @@ impl Core {
         })
     }
 
+    pub(super) fn in_run(ask: &Ask) -> InRun {
+        InRun::of(RunParts {
+            peer: &ask.peer,
+            protocol: ask.protocol,
+            text: &ask.text,
+            judgement: &ask.judgement,
+            verdict: &ask.verdict,
+            transaction: ask.transaction,
+            facts: &ask.facts,
+            names: &ask.names,
+            rules: ask.rules,
+        })
+    }
+
     /// Runs the sending by a standing grant, if there is one for it; `None` if a person must decide.
     pub(super) fn use_standing(
         &mut self,
@@ -61,10 +76,17 @@ impl Core {
         alike: &[HeldRequest],
         now: Moment,
     ) -> Result<Option<Asked>, AskError> {
-        let Shape::Of(shape) = Self::shape_of(ask) else {
-            return Ok(None);
-        };
-        for grant in self.store.open_standing_grants_for(&ask.peer.principal, shape)? {
+        let mut grants = Vec::new();
+        if let Shape::Of(shape) = Self::shape_of(ask) {
+            grants.extend(self.store.open_standing_grants_for(&ask.peer.principal, shape)?);
+        }
+        if let InRun::Fits(touches) = Self::in_run(ask) {
+            grants.extend(
+                self.store
+                    .open_standing_grants_for(&ask.peer.principal, touches.frame)?,
+            );
+        }
+        for grant in grants {
             if let Some(why) = self.why_lapsed(&grant, now)? {
                 self.lapse(&grant, why, now)?;
                 continue;
@@ -145,6 +167,7 @@ impl Core {
         held: &HeldRequest,
         decide: &Decide,
         terms: Terms,
+        run: Option<&RunCovers>,
     ) -> Result<(), DecideError> {
         let refuse = |why| Err(DecideError::NotStanding(why));
         let limits = &self.settings.standing;
@@ -159,8 +182,25 @@ impl Core {
         if !(2..=limits.uses_max).contains(&terms.uses) {
             return refuse(NotStanding::Uses { max: limits.uses_max });
         }
-        if let Shape::DecidedEachTime { why } = &held.shape {
-            return refuse(NotStanding::DecidedEachTime { why: why.clone() });
+        match (run, &held.shape) {
+            (Some(covers), _) => {
+                if let Err(why) = RunBounds::of(held, covers, terms.reach) {
+                    return refuse(NotStanding::NoRun { why });
+                }
+            }
+            (None, Shape::DecidedEachTime { why }) => {
+                return refuse(NotStanding::DecidedEachTime { why: why.clone() });
+            }
+            (None, Shape::Of(_)) if terms.reach == Reach::Transaction => {
+                let why = "only a run is for one transaction".to_owned();
+                return refuse(NotStanding::DecidedEachTime { why });
+            }
+            (None, Shape::Of(_)) => {}
+        }
+        let mut approvals = held.decisions.iter().filter(|said| said.approves);
+        if let Some(said) = approvals.find(|said| said.terms.is_some() && said.run.is_some() != run.is_some())
+        {
+            return refuse(NotStanding::OtherKind { by: said.by.clone() });
         }
         let mut earlier = held.decisions.iter().filter(|said| said.approves);
         if let Some(said) = earlier.find(|said| said.terms.is_none() && said.by != decide.by) {
@@ -184,8 +224,24 @@ impl Core {
         let Some(terms) = terms.and_then(|terms| terms.into_iter().reduce(Terms::narrowest)) else {
             return Ok(None);
         };
-        let (Shape::Of(shape), Some(agent)) = (&decided.shape, self.principal(&decided.peer.principal)?)
-        else {
+        let covers = approvals.iter().filter_map(|said| said.run.clone());
+        let covers = covers.reduce(|one, other| one.narrowest(&other));
+        let run = match &covers {
+            None => None,
+            // What several people ask for may have too little in common.
+            Some(covers) => match RunBounds::of(decided, covers, terms.reach) {
+                Ok(run) => Some(run),
+                Err(_) => return Ok(None),
+            },
+        };
+        let shape = match (&run, &decided.shape, &decided.in_run) {
+            (Some(_), _, InRun::Fits(touches)) => touches.frame,
+            (None, Shape::Of(shape), _) => *shape,
+            (Some(_), _, InRun::DecidedEachTime { .. }) | (None, Shape::DecidedEachTime { .. }, _) => {
+                return Ok(None);
+            }
+        };
+        let Some(agent) = self.principal(&decided.peer.principal)? else {
             return Ok(None);
         };
         let makers = approvals.iter().map(|said| Maker {
@@ -197,9 +253,10 @@ impl Core {
             standing: Standing::Open,
             version: 1,
             request: decided.id,
-            shape: *shape,
+            shape,
+            run,
             principal: decided.peer.principal.clone(),
-            session: (terms.reach == Reach::Session).then_some(decided.peer.session),
+            session: (terms.reach != Reach::Principal).then_some(decided.peer.session),
             credential: credential_mark(&agent),
             approvers: decided.requirement_now().groups(),
             made_by: makers.collect(),
@@ -386,6 +443,40 @@ impl Core {
             warn!(session.id = %session, "standing grants of an ended session end with their time: {error}");
         }
         self.tell(now);
+    }
+
+    /// A transaction of it has ended, in which held statements ran.
+    pub fn transaction_ended(&mut self, session: SessionId, now: Moment) {
+        if !self.standing_sessions.values().any(|of| *of == session) {
+            return;
+        }
+        let ended = self.store.open_standing_grants().and_then(|grants| {
+            for grant in grants {
+                if grant.session == Some(session) && grant.ends_with_transaction() {
+                    self.lapse(&grant, "its transaction has ended".to_owned(), now)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = ended {
+            warn!(session.id = %session, "runs of an ended transaction end with their time: {error}");
+        }
+        self.tell(now);
+    }
+
+    /// A statement of a run that failed, or of which nobody knows what became, ends it: what follows was approved as
+    /// what comes after a success.
+    pub(super) fn end_run_of(&mut self, ran: &HeldRequest, now: Moment) -> Result<(), StoreError> {
+        let by = ran.covered_by.as_ref().map(|covered| covered.grant);
+        for id in by.into_iter().chain(ran.standing_grant) {
+            match self.store.standing_grant(id)? {
+                Some(grant) if grant.run.is_some() && grant.standing == Standing::Open => {
+                    self.lapse(&grant, format!("statement {} of it has failed", ran.id), now)?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
     }
 
     fn end_standing_of(&mut self, session: SessionId, now: Moment) -> Result<(), StoreError> {

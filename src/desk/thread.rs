@@ -277,6 +277,13 @@ impl Desk {
         let _ = self.inner.messages.send(Message::Do(work));
     }
 
+    /// A transaction in which held statements ran has ended. Nobody waits for what that does.
+    pub fn transaction_ended(&self, session: SessionId) {
+        let work: Work = Box::new(move |core, now| core.transaction_ended(session, now));
+        // If the thread has ended, the next start sees to it.
+        let _ = self.inner.messages.send(Message::Do(work));
+    }
+
     /// News of standing grants from now on, each when it is in store and log.
     pub fn grant_events(&self) -> broadcast::Receiver<GrantEvent> {
         self.inner.grants.subscribe()

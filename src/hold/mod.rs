@@ -8,6 +8,7 @@ mod lifecycle;
 mod permit;
 mod remark;
 mod request;
+mod run;
 mod standing;
 
 pub use digest::{Digest, DigestBuilder};
@@ -20,6 +21,7 @@ pub use request::{
     Approval, ClaimId, Delegation, HeldRequest, HeldStatement, Need, Owner, Parameter, ParameterFormat,
     READ_AS, RequestId, Transaction, masked,
 };
+pub use run::{CLASSES as RUN_CLASSES, InRun, RunBounds, RunCovers, RunParts, Touches};
 pub use standing::{
     CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,
     StandingGrantId, StandingKind, Terms,

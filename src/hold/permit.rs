@@ -4,9 +4,7 @@
 //!
 //! Why a value: a byte that goes upstream without a person's or a rule's consent must not compile.
 
-use crate::hold::{
-    ClaimId, Event, Guards, HeldRequest, IllegalMove, RequestId, Shape, StandingGrant, State, step,
-};
+use crate::hold::{ClaimId, Event, Guards, HeldRequest, IllegalMove, RequestId, StandingGrant, State, step};
 use crate::identity::principal::AttemptId;
 use crate::policy::Allowed;
 use crate::sql::action::Judgement;
@@ -131,14 +129,11 @@ pub fn cover(
     sent: HeldRequest,
     claim: ClaimId,
 ) -> Option<(StandingGrant, HeldRequest, Covered)> {
-    let Shape::Of(shape) = sent.shape else {
-        return None;
-    };
     if sent.state != State::Pending {
         return None;
     }
     grant.guards.fit(&sent).ok()?;
-    let (mut used, by) = grant.used(shape, &sent.peer)?;
+    let (mut used, by) = grant.used(&sent)?;
     used.changed_at = used.changed_at.max(sent.changed_at);
     let covered = Covered {
         request: sent.id,

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
-    CoveredBy, Digest, Guards, Remark, RemarkKind, Shape, Speaker, StandingGrantId, State, Terms,
+    CoveredBy, Digest, Guards, InRun, Remark, RemarkKind, RunCovers, Shape, Speaker, StandingGrantId, State,
+    Terms,
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, CROCKFORD, Peer, PersonName};
@@ -184,6 +185,8 @@ pub struct Approval {
     pub channel: String,
     /// The standing grant that it asks for besides the one run; `None`: only that run.
     pub terms: Option<Terms>,
+    /// With terms: the run that it asks for; `None`: one fingerprint.
+    pub run: Option<RunCovers>,
     /// What is to hold while it runs.
     pub guards: Guards,
     pub at: Timestamp,
@@ -228,6 +231,8 @@ pub struct HeldRequest {
     pub fingerprint: [u8; 32],
     /// What a standing grant for statements like it would be bound to.
     pub shape: Shape,
+    /// What of it a run would compare.
+    pub in_run: InRun,
     /// The standing grant that its decision made.
     pub standing_grant: Option<StandingGrantId>,
     /// The standing grant by which it ran without a person.

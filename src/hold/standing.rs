@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::hold::{Digest, DigestBuilder, Guards, Parameter, RequestId, Transaction};
+use crate::hold::{Digest, DigestBuilder, Guards, HeldRequest, Parameter, RequestId, RunBounds, Transaction};
 use crate::identity::principal::{Peer, PersonName, PrincipalName, SessionId};
 use crate::policy::Verdict;
 use crate::sql::action::{Action, Breadth, Class, FunctionName, Judgement};
@@ -52,6 +52,18 @@ pub enum Reach {
     Session,
     /// Those of every session of its principal.
     Principal,
+    /// Those of the transaction that asked; of a run alone.
+    Transaction,
+}
+
+impl Reach {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Principal => "principal",
+            Self::Transaction => "transaction",
+        }
+    }
 }
 
 /// For whom, how long and how often. The run of the decided request itself is the first of the `uses`.
@@ -64,12 +76,8 @@ pub struct Terms {
 
 impl fmt::Display for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = match self.reach {
-            Reach::Session => "this session",
-            Reach::Principal => "this principal",
-        };
-        let Self { minutes, uses, .. } = self;
-        write!(f, "fingerprint, for {whose}, {minutes} min, {uses} uses")
+        let Self { reach, minutes, uses } = self;
+        write!(f, "for this {}, {minutes} min, {uses} uses", reach.as_str())
     }
 }
 
@@ -83,8 +91,9 @@ impl Terms {
     pub fn narrowest(self, other: Self) -> Self {
         Self {
             reach: match (self.reach, other.reach) {
-                (Reach::Principal, Reach::Principal) => Reach::Principal,
+                (Reach::Transaction, _) | (_, Reach::Transaction) => Reach::Transaction,
                 (Reach::Session, _) | (_, Reach::Session) => Reach::Session,
+                (Reach::Principal, Reach::Principal) => Reach::Principal,
             },
             minutes: self.minutes.min(other.minutes),
             uses: self.uses.min(other.uses),
@@ -356,7 +365,10 @@ pub struct StandingGrant {
     pub version: u64,
     /// The request whose decision made it; it shows what was approved.
     pub request: RequestId,
+    /// Of a run: what must be the same for all its statements.
     pub shape: Digest,
+    /// What else a run lets through; `None`: statements of the one shape.
+    pub run: Option<RunBounds>,
     pub principal: PrincipalName,
     /// The one session that may use it; `None`: every session of the principal.
     pub session: Option<SessionId>,
@@ -418,8 +430,13 @@ impl StandingGrant {
 
     /// As it is after one more use; `None` if this sending may not use it. That its time is not over and its makers
     /// may still decide is for the caller to have seen to.
-    pub fn used(&self, shape: Digest, peer: &Peer) -> Option<(Self, CoveredBy)> {
-        let is_its_own = self.shape == shape
+    pub fn used(&self, sent: &HeldRequest) -> Option<(Self, CoveredBy)> {
+        let peer = &sent.peer;
+        let is_alike = match &self.run {
+            None => sent.shape == Shape::Of(self.shape),
+            Some(run) => run.let_through(self.shape, sent),
+        };
+        let is_its_own = is_alike
             && self.principal == peer.principal
             && self.session.is_none_or(|session| session == peer.session);
         let is_open = matches!(self.standing, Standing::Open) && self.uses < self.uses_max;

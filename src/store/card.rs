@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
-    ClaimId, CoveredBy, Delegation, Digest, HeldRequest, HeldStatement, Parameter, Ran, RequestId, Shape,
-    StandingGrantId, State, StateKind, Transaction,
+    ClaimId, CoveredBy, Delegation, Digest, HeldRequest, HeldStatement, InRun, Parameter, Ran, RequestId,
+    Shape, StandingGrantId, State, StateKind, Touches, Transaction,
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -167,6 +167,8 @@ pub(super) struct Card {
     /// A request of an earlier version of the store has none.
     #[serde(default)]
     shape: ShapeRow,
+    #[serde(default)]
+    in_run: InRunRow,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     standing_grant: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,6 +222,26 @@ impl Default for ShapeRow {
 struct TermRow {
     groups: Vec<String>,
     people: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum InRunRow {
+    Fits {
+        frame: String,
+        classes: Vec<String>,
+        /// Schema, name, and what tells it from another of its name.
+        tables: Vec<(Option<String>, String, Option<String>)>,
+    },
+    DecidedEachTime(String),
+}
+
+impl Default for InRunRow {
+    fn default() -> Self {
+        Self::DecidedEachTime(
+            "it was held by an earlier version, which did not keep what is needed".to_owned(),
+        )
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,6 +306,7 @@ impl Card {
             attempt_number: held.attempt.number,
             protocol: held.protocol.clone(),
             shape: ShapeRow::of(&held.shape),
+            in_run: InRunRow::of(&held.in_run),
             standing_grant: held.standing_grant.map(|grant| grant.to_string()),
             covered_by: held.covered_by.as_ref().map(CoveredRow::of),
             statements: held.statements.iter().map(StatementRow::of).collect(),
@@ -359,6 +382,7 @@ impl Card {
             class: class(&columns.class)?,
             fingerprint: columns.fingerprint,
             shape: self.shape.into_shape()?,
+            in_run: self.in_run.into_in_run()?,
             standing_grant: self.standing_grant.as_deref().map(standing_id).transpose()?,
             covered_by: self.covered_by.map(CoveredRow::into_covered).transpose()?,
             parameters: self.parameters,
@@ -421,6 +445,41 @@ impl TermRow {
         Term {
             groups: self.groups,
             people: self.people,
+        }
+    }
+}
+
+impl InRunRow {
+    fn of(in_run: &InRun) -> Self {
+        match in_run {
+            InRun::DecidedEachTime { why } => Self::DecidedEachTime(why.clone()),
+            InRun::Fits(touches) => Self::Fits {
+                frame: touches.frame.to_string(),
+                classes: touches.classes.iter().map(ToString::to_string).collect(),
+                tables: touches
+                    .tables
+                    .iter()
+                    .map(|(table, oid)| (table.schema.clone(), table.name.clone(), oid.clone()))
+                    .collect(),
+            },
+        }
+    }
+
+    fn into_in_run(self) -> Result<InRun, StoreError> {
+        match self {
+            Self::DecidedEachTime(why) => Ok(InRun::DecidedEachTime { why }),
+            Self::Fits {
+                frame,
+                classes,
+                tables,
+            } => Ok(InRun::Fits(Touches {
+                frame: Digest::parse(&frame).ok_or_else(|| StoreError::damaged("the frame of a run"))?,
+                classes: classes.iter().map(|word| class(word)).collect::<Result<_, _>>()?,
+                tables: tables
+                    .into_iter()
+                    .map(|(schema, name, oid)| (TableName { schema, name }, oid))
+                    .collect(),
+            })),
         }
     }
 }
@@ -571,7 +630,7 @@ pub(super) fn class_word(class: Class) -> &'static str {
     }
 }
 
-fn class(text: &str) -> Result<Class, StoreError> {
+pub(super) fn class(text: &str) -> Result<Class, StoreError> {
     use Class::{Admin, Ddl, Export, Grant, Procedural, Read, Session, Transaction, Unknown, Write};
     [
         Transaction,

@@ -407,7 +407,9 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
         people::names(&said.token_seen_by)?,
         decision.idempotency,
         said.at.micros(),
-        said.terms.map(standing::terms_text).transpose()?,
+        said.terms
+            .map(|terms| standing::terms_text(terms, said.run.as_ref()))
+            .transpose()?,
         standing::guards_text(said.guards)?,
         in_groups,
     ])?;
@@ -477,6 +479,8 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
     let mut said = Vec::new();
     while let Some(row) = rows.next()? {
         let by: String = row.get(0)?;
+        let terms: Option<String> = row.get(6)?;
+        let terms = terms.as_deref().map(standing::terms).transpose()?;
         said.push(Approval {
             by: card::person(&by)?,
             token_seen_by: people::from_names(&row.get::<_, String>(5)?)?,
@@ -489,11 +493,8 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
             reason: row.get(2)?,
             channel: row.get(3)?,
             at: Timestamp::from_micros(row.get(4)?),
-            terms: row
-                .get::<_, Option<String>>(6)?
-                .as_deref()
-                .map(standing::terms)
-                .transpose()?,
+            terms: terms.as_ref().map(|(terms, _)| *terms),
+            run: terms.and_then(|(_, run)| run),
             guards: standing::guards(row.get::<_, Option<String>>(7)?.as_deref())?,
         });
     }

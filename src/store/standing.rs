@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::hold::{
-    Digest, Guards, Maker, Reach, Standing, StandingGrant, StandingGrantId, StandingKind, Terms,
+    Digest, Guards, Maker, Reach, RunBounds, RunCovers, Standing, StandingGrant, StandingGrantId,
+    StandingKind, Terms,
 };
 use crate::identity::principal::{PrincipalName, SessionId};
+use crate::policy::Risk;
+use crate::sql::action::TableName;
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::requests::{Saved, signed, unsigned};
@@ -21,6 +24,82 @@ struct TermsRow {
     session: bool,
     minutes: u32,
     uses: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    transaction: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<CoversRow>,
+}
+
+/// A name with its schema.
+type NameRow = (Option<String>, String);
+
+#[derive(Serialize, Deserialize)]
+struct CoversRow {
+    classes: Vec<String>,
+    tables: Vec<NameRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BoundsRow {
+    covers: CoversRow,
+    known: Vec<(NameRow, String)>,
+    risk: Risk,
+    /// When its transaction was opened, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transaction: Option<i64>,
+}
+
+fn name_row(name: &TableName) -> NameRow {
+    (name.schema.clone(), name.name.clone())
+}
+
+fn table_name((schema, name): NameRow) -> TableName {
+    TableName { schema, name }
+}
+
+impl CoversRow {
+    fn of(covers: &RunCovers) -> Self {
+        Self {
+            classes: covers.classes.iter().map(ToString::to_string).collect(),
+            tables: covers.tables.iter().map(name_row).collect(),
+        }
+    }
+
+    fn into_covers(self) -> Result<RunCovers, StoreError> {
+        Ok(RunCovers {
+            classes: self
+                .classes
+                .iter()
+                .map(|word| card::class(word))
+                .collect::<Result<_, _>>()?,
+            tables: self.tables.into_iter().map(table_name).collect(),
+        })
+    }
+}
+
+impl BoundsRow {
+    fn of(bounds: &RunBounds) -> Self {
+        let known = bounds
+            .known
+            .iter()
+            .map(|(name, oid)| (name_row(name), oid.clone()));
+        Self {
+            covers: CoversRow::of(&bounds.covers),
+            known: known.collect(),
+            risk: bounds.risk,
+            transaction: bounds.transaction.map(Timestamp::micros),
+        }
+    }
+
+    fn into_bounds(self) -> Result<RunBounds, StoreError> {
+        let known = self.known.into_iter().map(|(name, oid)| (table_name(name), oid));
+        Ok(RunBounds {
+            covers: self.covers.into_covers()?,
+            known: known.collect(),
+            risk: self.risk,
+            transaction: self.transaction.map(Timestamp::from_micros),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,8 +230,8 @@ impl Store {
 pub(super) fn insert(transaction: &Connection, grant: &StandingGrant) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO standing_grants (id, standing, version, request, shape, principal, session, credential, approvers,
-           made_by, uses, uses_max, made_at, changed_at, until, guards)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+           made_by, uses, uses_max, made_at, changed_at, until, guards, run)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?;
     statement.execute(params![
         grant.id.to_string(),
@@ -171,6 +250,11 @@ pub(super) fn insert(transaction: &Connection, grant: &StandingGrant) -> Result<
         grant.changed_at.micros(),
         grant.until.micros(),
         guards_text(grant.guards)?,
+        grant
+            .run
+            .as_ref()
+            .map(|run| json(&BoundsRow::of(run)))
+            .transpose()?,
     ])?;
     Ok(())
 }
@@ -228,6 +312,10 @@ fn grant_of(row: &Row<'_>) -> Result<StandingGrant, StoreError> {
         version: unsigned(row.get("version")?),
         request: card::request_id(&text("request")?)?,
         shape: Digest::from_bytes(row.get("shape")?),
+        run: row
+            .get::<_, Option<String>>("run")?
+            .map(|text| from_json::<BoundsRow>(&text)?.into_bounds())
+            .transpose()?,
         principal: card::principal(&text("principal")?)?,
         session: session
             .map(|text| SessionId::parse(&text).ok_or_else(|| StoreError::damaged("a session id")))
@@ -281,25 +369,28 @@ impl MakerRow {
     }
 }
 
-pub(super) fn terms_text(terms: Terms) -> Result<String, StoreError> {
+pub(super) fn terms_text(terms: Terms, run: Option<&RunCovers>) -> Result<String, StoreError> {
     json(&TermsRow {
         session: terms.reach == Reach::Session,
         minutes: terms.minutes,
         uses: terms.uses,
+        transaction: terms.reach == Reach::Transaction,
+        run: run.map(CoversRow::of),
     })
 }
 
-pub(super) fn terms(text: &str) -> Result<Terms, StoreError> {
+pub(super) fn terms(text: &str) -> Result<(Terms, Option<RunCovers>), StoreError> {
     let row: TermsRow = from_json(text)?;
-    Ok(Terms {
-        reach: if row.session {
-            Reach::Session
-        } else {
-            Reach::Principal
+    let terms = Terms {
+        reach: match (row.transaction, row.session) {
+            (true, _) => Reach::Transaction,
+            (false, true) => Reach::Session,
+            (false, false) => Reach::Principal,
         },
         minutes: row.minutes,
         uses: row.uses,
-    })
+    };
+    Ok((terms, row.run.map(CoversRow::into_covers).transpose()?))
 }
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {

@@ -84,12 +84,7 @@ pub struct SaidShown {
 
 impl SaidShown {
     fn of(said: &Said, now: Timestamp) -> Self {
-        let scope = said.scope.as_ref().map_or(String::new(), |scope| {
-            format!(
-                "{} times within {} min for the {}",
-                scope.uses, scope.minutes, scope.whose
-            )
-        });
+        let scope = said.scope.as_ref().map(ScopeBody::words).unwrap_or_default();
         Self {
             at: Moment::parse(&said.at, now),
             by: visible_line(&said.by),

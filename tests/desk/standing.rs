@@ -11,8 +11,8 @@ use countersign::desk::{
     Reach, RequestFilter, RunOutcome, Settings, StandingLimits, Terms, Transaction,
 };
 use countersign::hold::{
-    HeldRequest, Parameter, ParameterFormat, Permit, RequestId, Shape, Standing, StandingGrant,
-    StandingGrantId, StandingKind, State, StateKind,
+    HeldRequest, Parameter, ParameterFormat, Permit, RequestId, Standing, StandingGrant, StandingGrantId,
+    StandingKind, State, StateKind,
 };
 use countersign::identity::principal::{AttemptId, SessionId};
 use countersign::identity::secret::NativePassword;
@@ -806,11 +806,8 @@ fn promise_5_two_desks_cannot_take_the_last_use_twice() {
     runs(&mut world, &ask).expect("the last use");
     // Somebody who had read it before that comes second.
     let mut beside = Store::open(&store_path(world.dir.path())).expect("a second connection");
-    let Shape::Of(shape) = world.show(before.request).shape else {
-        panic!("it has a shape")
-    };
-    let (used, _) = before.used(shape, &ask.peer).expect("one was left then");
     let request = world.show(before.request);
+    let (used, _) = before.used(&request).expect("one was left then");
     let mut held = request.clone();
     held.id = RequestId::from_random(99);
     held.standing_grant = None;

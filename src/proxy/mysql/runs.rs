@@ -241,6 +241,9 @@ impl Session {
         if notes.opened_at.is_none() {
             return;
         }
+        if !notes.requests.is_empty() {
+            self.thread.shared.desk.transaction_ended(self.peer.session);
+        }
         let requests: Vec<_> = notes.requests.iter().map(RequestId::to_string).collect();
         let requests: Vec<_> = requests.iter().map(String::as_str).collect();
         self.stage(Body::TransactionEnd {

@@ -1,0 +1,410 @@
+//! Runs in front of a real PostgreSQL: a migration under one decision, and every way to something that was not in it.
+//! Never a mock: what is held must not have changed a table. Standing grants for one fingerprint are in `grants.rs`.
+
+mod support;
+
+use std::process::Command;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use support::api::{Api, id_of};
+use support::house::House;
+use support::server::{Postgres, connect};
+use support::wire::{Frames, Wire, error, status, tags};
+
+/// A server, a proxy, and a reviewer.
+struct Place {
+    postgres: Postgres,
+    house: House,
+    dora: Api,
+}
+
+impl Place {
+    async fn open() -> Self {
+        let postgres = Postgres::start();
+        let house = House::open(&postgres, "", "");
+        // On a busy machine the running proxy may hold the store's lock for longer than a command waits.
+        let dora = ["user", "add", "dora", "--role", "approver,auditor"];
+        while !house.try_run(&dora).status.success() {}
+        let token = house.run(&["user", "token", "dora"]);
+        let token = token["token"].as_str().expect("shown once").to_owned();
+        let place = Self {
+            dora: Api::new(&house.serve.api_url, &token),
+            postgres,
+            house,
+        };
+        let owner = place.postgres.connect().await;
+        let text = "CREATE TABLE bills (id int PRIMARY KEY, note text);
+                    INSERT INTO bills VALUES (1, 'a'), (2, 'b');
+                    CREATE TABLE other (id int PRIMARY KEY);
+                    CREATE TABLE bill_lines (bill int REFERENCES bills ON DELETE CASCADE)";
+        owner.batch_execute(text).await.expect("made");
+        place
+    }
+
+    fn client(&self) -> Wire {
+        Wire::connect(&self.house.url("127.0.0.1"))
+    }
+
+    async fn decide(&self, held: &Value, scope: &Value) -> (StatusCode, Value) {
+        let body = json!({ "decision": "approve", "digest": held["digest"], "scope": scope });
+        self.dora
+            .post(&format!("/requests/{}/decision", id_of(held)), &body)
+            .await
+    }
+
+    /// Sends a statement, has it approved with a run, and gives the run.
+    async fn begun(&self, client: &mut Wire, text: &str, scope: &Value) -> String {
+        client.send(Frames::new().query(text));
+        let held = self.dora.held(text).await;
+        let (code, decided) = self.decide(&held, scope).await;
+        assert_eq!(code, StatusCode::OK, "{decided}");
+        let answer = client.until_ready();
+        assert!(!tags(&answer).contains('E'), "{answer:?}");
+        decided["standing_grant"].as_str().expect("made").to_owned()
+    }
+
+    /// Whether it runs without a person; what is held is denied.
+    async fn runs(&self, client: &mut Wire, text: &str) -> bool {
+        client.send(Frames::new().query(text));
+        loop {
+            let message = client.read();
+            if message.tag == b'N' && message.fields().message.contains("HELD") {
+                break;
+            }
+            if message.tag == b'Z' {
+                return true;
+            }
+        }
+        for held in self.dora.pending().await {
+            self.dora.deny(&held, "held, as it should be").await;
+        }
+        assert_eq!(error(&client.until_ready()).sqlstate, "42501", "{text}");
+        false
+    }
+
+    async fn grant(&self, id: &str) -> Value {
+        self.dora.get(&format!("/grants/{id}")).await.1
+    }
+}
+
+fn run(whose: &str, tables: &[&str], statements: u32) -> Value {
+    json!({ "kind": "run", "for": whose, "classes": ["ddl"], "tables": tables, "minutes": 15, "statements": statements })
+}
+
+const FIRST: &str = "ALTER TABLE bills ADD COLUMN c0 int";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_of_twenty_statements_in_one_transaction_needs_one_decision() {
+    let place = Place::open().await;
+    let mut script = String::from("BEGIN;\n");
+    for number in 0..20 {
+        script.push_str(&match number {
+            5 => {
+                "CREATE TABLE fresh (id int PRIMARY KEY, bill int REFERENCES bills (id) ON DELETE CASCADE);\n"
+                    .to_owned()
+            }
+            6 => "CREATE INDEX fresh_by_bill ON fresh (bill);\n".to_owned(),
+            7 => "COMMENT ON TABLE fresh IS 'made in a run';\n".to_owned(),
+            _ => format!("ALTER TABLE bills ADD COLUMN c{number} int; -- step {number}\n"),
+        });
+    }
+    script.push_str("COMMIT;\n");
+    let file = tempfile::NamedTempFile::new().expect("a scratch file");
+    std::fs::write(file.path(), script).expect("written");
+    let url = place.house.url("127.0.0.1");
+    let path = file.path().to_owned();
+    let psql = tokio::task::spawn_blocking(move || {
+        let mut psql = Command::new("psql");
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(path)
+            .arg(url);
+        psql.output().expect("psql runs")
+    });
+    let held = place.dora.held(FIRST).await;
+    assert_eq!(held["run"]["tables"], json!(["bills"]), "{held}");
+    let (code, decided) = place
+        .decide(&held, &run("transaction", &["bills", "fresh"], 40))
+        .await;
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    let done = psql.await.expect("it ends");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let owner = place.postgres.connect().await;
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'bills' AND column_name LIKE 'c%'";
+    let count: i64 = owner.query_one(columns, &[]).await.expect("counted").get(0);
+    assert_eq!(count, 17);
+    let id = decided["standing_grant"].as_str().expect("made");
+    let (_, uses) = place.dora.get(&format!("/requests?grant={id}&limit=100")).await;
+    assert_eq!(
+        uses["items"].as_array().expect("items").len(),
+        19,
+        "each is a request of its own"
+    );
+    let grant = place.grant(id).await;
+    assert_eq!(
+        (&grant["kind"], &grant["standing"], &grant["uses"], &grant["for"]),
+        (&json!("run"), &json!("lapsed"), &json!(20), &json!("transaction")),
+        "{grant}"
+    );
+    assert_eq!(decided["decisions"][0]["scope"]["statements"], 40, "{decided}");
+    let log = place.house.run(&["log", "query", "--kind", "decision"]);
+    assert!(
+        log.to_string()
+            .contains("run of ddl on bills, fresh, for this transaction, 15 min, 40 uses"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drivers_of_the_extended_protocol_run_under_it_too() {
+    let place = Place::open().await;
+    let agent = connect(&place.house.url("127.0.0.1")).await;
+    let first = agent.execute(FIRST, &[]);
+    let decided = async {
+        let held = place.dora.held(FIRST).await;
+        place
+            .decide(&held, &run("session", &["bills", "fresh"], 30))
+            .await
+    };
+    let (first, (code, decided)) = tokio::join!(first, decided);
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    first.expect("approved");
+    agent
+        .execute("CREATE TABLE fresh (id int)", &[])
+        .await
+        .expect("no person");
+    for number in 1..10 {
+        let text = format!("ALTER TABLE fresh ADD COLUMN c{number} text DEFAULT 'x'");
+        agent.execute(&text, &[]).await.expect("no person");
+    }
+    agent
+        .execute("ALTER TABLE public.bills ADD COLUMN d int", &[])
+        .await
+        .expect("the same table by another name");
+    assert_eq!(place.dora.pending().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_does_not_name_is_held() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let id = place
+        .begun(&mut client, FIRST, &run("session", &["bills", "fresh"], 40))
+        .await;
+    assert!(
+        place
+            .runs(&mut client, "ALTER TABLE bills ADD COLUMN c1 int")
+            .await
+    );
+    let owner = place.postgres.connect().await;
+    for text in [
+        "DROP TABLE other",
+        "DROP TABLE bills, other",
+        "DROP TABLE bills CASCADE",
+        "DROP TABLE bills /* */ CASCADE",
+        "DROP TABLE bills",
+        "ALTER TABLE other ADD COLUMN c1 int",
+        "ALTER TABLE bills ADD COLUMN x int; DROP TABLE other",
+        "ALTER TABLE bills ADD FOREIGN KEY (id) REFERENCES other (id)",
+        "ALTER TABLE bills RENAME TO other2",
+        "ALTER TABLE bills RENAME /* column */ TO other2",
+        "ALTER TABLE bills SET SCHEMA pg_temp",
+        "ALTER TABLE bills OWNER TO CURRENT_USER",
+        "ALTER TABLE bills ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE bills ALTER COLUMN note SET DEFAULT pg_read_file('/etc/passwd')",
+        "ALTER TABLE bills ALTER note SET /* */ DEFAULT \"pg_read_file\"('/etc/passwd')",
+        "ALTER TABLE bills ADD COLUMN more text DEFAULT pg_read_file('/etc/passwd')",
+        "ALTER TABLE bills ADD CHECK (pg_read_file(note) IS NULL)",
+        "CREATE TABLE fresh (id text DEFAULT pg_read_file('/etc/passwd'))",
+        "CREATE VIEW fresh AS SELECT pg_read_file('/etc/passwd')",
+        "CREATE VIEW fresh AS SELECT id FROM other",
+        "CREATE TABLE fresh AS SELECT id FROM other",
+        "CREATE TABLE fresh (LIKE other)",
+        "CREATE TABLE fresh () INHERITS (other)",
+        "ALTER TABLE bills INHERIT other",
+        "COMMENT ON COLUMN other.id IS 'mine'",
+        "CREATE TABLE bills2 (id int)",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE SCHEMA more",
+        "DROP SCHEMA public CASCADE",
+        "CREATE TRIGGER t BEFORE DELETE ON bills FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "TRUNCATE bills CASCADE",
+        "DELETE FROM bills WHERE id > 0",
+        "GRANT SELECT ON bills TO PUBLIC",
+        "COPY bills TO PROGRAM 'true'",
+        "DO 'BEGIN DROP TABLE bills; END'",
+        "PREPARE p AS DELETE FROM bills; EXECUTE p",
+        "CREATE TEMP TABLE other (id int)",
+    ] {
+        assert!(!place.runs(&mut client, text).await, "{text}");
+    }
+    // Neither another session, nor the same one under another search_path or role.
+    let mut another = place.client();
+    let next = "ALTER TABLE bills ADD COLUMN c2 int";
+    assert!(!place.runs(&mut another, next).await);
+    client.query("SET search_path = public, pg_temp");
+    assert!(!place.runs(&mut client, next).await);
+    client.query("RESET search_path");
+    assert!(place.runs(&mut client, next).await, "as it was before");
+    // Another table has its name.
+    let swapped = "ALTER TABLE bills RENAME TO bills_old; CREATE TABLE bills (id int)";
+    owner.batch_execute(swapped).await.expect("swapped");
+    assert!(
+        !place
+            .runs(&mut client, "ALTER TABLE bills ADD COLUMN c3 int")
+            .await
+    );
+    let grant = place.grant(&id).await;
+    assert_eq!(
+        (&grant["standing"], &grant["uses"]),
+        (&json!("open"), &json!(3)),
+        "{grant}"
+    );
+    drop(client);
+    for _ in 0..200 {
+        if place.grant(&id).await["standing"] == "lapsed" {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it ends with its session: {}", place.grant(&id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_by_count_by_error_by_revocation_and_with_its_transaction() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let next = |number: u32| format!("ALTER TABLE bills ADD COLUMN d{number} int");
+    let id = place
+        .begun(&mut client, FIRST, &run("session", &["bills"], 2))
+        .await;
+    assert!(place.runs(&mut client, &next(1)).await);
+    assert!(!place.runs(&mut client, &next(2)).await);
+    assert_eq!(place.grant(&id).await["standing"], "used_up");
+
+    let id = place
+        .begun(&mut client, &next(10), &run("session", &["bills"], 20))
+        .await;
+    client.query(&next(1));
+    assert!(
+        !place.runs(&mut client, &next(11)).await,
+        "a column that is there already ended it"
+    );
+    let grant = place.grant(&id).await;
+    assert_eq!(grant["standing"], "lapsed", "{grant}");
+    assert!(
+        grant["ended_why"]
+            .as_str()
+            .is_some_and(|why| why.contains("failed")),
+        "{grant}"
+    );
+
+    let id = place
+        .begun(&mut client, &next(20), &run("session", &["bills"], 20))
+        .await;
+    assert!(place.runs(&mut client, &next(21)).await);
+    let (code, _) = place
+        .dora
+        .post(&format!("/grants/{id}/revoke"), &json!({ "reason": "enough" }))
+        .await;
+    assert_eq!(code, StatusCode::OK);
+    assert!(!place.runs(&mut client, &next(22)).await);
+
+    client.query("BEGIN");
+    let id = place
+        .begun(&mut client, &next(30), &run("transaction", &["bills"], 20))
+        .await;
+    assert!(place.runs(&mut client, &next(31)).await);
+    assert_eq!(status(&client.query("COMMIT")), 'I');
+    client.query("BEGIN");
+    assert!(!place.runs(&mut client, &next(32)).await);
+    assert_eq!(place.grant(&id).await["standing"], "lapsed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_makes_no_sense_is_refused_at_the_decision() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    client.send(Frames::new().query(FIRST));
+    let held = place.dora.held(FIRST).await;
+    for (scope, code) in [
+        (
+            run("transaction", &["bills"], 9),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (run("session", &["other"], 9), StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            run("session", &["bills", "x.*"], 9),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (run("session", &["bills"], 1), StatusCode::UNPROCESSABLE_ENTITY),
+        (run("principal", &["bills"], 9), StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            json!({ "kind": "run", "for": "session", "classes": ["ddl", "grant"], "minutes": 5, "statements": 9 }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            json!({ "kind": "run", "for": "session", "classes": ["write"], "minutes": 5, "statements": 9 }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+    ] {
+        let (found, refused) = place.decide(&held, &scope).await;
+        assert_eq!(found, code, "{scope}: {refused}");
+    }
+    // What is left out is what the statement itself does.
+    let least = json!({ "kind": "run", "for": "session", "minutes": 5, "statements": 3 });
+    let (code, decided) = place.decide(&held, &least).await;
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    client.until_ready();
+    let grant = place
+        .grant(decided["standing_grant"].as_str().expect("made"))
+        .await;
+    assert_eq!(
+        (&grant["classes"], &grant["tables"]),
+        (&json!(["ddl"]), &json!(["bills"])),
+        "{grant}"
+    );
+    // What no run holds says so beforehand.
+    client.send(Frames::new().query("DROP SCHEMA public"));
+    let held = place.dora.held("DROP SCHEMA").await;
+    assert!(
+        held["no_run"].as_str().is_some() && held["run"].is_null(),
+        "{held}"
+    );
+    let (code, _) = place.decide(&held, &least).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
+    place.dora.deny(&held, "no").await;
+    client.until_ready();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_of_a_run_hold_for_each_of_its_statements() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    client.send(Frames::new().query(FIRST));
+    let held = place.dora.held(FIRST).await;
+    let body = json!({
+        "decision": "approve", "digest": held["digest"], "scope": run("session", &["bills"], 9),
+        "guards": { "lock_timeout": "300ms" },
+    });
+    let (code, decided) = place
+        .dora
+        .post(&format!("/requests/{}/decision", id_of(&held)), &body)
+        .await;
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    client.until_ready();
+    let blocker = place.postgres.connect().await;
+    blocker
+        .batch_execute("BEGIN; LOCK TABLE bills IN SHARE MODE")
+        .await
+        .expect("locked");
+    let answer = client.query("ALTER TABLE bills ADD COLUMN c1 int");
+    assert_eq!(
+        (error(&answer).sqlstate.as_str(), status(&answer)),
+        ("55P03", 'I')
+    );
+    let grant = place
+        .grant(decided["standing_grant"].as_str().expect("made"))
+        .await;
+    assert_eq!(grant["standing"], "lapsed", "{grant}");
+}
