@@ -300,6 +300,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/requests/{id}/escalations"),
     ("post", "/api/v1/requests/{id}/delegations"),
     ("post", "/api/v1/requests/{id}/views"),
+    ("get", "/api/v1/sessions"),
+    ("delete", "/api/v1/sessions/{id}"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/tail"),

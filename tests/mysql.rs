@@ -331,6 +331,30 @@ fn mariadb_is_asked_by_a_reviewer_and_answers_with_the_same_bytes() {
 }
 
 #[test]
+fn a_person_ends_a_session_while_it_waits_and_while_it_does_not() {
+    let stage = Stage::open();
+    let mut idle = stage.connect();
+    assert!(idle.query("SELECT 1").len() > 1);
+    let mut waiting = stage.connect();
+    waiting.send_query(b"DROP TABLE secrets");
+    let request = stage.held("DROP TABLE secrets");
+    let (_, listed) = stage.runtime.block_on(stage.api.get("/sessions"));
+    let sessions = listed["items"].as_array().expect("a list");
+    assert_eq!(sessions.len(), 2, "{listed}");
+    for session in sessions {
+        assert_eq!(session["protocol"], "mysql");
+        let path = format!("/sessions/{}", session["session"].as_str().expect("an id"));
+        let why = serde_json::json!({ "reason": "it runs wild" });
+        let (status, ended) = stage.runtime.block_on(stage.api.delete(&path, &why));
+        assert!(status.is_success(), "{ended}");
+    }
+    let told = error(&waiting.answers());
+    assert_eq!((told.number, told.state.as_str()), (1927, "70100"), "{told:?}");
+    assert!(told.message.contains("it runs wild"), "{told:?}");
+    stage.until(&request, "withdrawn");
+}
+
+#[test]
 fn promise_10_what_is_too_long_is_refused_and_the_session_goes_on() {
     let stage = Stage::open();
     let mut received = stage.house.received();

@@ -1046,6 +1046,68 @@ async fn psql_is_asked_and_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_sees_the_sessions_and_ends_one_whatever_it_waits_for() {
+    let road = Road::start();
+    let reviewer = road.demo.reviewer();
+    let mut idle = road.client();
+    let mut waiting = road.client();
+    assert_eq!(value(&idle.query("SELECT 1")), "1");
+    waiting.send(Frames::new().query("DROP TABLE reviews"));
+    let request = road.held("DROP TABLE reviews").await;
+    let (_, listed) = reviewer.get("/sessions").await;
+    let sessions = listed["items"].as_array().expect("a list");
+    assert_eq!(sessions.len(), 2, "{listed}");
+    for (session, held) in sessions.iter().zip([&Value::Null, &request["id"]]) {
+        assert_eq!(
+            (&session["held"], &session["protocol"]),
+            (held, &"postgres".into()),
+            "{session}"
+        );
+        assert_eq!(session["principal"], request["principal"]);
+        assert!(session["active_at"].as_str() >= session["since"].as_str());
+        let path = format!("/sessions/{}", session["session"].as_str().expect("an id"));
+        let (status_code, refused) = reviewer
+            .delete(&path, &serde_json::json!({ "reason": " " }))
+            .await;
+        assert_eq!(
+            (status_code.as_u16(), &refused["code"]),
+            (422, &"reason_required".into())
+        );
+        let (status_code, ended) = reviewer
+            .delete(&path, &serde_json::json!({ "reason": "it runs wild" }))
+            .await;
+        assert_eq!(status_code.as_u16(), 200, "{ended}");
+    }
+    for client in [&mut idle, &mut waiting] {
+        let last = loop {
+            let message = client.try_read().expect("a last word");
+            if message.tag == b'E' {
+                break error(&[message]);
+            }
+        };
+        assert_eq!(
+            (last.severity.as_str(), last.sqlstate.as_str()),
+            ("FATAL", "57P01")
+        );
+        assert!(
+            last.message.contains("was ended by") && last.message.contains("it runs wild"),
+            "{last:?}"
+        );
+        client.try_read().expect_err("the connection is closed");
+    }
+    let withdrawn = reviewer.until_state(&request, &["withdrawn"]).await;
+    let why = withdrawn["outcome"]["why"].as_str().expect("a text");
+    assert!(why.contains("it runs wild"), "{why}");
+    let (_, listed) = reviewer.get("/sessions").await;
+    assert_eq!(listed["items"], serde_json::json!([]));
+    let gone = format!("/sessions/{}", request["session"].as_str().expect("an id"));
+    let (status_code, _) = reviewer
+        .delete(&gone, &serde_json::json!({ "reason": "again" }))
+        .await;
+    assert_eq!(status_code.as_u16(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_clients_own_claims_are_shown_as_claims() {
     let road = Road::start();
     let mut client = road.client();

@@ -20,6 +20,7 @@ pub mod proofs;
 pub mod read;
 pub mod requests;
 pub mod serve;
+pub mod sessions;
 pub mod trail;
 pub mod webhooks;
 
@@ -149,6 +150,8 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))
         .routes(routes!(grants::revoke))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
         .routes(routes!(events::listen))
         .routes(routes!(trail::query))
         .routes(routes!(trail::tail))

@@ -542,6 +542,19 @@ fn reason_of(decision: Decision, text: &str) -> Result<String, Problem> {
     one_line_reason(reason)
 }
 
+/// A reason that has to be given.
+pub fn required_reason(text: &str) -> Result<String, Problem> {
+    let reason = one_line_reason(text)?;
+    if reason.is_empty() {
+        return Err(Problem::new(
+            Kind::ReasonRequired,
+            "no reason is given",
+            "say in `reason` why, for the agent and for the log",
+        ));
+    }
+    Ok(reason)
+}
+
 /// A reason that people read in one line, trimmed; may be empty.
 pub fn one_line_reason(text: &str) -> Result<String, Problem> {
     let reason = text.trim();

@@ -117,6 +117,18 @@ impl Client {
         self.read(self.send(request).await?).await
     }
 
+    pub async fn delete_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let request = self
+            .request(Method::DELETE, path)
+            .json(body)
+            .timeout(ANSWER_TIMEOUT);
+        self.read(self.send(request).await?).await
+    }
+
     /// Reads server-sent events until the stream ends, and gives the data of each to `on_event`.
     /// `last_id` is where to go on, and where it ended.
     pub async fn events(

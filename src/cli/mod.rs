@@ -26,6 +26,7 @@ mod people;
 mod policy;
 mod requests;
 pub mod serve;
+mod sessions;
 pub mod watch;
 mod webhook;
 
@@ -85,6 +86,9 @@ enum Command {
     /// List and revoke standing grants, which `approve --for 30m --uses 20` makes
     #[command(subcommand)]
     Grant(grants::GrantCommand),
+    /// List the agents' sessions, or end one
+    #[command(subcommand)]
+    Session(sessions::SessionCommand),
     /// Read the log
     #[command(subcommand)]
     Log(Box<log::LogCommand>),
@@ -160,6 +164,7 @@ pub fn run() -> ExitCode {
         Command::Escalate(args) => block_on(acts::escalate(args, output)),
         Command::Delegate(args) => block_on(acts::delegate(args, output)),
         Command::Grant(command) => block_on(grants::run(command, output)),
+        Command::Session(command) => block_on(sessions::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),
         Command::Catalog(command) => block_on(catalog::run(command, output)),
         Command::Agent(command) => block_on(people::run_agent(command, output)),

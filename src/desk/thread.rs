@@ -16,8 +16,8 @@ use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
     Act, ActError, Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach,
-    EndGrantError, GrantEvent, GrantShown, ManageError, Moment, NewAgent, NewPerson, NewToken, NotStarted,
-    RequestFilter, RequestPage, RunOutcome, Settings,
+    EndGrantError, GrantEvent, GrantShown, LiveSessions, ManageError, Moment, NewAgent, NewPerson, NewToken,
+    NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
 };
 use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, StandingGrantId, StandingKind, State};
 use crate::identity::certificate::CertificateName;
@@ -55,6 +55,7 @@ struct Inner {
     events: broadcast::Sender<DeskEvent>,
     ended: broadcast::Sender<CredentialEnded>,
     grants: broadcast::Sender<GrantEvent>,
+    sessions: LiveSessions,
 }
 
 impl fmt::Debug for Desk {
@@ -108,6 +109,7 @@ impl Desk {
                 events,
                 ended,
                 grants,
+                sessions: LiveSessions::default(),
             }),
         })
     }
@@ -268,6 +270,11 @@ impl Desk {
         self.call(move |core, now| core.revoke_standing(id, &by, &reason, now))
             .await
             .unwrap_or(Err(EndGrantError::Stopping))
+    }
+
+    /// The agents' sessions that are connected now.
+    pub fn sessions(&self) -> &LiveSessions {
+        &self.inner.sessions
     }
 
     /// A connection has closed. Nobody waits for what that does.

@@ -20,6 +20,8 @@ pub enum End {
     /// By another session of the same principal.
     Killed,
     CredentialEnded(String),
+    /// Who ended it, and why.
+    EndedByPerson(String),
     Stopping,
 }
 

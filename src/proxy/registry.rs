@@ -29,6 +29,8 @@ pub enum Control {
     /// KILL of its connection by another session of the same principal.
     Kill,
     CredentialEnded(String),
+    /// A person has ended the session; who, and why.
+    EndedByPerson(String),
     Stop,
 }
 

@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 use crate::audit::entry::Entry;
-use crate::desk::Desk;
+use crate::clock::Timestamp;
+use crate::desk::{Desk, Seat};
+use crate::identity::principal::Peer;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
 use crate::proxy::judgements::Judgements;
+use crate::proxy::registry::Control;
 use crate::proxy::throttle::Throttle;
 use crate::sql::mysql_state::MysqlState;
 use crate::sql::parse::ParserThreads;
@@ -60,6 +64,25 @@ impl WireThread {
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             staged: Notify::new(),
         })
+    }
+
+    /// A place for a session that has logged in, in the list that people see and end sessions by.
+    pub fn take_seat(
+        &self,
+        peer: &Arc<Peer>,
+        protocol: &'static str,
+        application_name: &str,
+        ends: UnboundedSender<Control>,
+    ) -> Seat {
+        let end = Box::new(move |why| ends.send(Control::EndedByPerson(why)).is_ok());
+        let sessions = self.shared.desk.sessions();
+        sessions.enter(
+            Arc::clone(peer),
+            protocol,
+            application_name,
+            Timestamp::now(),
+            end,
+        )
     }
 
     /// Writes records before what they tell of goes upstream.

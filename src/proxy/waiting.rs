@@ -59,6 +59,11 @@ pub async fn withdraw(desk: &Desk, request: RequestId, why: &str) {
     }
 }
 
+/// Why a request is withdrawn whose session a person has ended.
+pub fn ended_by(who_and_why: &str) -> String {
+    format!("its session was ended by {who_and_why}")
+}
+
 /// Somebody left between an approval and its run.
 pub async fn leave_approved(desk: &Desk, request: RequestId, end: &End) {
     match end {
@@ -68,5 +73,6 @@ pub async fn leave_approved(desk: &Desk, request: RequestId, end: &End) {
         }
         End::Killed => withdraw(desk, request, "its connection was killed").await,
         End::CredentialEnded(why) => withdraw(desk, request, why).await,
+        End::EndedByPerson(why) => withdraw(desk, request, &ended_by(why)).await,
     }
 }

@@ -42,6 +42,15 @@ impl Api {
         answer(request).await
     }
 
+    pub async fn delete(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = self
+            .client
+            .delete(format!("{}/api/v1{path}", self.url))
+            .bearer_auth(&self.token)
+            .json(body);
+        answer(request).await
+    }
+
     /// The requests that wait for a decision, detached ones included.
     pub async fn pending(&self) -> Vec<Value> {
         let (status, page) = self.get("/requests?state=pending").await;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use tracing::warn;
 
+use crate::clock::Timestamp;
 use crate::hold::{Parameter, Permit};
 use crate::policy::{Outcome, Verdict};
 use crate::proxy::AuditMode;
@@ -441,6 +442,7 @@ impl Session {
             return false;
         };
         self.unsynced = Some(recorded);
+        self.seat.touch(Timestamp::now());
         let judged = &sending.judged;
         let commits = judged.judgement.actions.iter().any(|action| action.commits);
         let must_be_synced = changes_data(judged.class)

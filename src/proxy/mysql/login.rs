@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
+use crate::desk::Seat;
 use crate::identity::directory::Agent;
 use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
@@ -47,6 +48,7 @@ pub struct LoggedIn {
     pub client: Socket,
     pub upstream: Connected,
     pub control: UnboundedReceiver<Control>,
+    pub seat: Seat,
     /// What the client says of itself.
     pub claimed: BTreeMap<String, String>,
     pub schemas: Schemas,
@@ -491,6 +493,7 @@ async fn begin(
         schemas,
     } = admitted;
     let (told, control) = unbounded_channel();
+    let ends = told.clone();
     // As the client can learn it: CONNECTION_ID() is no larger at any server that has run for years.
     let backend = i32::try_from(upstream.thread_id).unwrap_or_default();
     let principal = peer.principal.clone();
@@ -531,7 +534,9 @@ async fn begin(
         return None;
     }
     info!(session.id = %peer.session, principal.name = %peer.principal, "session begins");
+    let seat = thread.take_seat(&peer, "mysql", application_name, ends);
     Some(LoggedIn {
+        seat,
         peer,
         client: exchange.socket,
         upstream,

@@ -21,7 +21,7 @@ use crate::proxy::mysql::impact::Job;
 use crate::proxy::mysql::session::Session;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
-use crate::proxy::waiting::{Ended, detach, leave_approved, wait_is_over, withdraw, woken};
+use crate::proxy::waiting::{Ended, detach, ended_by, leave_approved, wait_is_over, withdraw, woken};
 use crate::sql::lex::mysql::{reads_settings, variables};
 use crate::wire::mysql::answer::Progress;
 use crate::wire::mysql::capability::Capabilities;
@@ -69,6 +69,7 @@ impl Session {
         let desk = shared.desk.clone();
         // The number is used up whatever becomes of the statement: no other may have its place in the log.
         let number = self.next_run();
+        self.seat.touch(Timestamp::now());
         match desk.ask(self.question_to_people(&sending, &bound, number)).await {
             Ok(Asked::Granted(permit, request)) => {
                 info!(request.id = %request, "request {request} runs by its grant");
@@ -206,6 +207,10 @@ impl Session {
             Control::CredentialEnded(why) => {
                 withdraw(&self.thread.shared.desk, request, &why).await;
                 End::CredentialEnded(why)
+            }
+            Control::EndedByPerson(why) => {
+                withdraw(&self.thread.shared.desk, request, &ended_by(&why)).await;
+                End::EndedByPerson(why)
             }
             Control::Stop | Control::Cancel { .. } => {
                 detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;

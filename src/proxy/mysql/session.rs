@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
+use crate::desk::Seat;
 use crate::identity::principal::{AttemptId, Peer};
 use crate::journal::Recorded;
 use crate::proxy::attempts::{attempt_id, changes_data};
@@ -34,7 +35,7 @@ use crate::proxy::mysql::sight::Sight;
 use crate::proxy::mysql::statements::Prepared;
 use crate::proxy::mysql::upstream::Kill;
 use crate::proxy::pipe::{Io, Pipe};
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Refusal, one_line};
 use crate::proxy::registry::{self, Control};
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::WireThread;
@@ -134,6 +135,8 @@ pub struct Session {
     pub(super) schemas: Schemas,
     greeted: Greeted,
     control: UnboundedReceiver<Control>,
+    /// Its place in the list that people see.
+    pub(super) seat: Seat,
 }
 
 impl Session {
@@ -144,6 +147,7 @@ impl Session {
             client,
             upstream,
             control,
+            seat,
             claimed,
             schemas,
             greeted,
@@ -187,6 +191,7 @@ impl Session {
             schemas,
             greeted,
             control,
+            seat,
             thread,
             side,
             peer,
@@ -244,6 +249,7 @@ impl Session {
             }
             Control::Kill => Err(End::Killed),
             Control::CredentialEnded(why) => Err(End::CredentialEnded(why)),
+            Control::EndedByPerson(why) => Err(End::EndedByPerson(why)),
             Control::Stop => Err(End::Stopping),
         }
     }
@@ -557,6 +563,16 @@ fn last_words(end: &End) -> (String, Option<(u16, &'static str, String)>) {
                 1227,
                 "42000",
                 "countersign: this credential has expired or was revoked.".to_owned(),
+            )),
+        ),
+        End::EndedByPerson(why) => (
+            format!("ended by {why}"),
+            Some((
+                1927,
+                "70100",
+                one_line(&format!(
+                    "countersign: this session was ended by {why}. Ask a person before you reconnect."
+                )),
             )),
         ),
         End::Stopping => {

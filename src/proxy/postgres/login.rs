@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
+use crate::desk::Seat;
 use crate::identity::directory::Agent;
 use crate::identity::principal::{Peer, SessionId};
 use crate::policy::{Outcome, evaluate};
@@ -41,6 +42,7 @@ pub struct LoggedIn {
     pub process: i32,
     pub control: UnboundedReceiver<Control>,
     pub application_name: String,
+    pub seat: Seat,
 }
 
 /// Why there is no session. `None`: the client went, or wanted none.
@@ -359,6 +361,7 @@ async fn begin(
     let (told, control) = unbounded_channel();
     let registry = &side.registry;
     let key_bytes = cancel_key_bytes(agreed(startup.protocol));
+    let ends = told.clone();
     let (process, key) = registry.add(peer.principal.clone(), upstream.backend, told, key_bytes);
     let mut out = Vec::new();
     put(&mut out, server::AUTHENTICATION, |out| out.extend([0; 4]));
@@ -393,7 +396,9 @@ async fn begin(
         return None;
     }
     info!(session.id = %peer.session, principal.name = %peer.principal, "session begins");
+    let seat = thread.take_seat(&peer, "postgres", &application_name, ends);
     Some(LoggedIn {
+        seat,
         peer,
         client,
         upstream,

@@ -19,7 +19,7 @@ use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
-use crate::proxy::waiting::{Ended, detach, leave_approved, wait_is_over, withdraw, woken};
+use crate::proxy::waiting::{Ended, detach, ended_by, leave_approved, wait_is_over, withdraw, woken};
 use crate::wire::postgres::conversation::RunId;
 use crate::wire::postgres::frame::Header;
 use crate::wire::postgres::message::{Status, client, put_parameter_status, server};
@@ -65,6 +65,7 @@ impl Session {
         let desk = shared.desk.clone();
         // The number is used up whatever becomes of the statement: no other may have its place in the log.
         let run = self.next_run();
+        self.seat.touch(Timestamp::now());
         match desk.ask(self.question_to_people(&unit, &bound, run)).await {
             Ok(Asked::Granted(permit, request)) => {
                 info!(request.id = %request, "request {request} runs by its grant");
@@ -166,6 +167,10 @@ impl Session {
                 Happened::Control(Control::CredentialEnded(why)) => {
                     withdraw(&self.thread.shared.desk, request, &why).await;
                     return Err(End::CredentialEnded(why));
+                }
+                Happened::Control(Control::EndedByPerson(why)) => {
+                    withdraw(&self.thread.shared.desk, request, &ended_by(&why)).await;
+                    return Err(End::EndedByPerson(why));
                 }
                 Happened::Control(Control::Stop) => {
                     detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;
@@ -303,6 +308,10 @@ impl Session {
             Happened::Control(Control::CredentialEnded(why)) => {
                 withdraw(&self.thread.shared.desk, request, &why).await;
                 Err(End::CredentialEnded(why))
+            }
+            Happened::Control(Control::EndedByPerson(why)) => {
+                withdraw(&self.thread.shared.desk, request, &ended_by(&why)).await;
+                Err(End::EndedByPerson(why))
             }
             Happened::Control(Control::Stop) => {
                 detach(&self.thread.shared.desk, request, Detach::ClientLeft).await;

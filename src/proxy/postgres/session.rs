@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::audit::entry::{Body, Entry};
 use crate::clock::Timestamp;
+use crate::desk::Seat;
 use crate::identity::principal::{AttemptId, Peer};
 use crate::journal::Recorded;
 use crate::proxy::end::{End, Happened};
@@ -95,6 +96,8 @@ pub struct Session {
     upstream_process: i32,
     upstream_key: Vec<u8>,
     control: UnboundedReceiver<Control>,
+    /// Its place in the list that people see.
+    pub(super) seat: Seat,
 }
 
 impl Session {
@@ -106,6 +109,7 @@ impl Session {
             process,
             control,
             application_name,
+            seat,
         } = logged_in;
         let reported = |name: &str| {
             let found = upstream.parameters.iter().rev().find(|(known, _)| known == name);
@@ -173,6 +177,7 @@ impl Session {
             upstream_process: upstream.process,
             upstream_key: upstream.key,
             control,
+            seat,
             thread,
             side,
             peer,
@@ -230,6 +235,7 @@ impl Session {
             }
             Happened::Control(Control::Kill) => Err(End::Killed),
             Happened::Control(Control::CredentialEnded(why)) => Err(End::CredentialEnded(why)),
+            Happened::Control(Control::EndedByPerson(why)) => Err(End::EndedByPerson(why)),
             Happened::Control(Control::Stop) => Err(End::Stopping),
         }
     }
@@ -469,6 +475,13 @@ fn last_words(end: &End) -> (String, Option<Fields>) {
             Some(fatal(
                 "57P01",
                 "countersign: this credential has expired or was revoked.",
+            )),
+        ),
+        End::EndedByPerson(why) => (
+            format!("ended by {why}"),
+            Some(fatal(
+                "57P01",
+                &format!("countersign: this session was ended by {why}. Ask a person before you reconnect."),
             )),
         ),
         End::Stopping => (

@@ -209,6 +209,7 @@ impl Session {
                 Happened::Control(Control::Cancel { asked, .. }) => self.cancel_upstream(asked),
                 Happened::Control(Control::Kill) => return Err(End::Killed),
                 Happened::Control(Control::CredentialEnded(why)) => return Err(End::CredentialEnded(why)),
+                Happened::Control(Control::EndedByPerson(why)) => return Err(End::EndedByPerson(why)),
                 Happened::Control(Control::Stop) => return Err(End::Stopping),
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use tracing::warn;
 
+use crate::clock::Timestamp;
 use crate::proxy::AuditMode;
 use crate::proxy::attempts::{Pending, changes_data, record_not_sent, write_attempts};
 use crate::proxy::end::End;
@@ -140,6 +141,7 @@ impl Session {
             let written = write_attempts(&self.thread, &self.peer, &self.claimed, &batch.pending);
             let Some(recorded) = written else { return false };
             self.unsynced = Some(recorded);
+            self.seat.touch(Timestamp::now());
         }
         let writes = batch
             .pending
