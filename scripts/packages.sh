@@ -82,6 +82,7 @@ packages_for_tests() {
     have pkg-config || echo pkg-config
     has_python_headers || echo python3-dev
     have sysbench || echo sysbench
+    have chromium || echo chromium
 }
 
 # What the drivers' own tests need: the source package of one asks for pg_config before it says its name.

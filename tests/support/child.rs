@@ -26,6 +26,11 @@ pub struct Sheet {
     pub api_url: String,
     #[serde(default)]
     pub auditor_url: String,
+    #[serde(default)]
+    pub web_url: String,
+    /// For each person `person`, `roles` and `token`.
+    #[serde(default)]
+    pub log_ins: serde_json::Value,
     pub reviewer_token: String,
     pub second_reviewer_token: String,
     pub agent: String,

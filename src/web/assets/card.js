@@ -14,17 +14,28 @@ export function startCard() {
   openWhenRead();
   preview();
   openByBar();
-  return (/** @type {import("./live.js").News | null} */ news) => {
-    const isSame =
-      news !== null &&
-      (news.request !== card.dataset.card || (news.state === card.dataset.state && !news.impact && String(news.version) === card.dataset.version));
-    if (isSame) return;
+  return async (/** @type {import("./live.js").News | null} */ news) => {
+    if (news !== null && news.request !== card.dataset.card) return;
+    const told = news ?? (await asked(card.dataset.card ?? ""));
+    const isSame = told === null || (told.state === card.dataset.state && String(told.version) === card.dataset.version);
+    const wantsImpact = news?.impact === true && document.querySelector("[data-estimating]") !== null;
+    if (isSame && !wantsImpact) return;
     if (isBusy()) {
       tell("This request has changed meanwhile: load the page again before you decide.");
     } else {
       location.reload();
     }
   };
+}
+
+/**
+ * What the request is now: news may have come before the stream was open.
+ * @param {string} id
+ * @returns {Promise<{ state: string, version: number } | null>}
+ */
+async function asked(id) {
+  const answer = await fetch(`/api/v1/requests/${encodeURIComponent(id)}`, { headers: { accept: "application/json" } });
+  return answer.ok ? answer.json() : null;
 }
 
 /** Whether somebody is in the middle of deciding. */

@@ -2,7 +2,7 @@
 // News of requests over one event stream: the count in title and icon, and whatever the page's own modules make of it.
 
 /** @typedef {{ request: string, state: string, version: number, impact?: boolean }} News */
-/** @typedef {((news: News | null) => void) | null} Listener */
+/** @typedef {((news: News | null) => unknown) | null} Listener */
 
 const WISH = "countersign-notify";
 
@@ -48,15 +48,13 @@ export function startLive(listeners) {
   /** Requests that are known to wait already. */
   const known = new Set();
   const each = (/** @type {News | null} */ news) => listeners.forEach((listener) => listener?.(news));
-  let wasLost = false;
   source.addEventListener("open", () => {
     setLive("live");
-    if (wasLost) each(null);
-    wasLost = false;
+    // What has happened before the stream was open is told by nobody else.
+    each(null);
   });
   source.addEventListener("error", () => {
     setLive("lost");
-    wasLost = true;
   });
   source.addEventListener("missed", () => each(null));
   source.addEventListener("request", (event) => {
