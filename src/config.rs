@@ -10,6 +10,7 @@ mod listen;
 mod log_sql;
 mod log_tree;
 mod notify;
+mod people;
 pub mod reader;
 mod secret;
 mod unwise;
@@ -31,6 +32,7 @@ use self::log_sql::read_log_sql;
 pub use self::log_tree::LogTree;
 use self::log_tree::read_log_tree;
 use self::notify::{read_pages, read_webhooks};
+use self::people::read_people;
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
@@ -60,6 +62,7 @@ pub struct Config {
     pub api: api::Settings,
     /// Where auditors read the log by SQL; `None`: nowhere.
     pub log_sql: Option<tables::Settings>,
+    pub people: api::browser::Settings,
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
@@ -122,6 +125,7 @@ impl Config {
             mysql: Front::read(reader, &MYSQL),
             api: read_api(reader),
             log_sql: read_log_sql(reader),
+            people: read_people(reader),
             rules: read_rules(reader),
             limits: read_limits(reader),
             audit: value_or(
@@ -245,6 +249,7 @@ impl Config {
             grant_life: self.limits.grant,
             standing: self.limits.standing,
             pass_through: self.pass_through(),
+            second_factor: self.people.second_factor,
         }
     }
 

@@ -54,6 +54,10 @@ impl House {
     }
 
     async fn build_with(certificate: Option<Certificate>) -> Self {
+        Self::build_for(certificate, countersign::desk::Settings::default()).await
+    }
+
+    async fn build_for(certificate: Option<Certificate>, settings: countersign::desk::Settings) -> Self {
         // The only error is that it is installed already.
         let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a scratch folder");
@@ -98,8 +102,7 @@ impl House {
             .expect("rotated");
         let journal =
             Journal::open(journal::Settings::in_dir(folder.path().join("journal"))).expect("a journal");
-        let desk =
-            Desk::start(store, journal.clone(), countersign::desk::Settings::default()).expect("a desk");
+        let desk = Desk::start(store, journal.clone(), settings).expect("a desk");
         let rooms = Rooms::new(desk.clone(), journal, Metrics::new(), Vec::new());
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let settings = api::Settings {
@@ -315,7 +318,17 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/session"),
     ("get", "/api/v1/session"),
     ("delete", "/api/v1/session"),
+    ("post", "/api/v1/session/step-up"),
     ("get", "/api/v1/me"),
+    ("get", "/api/v1/me/factors"),
+    ("post", "/api/v1/me/password"),
+    ("post", "/api/v1/me/totp"),
+    ("delete", "/api/v1/me/totp"),
+    ("post", "/api/v1/me/totp/confirm"),
+    ("post", "/api/v1/password"),
+    ("patch", "/api/v1/users/{name}"),
+    ("post", "/api/v1/users/{name}/password-link"),
+    ("delete", "/api/v1/users/{name}/factors"),
     ("get", "/api/v1/users"),
     ("post", "/api/v1/users"),
     ("post", "/api/v1/users/{name}/tokens"),
@@ -340,7 +353,7 @@ const ROUTES: &[(&str, &str)] = &[
 ];
 
 /// Whoever signs in is nobody yet. Each reads its body first.
-const NEEDS_NOBODY: &[(&str, &str)] = &[("post", "/api/v1/session")];
+const NEEDS_NOBODY: &[(&str, &str)] = &[("post", "/api/v1/session"), ("post", "/api/v1/password")];
 
 fn filled(path: &str) -> String {
     path.replace("{id}", "7K3F9Q")
@@ -398,7 +411,8 @@ async fn no_call_but_health_goes_without_a_token() {
     for &(word, path) in ROUTES {
         let (status, answer) = house.call("", method(word), &filled(path), Some(json!({}))).await;
         if NEEDS_NOBODY.contains(&(word, path)) {
-            assert_eq!(status, StatusCode::BAD_REQUEST, "{word} {path}: {answer}");
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{word} {path}: {answer}");
+            assert!(status.is_client_error(), "{word} {path}: {answer}");
         } else if path.starts_with("/api/") {
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{word} {path}: {answer}");
             assert_eq!(text(&answer, "code"), "unauthenticated");
@@ -470,12 +484,20 @@ async fn every_route_wants_its_role() {
         ("alice", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/agents"),
+        ("alice", "patch", "/api/v1/users/bob"),
+        ("carol", "post", "/api/v1/users/bob/password-link"),
+        ("alice", "delete", "/api/v1/users/bob/factors"),
+        ("alice, reading", "post", "/api/v1/me/totp"),
+        ("alice, reading", "delete", "/api/v1/me/totp"),
         ("alice", "delete", "/api/v1/agents/bot"),
         ("alice", "delete", "/api/v1/users/bob/tokens"),
         ("alice, reading", "delete", "/api/v1/users/alice/tokens"),
     ];
     for (who, word, path) in forbidden {
-        let body = (word == "post").then(|| body_of(path));
+        let body = ["post", "patch"].contains(&word).then(|| match word {
+            "patch" => json!({ "groups": [] }),
+            _post => body_of(path),
+        });
         let (status, problem) = house.call(who, method(word), path, body).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{who}: {word} {path}: {problem}");
         assert_eq!(text(&problem, "code"), "forbidden");
@@ -1985,4 +2007,119 @@ async fn people_and_agents_of_a_running_desk_are_managed_beside_it_without_a_tok
         house.desk.ask(house.ask(b"DROP TABLE orders")).await.is_err(),
         "a revoked agent asks no more"
     );
+}
+
+/// Somebody's authenticator app, enrolled over the API.
+struct App(totp_rs::Totp);
+
+impl App {
+    async fn of(house: &House, who: &str) -> Self {
+        let (status, begun) = house.call(who, Method::POST, "/api/v1/me/totp", None).await;
+        assert_eq!(status, StatusCode::CREATED, "{begun}");
+        let app = Self(totp_rs::Totp::from_url(text(&begun, "url")).expect("an app reads it"));
+        // Codes of the steps around this one have to stay good to the end of the test.
+        while Timestamp::now().micros() / 1_000_000 % 30 > 20 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let body = json!({ "code": app.code(-1) });
+        let (status, confirmed) = house
+            .call(who, Method::POST, "/api/v1/me/totp/confirm", Some(body))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{confirmed}");
+        assert_eq!(confirmed["recovery_codes"].as_array().map(Vec::len), Some(10));
+        app
+    }
+
+    /// Of so many steps from now.
+    fn code(&self, steps: i64) -> String {
+        let seconds = Timestamp::now().micros() / 1_000_000 + steps * 30;
+        self.0
+            .generate(u64::try_from(seconds).expect("after 1970"))
+            .to_string()
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_a_second_factor_gives_it_to_approve_what_is_risky() {
+    let house = House::build().await;
+    let app = App::of(&house, "alice").await;
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    assert_eq!(text(&card, "risk"), "high");
+    let id = parked.request.to_string();
+    let path = format!("/api/v1/requests/{id}/decision");
+    let (status, problem) = house.decide("alice", &id, approval(&card)).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "step_up_needed")
+    );
+    assert!(text(&problem, "next_step").contains("--code"), "{problem}");
+    let by_code = async |code: String| {
+        let request = house
+            .http
+            .post(format!("{}{path}", house.url))
+            .bearer_auth(&house.tokens["alice"])
+            .header("countersign-code", code)
+            .json(&approval(&card));
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        (status, response.json::<Value>().await.expect("JSON"))
+    };
+    // The code that was used to enrol does not count again.
+    let (status, problem) = by_code(app.code(-1)).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "step_up_needed")
+    );
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (status, decided) = by_code(app.code(0)).await;
+    assert_eq!(status, StatusCode::OK, "{decided}");
+
+    // A denial never needs one; a person without one is not asked, unless the settings ask.
+    let (parked, _) = house.park("DROP TABLE orders").await;
+    let denial = json!({ "decision": "deny", "reason": "no" });
+    let (status, _) = house.decide("alice", &parked.request.to_string(), denial).await;
+    assert_eq!(status, StatusCode::OK);
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    let (status, _) = house
+        .decide("bob", &parked.request.to_string(), approval(&card))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+
+    // And on the command line.
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    let id = parked.request.to_string();
+    let arguments = ["approve", &id, "--digest", text(&card, "digest")];
+    let (exit, _, complaint) = house.run("alice", &arguments).await;
+    assert_eq!(exit, 5, "{complaint}");
+    let code = app.code(1);
+    let (exit, _, complaint) = house
+        .run("alice", &[&arguments[..], &["--code", &code]].concat())
+        .await;
+    assert_eq!(exit, 0, "{complaint}");
+}
+
+#[tokio::test]
+async fn where_a_second_factor_is_required_nobody_approves_without_one() {
+    let house = House::build_for(
+        None,
+        countersign::desk::Settings {
+            second_factor: countersign::identity::assurance::SecondFactor::Required,
+            ..countersign::desk::Settings::default()
+        },
+    )
+    .await;
+    let (parked, card) = house.park("DROP TABLE orders").await;
+    let id = parked.request.to_string();
+    let (status, problem) = house.decide("bob", &id, approval(&card)).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "second_factor_needed")
+    );
+    assert!(
+        text(&problem, "next_step").contains("countersign user totp"),
+        "{problem}"
+    );
+    let denial = json!({ "decision": "deny", "reason": "no" });
+    let (status, _) = house.decide("bob", &id, denial).await;
+    assert_eq!(status, StatusCode::OK);
 }

@@ -291,6 +291,17 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             what: "agent_added",
             name: "agent-1",
             by: "admin-1",
+            detail: "",
+        },
+    );
+    entry(
+        "change of a person's roles",
+        None,
+        Body::PeopleChange {
+            what: "person_changed",
+            name: "dba-1",
+            by: "admin-1",
+            detail: r#"{"roles":{"before":["approver"],"after":["approver","auditor"]}}"#,
         },
     );
     entry(

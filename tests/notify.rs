@@ -18,6 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign::clock::Timestamp;
 use countersign::desk::{Ask, Asked, Decide, Decision, DecisionScope, Desk, Parked, RunOutcome, Transaction};
 use countersign::hold::{DigestBuilder, Guards, HeldRequest};
+use countersign::identity::assurance::Assurance;
 use countersign::identity::directory::{NewAgent, NewPerson, Role};
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::identity::secret::NativePassword;
@@ -154,6 +155,7 @@ impl House {
         let decide = Decide {
             by: person("alice"),
             token_seen_by: BTreeSet::new(),
+            assurance: Assurance::TOKEN,
             decision,
             reason: "OPS-1".to_owned(),
             digest: Some(held.digest),

@@ -9,6 +9,7 @@ use countersign::api::{self, Api, Rooms, browser};
 use countersign::clock::Timestamp;
 use countersign::desk::Desk;
 use countersign::identity::directory::{NewPerson, NewToken, OtherTokens, Role, Scope, Scopes};
+use countersign::identity::password::PasswordVerifier;
 use countersign::identity::principal::PersonName;
 use countersign::journal::{self, Journal};
 use countersign::store::SessionLife;
@@ -504,5 +505,543 @@ async fn a_person_has_so_many_sessions_and_the_least_used_one_makes_room() {
     assert_eq!(
         (second.me().await, other.me().await),
         (StatusCode::OK, StatusCode::OK)
+    );
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+impl House {
+    /// Sets a password as on the machine of the store.
+    fn password(&mut self, name: &str, password: &str) {
+        let verifier = PasswordVerifier::make(password, [7; 16]);
+        let set = self.store.password_set(
+            &person(name),
+            &verifier,
+            &BTreeSet::new(),
+            &person("root"),
+            Timestamp::now(),
+        );
+        set.expect("set");
+    }
+
+    async fn call(&self, token: &str, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        let response = request
+            .bearer_auth(token)
+            .json(&body)
+            .send()
+            .await
+            .expect("an answer");
+        let status = response.status();
+        (status, response.json().await.unwrap_or_default())
+    }
+}
+
+fn with_password(name: &str, password: &str) -> Value {
+    json!({ "person": name, "password": password })
+}
+
+#[tokio::test]
+async fn a_password_signs_in_and_a_wrong_one_learns_nothing() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let mut browser = house.browser();
+    let answer = browser.sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.body["method"], "password");
+    assert_eq!(answer.body["scopes"], json!(["read", "decide"]));
+    // Wrong, without a password, unknown, no name at all, not active: the same words, so that nobody learns a name.
+    house
+        .store
+        .person_set_active(&person("dave"), false, &person("root"), Timestamp::now())
+        .expect("deactivated");
+    house.password("dave", PASSWORD);
+    let mut words = BTreeSet::new();
+    for (name, password) in [
+        ("alice", "correct horse batterx"),
+        ("carol", PASSWORD),
+        ("nobody", PASSWORD),
+        ("No Name!", PASSWORD),
+        ("dave", PASSWORD),
+    ] {
+        let answer = house.browser().sign_in(with_password(name, password)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}");
+        words.insert(answer.body.to_string());
+    }
+    assert_eq!(words.len(), 1, "{words:?}");
+    let told = house.sign_ins().await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|(event, name, method, _)| (event.as_str(), name.as_str(), method.as_str()))
+        .collect();
+    let refused = ["alice", "carol", "nobody", "No Name!", "dave"].map(|name| ("refused", name, "password"));
+    assert_eq!(told[0], ("signed_in", "alice", "password"));
+    assert_eq!(told[1..], refused);
+    // Too little is said as such, before anything is looked at.
+    for body in [
+        json!({}),
+        json!({ "person": "alice" }),
+        json!({ "token": "cs_x", "person": "alice", "password": PASSWORD }),
+    ] {
+        let answer = house.browser().sign_in(body).await;
+        assert_eq!(
+            (answer.status, code(&answer)),
+            (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable")
+        );
+    }
+}
+
+/// Guesses at one name get slower, side by side as well; whoever has another way in, uses it.
+#[tokio::test]
+async fn guesses_get_slower_and_lock_nobody_out() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let token = house.token("alice", None, &[]);
+    let guesses: Vec<_> = (0..12)
+        .map(|round| {
+            let mut browser = house.browser();
+            tokio::spawn(async move {
+                browser
+                    .sign_in(with_password("alice", &format!("guess number {round}")))
+                    .await
+            })
+        })
+        .collect();
+    let mut slowed = 0;
+    for guess in guesses {
+        let answer = guess.await.expect("no panic");
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!(code(&answer), "too_many_attempts");
+            assert!(
+                answer.body["retry_after_seconds"]
+                    .as_u64()
+                    .is_some_and(|seconds| seconds <= 6)
+            );
+            slowed += 1;
+        } else {
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+        }
+    }
+    assert!(
+        slowed >= 8,
+        "only {slowed} of 12 guesses at once were told to wait"
+    );
+    // The token is no guess, and its address is known from then on: the password counts at once.
+    let mut browser = house.browser();
+    assert_eq!(
+        browser.sign_in(json!({ "token": token })).await.status,
+        StatusCode::OK
+    );
+    let answer = browser.sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // Somebody else was never slowed down.
+    house.password("carol", PASSWORD);
+    let answer = house.browser().sign_in(with_password("carol", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_password_is_changed_with_the_old_one_and_ends_every_session() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let mut browser = house.browser();
+    browser.sign_in(with_password("alice", PASSWORD)).await;
+    let mut other = house.signed_in("alice").await;
+    let change = |old: &str, new: &str| Some(json!({ "old_password": old, "password": new }));
+    let short = browser
+        .call(Method::POST, "/api/v1/me/password", change(PASSWORD, "short"))
+        .await;
+    assert_eq!(
+        (short.status, code(&short)),
+        (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable")
+    );
+    assert!(
+        !short.body.to_string().contains("short\""),
+        "the password is repeated: {}",
+        short.body
+    );
+    let wrong = browser
+        .call(
+            Method::POST,
+            "/api/v1/me/password",
+            change("wrong horse battery", "another good one"),
+        )
+        .await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.body);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let changed = browser
+        .call(
+            Method::POST,
+            "/api/v1/me/password",
+            change(PASSWORD, "another good one"),
+        )
+        .await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    assert_eq!(browser.me().await, StatusCode::UNAUTHORIZED);
+    assert_eq!(other.me().await, StatusCode::UNAUTHORIZED);
+    let answer = browser.sign_in(with_password("alice", "another good one")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // A token that may do less than its person sets nothing that would do more.
+    let reading: Scopes = [Scope::Read].into_iter().collect();
+    let reading = house.token("carol", Some(reading), &[]);
+    let body = json!({ "password": "a password for more" });
+    let (status, _) = house
+        .call(&reading, Method::POST, "/api/v1/me/password", body)
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+/// Promise 4: whoever makes the one-time code has seen it, and may be the one who sets the password.
+#[tokio::test]
+async fn whoever_has_seen_what_a_password_was_set_by_may_be_behind_it() {
+    let mut house = House::build();
+    let admin = house.token("dave", None, &["erin"]);
+    let (status, made) = house
+        .call(
+            &admin,
+            Method::POST,
+            "/api/v1/users/alice/password-link",
+            json!({}),
+        )
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    assert_eq!(made["seen_by"], json!(["dave", "erin"]));
+    let (status, _) = house
+        .call(
+            &admin,
+            Method::POST,
+            "/api/v1/users/dave/password-link",
+            json!({}),
+        )
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let by_link = |password: &str| json!({ "link": made["link"], "password": password });
+    let (status, _) = house
+        .call("", Method::POST, "/api/v1/password", by_link("short"))
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, set) = house
+        .call("", Method::POST, "/api/v1/password", by_link(PASSWORD))
+        .await;
+    assert_eq!((status, &set["person"]), (StatusCode::OK, &json!("alice")));
+    // Once.
+    let (status, _) = house
+        .call("", Method::POST, "/api/v1/password", by_link("mallory's own one"))
+        .await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let mut browser = house.browser();
+    let answer = browser.sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(answer.body["token_seen_by"], json!(["dave", "erin"]));
+    // Whoever knows the old password may be the one who sets the next.
+    let body = json!({ "old_password": PASSWORD, "password": "another good one" });
+    let changed = browser
+        .call(Method::POST, "/api/v1/me/password", Some(body))
+        .await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let answer = browser.sign_in(with_password("alice", "another good one")).await;
+    assert_eq!(answer.body["token_seen_by"], json!(["dave", "erin"]));
+    // One that was set beside serve is nobody else's.
+    house.password("alice", PASSWORD);
+    let answer = house.browser().sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(answer.body["token_seen_by"], json!([]));
+}
+
+/// An authenticator app.
+struct App(totp_rs::Totp);
+
+impl App {
+    /// Enrolled in a browser's session, with a code of the step before this one; gives the recovery codes, too.
+    async fn of(browser: &mut Browser) -> (Self, Vec<String>) {
+        let begun = browser.call(Method::POST, "/api/v1/me/totp", None).await;
+        assert_eq!(begun.status, StatusCode::CREATED, "{}", begun.body);
+        let word = |key: &str| begun.body[key].as_str().expect("a text").to_owned();
+        assert!(word("svg").contains("<svg") && word("url").contains(&word("secret")));
+        let app = Self(totp_rs::Totp::from_url(word("url")).expect("an app reads it"));
+        // Codes of the steps around this one have to stay good to the end of the test.
+        while Timestamp::now().micros() / 1_000_000 % 30 > 15 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let confirm = |code: String| Some(json!({ "code": code }));
+        let wrong = browser
+            .call(
+                Method::POST,
+                "/api/v1/me/totp/confirm",
+                confirm("000000".to_owned()),
+            )
+            .await;
+        assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.body);
+        let confirmed = browser
+            .call(Method::POST, "/api/v1/me/totp/confirm", confirm(app.code(-1)))
+            .await;
+        assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.body);
+        let codes = confirmed.body["recovery_codes"].as_array().expect("codes").iter();
+        let codes = codes
+            .map(|code| code.as_str().expect("a text").to_owned())
+            .collect();
+        (app, codes)
+    }
+
+    /// Of so many steps from now.
+    fn code(&self, steps: i64) -> String {
+        let seconds = Timestamp::now().micros() / 1_000_000 + steps * 30;
+        self.0
+            .generate(u64::try_from(seconds).expect("after 1970"))
+            .to_string()
+    }
+}
+
+fn with_code(name: &str, code: &str) -> Value {
+    json!({ "person": name, "password": PASSWORD, "code": code })
+}
+
+#[tokio::test]
+async fn a_code_of_the_app_is_asked_for_and_counts_once() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let mut browser = house.browser();
+    browser.sign_in(with_password("alice", PASSWORD)).await;
+    let (app, recovery) = App::of(&mut browser).await;
+    let shown = browser.call(Method::GET, "/api/v1/me/factors", None).await;
+    assert_eq!(shown.body["second_factors"], json!(["totp"]));
+    assert_eq!(
+        (&shown.body["password"], &shown.body["recovery_codes"]),
+        (&json!(true), &json!(10))
+    );
+
+    let answer = house.browser().sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(
+        (answer.status, code(&answer)),
+        (StatusCode::UNAUTHORIZED, "code_needed")
+    );
+    assert_eq!(answer.set_cookie, None);
+    // Two browsers race with one code: one comes in.
+    let now = app.code(0);
+    let race: Vec<_> = (0..2)
+        .map(|_| {
+            let (mut browser, body) = (house.browser(), with_code("alice", &now));
+            tokio::spawn(async move { browser.sign_in(body).await.status })
+        })
+        .collect();
+    let mut came_in = 0;
+    for racer in race {
+        came_in += u32::from(racer.await.expect("no panic") == StatusCode::OK);
+    }
+    assert_eq!(came_in, 1);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let replayed = house.browser().sign_in(with_code("alice", &now)).await;
+    assert_eq!(
+        (replayed.status, code(&replayed)),
+        (StatusCode::UNAUTHORIZED, "code_needed"),
+        "{}",
+        replayed.body
+    );
+    // A recovery code is not slowed down by guesses at the app's, and counts once as well.
+    let mut browser = house.browser();
+    let answer = browser
+        .sign_in(with_code("alice", &recovery[0].to_lowercase()))
+        .await;
+    assert_eq!(
+        (answer.status, &answer.body["method"]),
+        (StatusCode::OK, &json!("totp")),
+        "{}",
+        answer.body
+    );
+    assert!(answer.body["strong_at"].is_string());
+    let again = house.browser().sign_in(with_code("alice", &recovery[0])).await;
+    assert_eq!(
+        (again.status, code(&again)),
+        (StatusCode::UNAUTHORIZED, "code_needed")
+    );
+    let shown = browser.call(Method::GET, "/api/v1/me/factors", None).await;
+    assert_eq!(shown.body["recovery_codes"], 9);
+    let guessed = house.browser().sign_in(with_code("alice", "123456")).await;
+    assert!([StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&guessed.status));
+    let guessed = house.browser().sign_in(with_code("alice", "123457")).await;
+    assert_eq!(
+        (guessed.status, code(&guessed)),
+        (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts")
+    );
+    assert!(
+        house
+            .sign_ins()
+            .await
+            .iter()
+            .any(|(event, name, ..)| event == "refused" && name == "alice")
+    );
+}
+
+/// A stolen token or cookie does not bring its thief a second factor of their own, nor take the owner's away.
+#[tokio::test]
+async fn a_second_factor_is_changed_with_the_second_factor() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let mut browser = house.signed_in("alice").await;
+    let (app, _) = App::of(&mut browser).await;
+    let stolen = house.token("alice", None, &[]);
+    for (method, path) in [
+        (Method::DELETE, "/api/v1/me/totp"),
+        (Method::POST, "/api/v1/me/totp"),
+        (Method::POST, "/api/v1/me/password"),
+    ] {
+        let body = json!({ "old_password": PASSWORD, "password": "the thief's own one" });
+        let (status, answer) = house.call(&stolen, method.clone(), path, body.clone()).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (StatusCode::FORBIDDEN, &json!("step_up_needed")),
+            "{path}"
+        );
+        let answer = browser.call(method, path, Some(body)).await;
+        assert_eq!(
+            (answer.status, code(&answer)),
+            (StatusCode::FORBIDDEN, "step_up_needed"),
+            "{path}"
+        );
+    }
+    let wrong = browser
+        .call(
+            Method::POST,
+            "/api/v1/session/step-up",
+            Some(json!({ "code": "000000" })),
+        )
+        .await;
+    assert_eq!(
+        (wrong.status, code(&wrong)),
+        (StatusCode::FORBIDDEN, "step_up_needed")
+    );
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let surer = browser
+        .call(
+            Method::POST,
+            "/api/v1/session/step-up",
+            Some(json!({ "code": app.code(0) })),
+        )
+        .await;
+    assert_eq!(
+        (surer.status, &surer.body["method"]),
+        (StatusCode::OK, &json!("totp")),
+        "{}",
+        surer.body
+    );
+    assert!(surer.body["strong_at"].is_string());
+    let (status, answer) = house
+        .call(
+            &stolen,
+            Method::POST,
+            "/api/v1/session/step-up",
+            json!({ "code": app.code(1) }),
+        )
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    let twice = browser.call(Method::POST, "/api/v1/me/totp", None).await;
+    assert_eq!((twice.status, code(&twice)), (StatusCode::CONFLICT, "conflict"));
+    let gone = browser.call(Method::DELETE, "/api/v1/me/totp", None).await;
+    assert_eq!(
+        (gone.status, &gone.body["second_factors"]),
+        (StatusCode::OK, &json!([])),
+        "{}",
+        gone.body
+    );
+    let told: Vec<_> = house.sign_ins().await;
+    assert!(
+        told.iter().any(
+            |(event, name, method, _)| (event.as_str(), name.as_str(), method.as_str())
+                == ("stepped_up", "alice", "totp")
+        ),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_takes_lost_factors_away_from_others_alone() {
+    let mut house = House::build();
+    let mut browser = house.signed_in("alice").await;
+    App::of(&mut browser).await;
+    let admin = house.token("dave", None, &[]);
+    let listed = house
+        .call(&admin, Method::GET, "/api/v1/users", Value::Null)
+        .await
+        .1;
+    assert_eq!(listed["items"][0]["factors"], json!(["totp"]), "{listed}");
+    let (status, answer) = house
+        .call(&admin, Method::DELETE, "/api/v1/users/alice/factors", Value::Null)
+        .await;
+    assert_eq!((status, &answer["second_factors"]), (StatusCode::OK, &json!([])));
+    assert_eq!(browser.me().await, StatusCode::UNAUTHORIZED);
+    let (status, _) = house
+        .call(&admin, Method::DELETE, "/api/v1/users/dave/factors", Value::Null)
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, _) = house
+        .call(
+            &admin,
+            Method::DELETE,
+            "/api/v1/users/nobody/factors",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn roles_and_groups_change_at_once_and_the_log_says_from_what_to_what() {
+    let mut house = House::build();
+    let mut browser = house.signed_in("alice").await;
+    let admin = house.token("dave", None, &[]);
+    let path = "/api/v1/users/alice";
+    let body = json!({ "roles": ["auditor"], "groups": ["dba", "security"] });
+    let (status, changed) = house.call(&admin, Method::PATCH, path, body).await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    let session = browser.call(Method::GET, "/api/v1/session", None).await;
+    assert_eq!(session.body["scopes"], json!(["read", "log"]));
+    let (status, changed) = house
+        .call(&admin, Method::PATCH, path, json!({ "groups": [] }))
+        .await;
+    assert_eq!(
+        (status, &changed["roles"]),
+        (StatusCode::OK, &json!(["auditor"])),
+        "{changed}"
+    );
+    for body in [
+        json!({}),
+        json!({ "roles": [] }),
+        json!({ "roles": ["king"] }),
+        json!({ "groups": ["a\nb"] }),
+        json!({ "groups": ["x".repeat(64)] }),
+    ] {
+        let (status, _) = house.call(&admin, Method::PATCH, path, body.clone()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    }
+    let (status, _) = house
+        .call(
+            &admin,
+            Method::PATCH,
+            "/api/v1/users/nobody",
+            json!({ "groups": [] }),
+        )
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let log = house
+        .call(
+            &admin,
+            Method::GET,
+            "/api/v1/log?kind=people_change&limit=100",
+            Value::Null,
+        )
+        .await
+        .1;
+    let details: Vec<Value> = log["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter(|item| item["change"] == "person_changed")
+        .map(|item| serde_json::from_str(item["detail"].as_str().expect("a detail")).expect("JSON"))
+        .collect();
+    assert_eq!(details.len(), 2, "{log}");
+    assert_eq!(
+        details[1],
+        json!({
+            "roles": { "before": ["approver"], "after": ["auditor"] },
+            "groups": { "before": [], "after": ["dba", "security"] },
+        })
     );
 }

@@ -1,8 +1,10 @@
 //! Signing in with a browser and out again: what is given is checked, a session begins, its cookie is sent once.
 //! Never decides what a session may do: that is `login.rs`, at each call. Read `store/sessions.rs` for how one ends.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts, State};
@@ -10,17 +12,24 @@ use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::Rooms;
-use super::login::{Caller, Via, same_origin, session_cookie};
+use super::login::{BrowserSession, Caller, Via, same_origin, session_cookie};
 use super::problem::{Kind, Problem, ProblemDocument};
-use super::read::Body;
+use super::read::{Body, unacceptable};
 use super::requests::desk_problem;
-use crate::desk::{SignInError, TurnedAway};
-use crate::identity::assurance::Method;
+use crate::clock::Timestamp;
+use crate::desk::TurnedAway;
+use crate::desk::{CodeTaken, Factors, OpenedBy, OpenedSession, Opening, SessionLife, Whence};
+use crate::identity::assurance::{Assurance, Method, SecondFactor};
+use crate::identity::directory::Scope;
+use crate::identity::one_time::RecoveryHash;
+use crate::identity::password::{self, PasswordVerifier};
+use crate::identity::principal::PersonName;
 use crate::identity::secret::{CsrfToken, SessionHash, TokenHash};
-use crate::store::{OpenedBy, OpenedSession, SessionLife, Whence};
+use crate::identity::throttle::{LOG_INS, Pace, Throttle};
 
 /// The prefix makes browsers take it over TLS alone (or from this very machine), for this host alone, and from no
 /// other.
@@ -32,12 +41,36 @@ pub const IDLE_DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// After so long a session is over however busy it is: a working day with its edges.
 pub const WHOLE_LIFE: Duration = Duration::from_secs(12 * 3600);
 
+/// Passwords that are hashed at one time: 19 MiB each. Whoever comes later waits for a place.
+const HASHES_AT_ONCE: usize = 2;
+
+/// How long somebody waits for such a place before they are told to try again.
+const HASH_WAIT: Duration = Duration::from_secs(10);
+
+/// A code has six digits, so it is guessed at a pace at which a year is too short; recovery codes are not slowed down,
+/// and so nobody is locked out by somebody else's guesses.
+const CODES: Pace = Pace {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(15 * 60),
+    forget_after: Duration::from_secs(3600),
+};
+
+/// Addresses from which somebody has signed in before; beyond it all are forgotten.
+const KNOWN_MAX: usize = 10_000;
+
+/// Failures that the log is told one by one in a second; the next one tells how many there were besides.
+const TOLD_PER_SECOND: u32 = 20;
+
+/// The header by which a call brings a code of its own, so that one made by token can be sure enough.
+pub const CODE_HEADER: &str = "countersign-code";
+
 /// How people sign in: the API's part of `[people]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub life: SessionLife,
     /// Where browsers reach the pages, if that differs from the host that they name: `https://countersign.example.org`.
     pub origin: Option<String>,
+    pub second_factor: SecondFactor,
 }
 
 impl Default for Settings {
@@ -48,19 +81,113 @@ impl Default for Settings {
                 whole: WHOLE_LIFE,
             },
             origin: None,
+            second_factor: SecondFactor::default(),
         }
     }
 }
 
+/// Whose guesses are counted together: a name as it was typed, and the address if that person has signed in from it
+/// before. So guesses from elsewhere do not slow down the person where they usually are.
+type Lane = (String, Option<IpAddr>);
+
 /// What signing in works with.
-#[derive(Default)]
 pub struct SignIns {
     pub settings: Settings,
+    passwords: Throttle<Lane>,
+    codes: Throttle<Lane>,
+    sources: Throttle<IpAddr>,
+    known: Mutex<HashSet<(String, IpAddr)>>,
+    hashing: Arc<Semaphore>,
+    told: Mutex<Told>,
+}
+
+/// How many failures the log was told in this second, and how many it was not told.
+#[derive(Default)]
+struct Told {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+impl Default for SignIns {
+    fn default() -> Self {
+        Self::new(Settings::default())
+    }
 }
 
 impl SignIns {
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self {
+            settings,
+            passwords: Throttle::new(LOG_INS),
+            codes: Throttle::new(CODES),
+            sources: Throttle::new(LOG_INS),
+            known: Mutex::default(),
+            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            told: Mutex::default(),
+        }
+    }
+
+    fn lane(&self, person: &str, source: IpAddr) -> Lane {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.contains(&(person.to_owned(), source));
+        (person.to_owned(), is_known.then_some(source))
+    }
+
+    /// Somebody is who they say: their guesses are forgiven, and counted apart from others' from now on.
+    fn came_in(&self, person: &str, source: IpAddr) {
+        let lane = (person.to_owned(), Some(source));
+        self.passwords.succeeded(&lane);
+        self.sources.succeeded(&source);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert((person.to_owned(), source));
+    }
+
+    /// Whether the log is told of this failure, and then of how many before it that it was not told.
+    fn tells(&self, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = told
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1));
+        if is_new {
+            told.since = Some(now);
+            told.told = 0;
+        }
+        if told.told >= TOLD_PER_SECOND {
+            told.untold += 1;
+            return None;
+        }
+        told.told += 1;
+        Some(std::mem::take(&mut told.untold))
+    }
+
+    fn not_told(&self) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).untold += 1;
+    }
+
+    /// Does what takes a password's time and memory, away from every other call, so many at a time.
+    pub(super) async fn hash<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let busy = || {
+            Problem::new(
+                Kind::TimedOut,
+                "too many people sign in at this moment",
+                "try again in a few seconds",
+            )
+        };
+        let place = tokio::time::timeout(HASH_WAIT, Arc::clone(&self.hashing).acquire_owned()).await;
+        let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Held to the end even if whoever asked has gone: the memory is in use as long.
+            let _place = place;
+            work()
+        });
+        done.await.map_err(|error| Problem::unavailable(&error))
     }
 }
 
@@ -78,12 +205,81 @@ impl<S: Send + Sync> FromRequestParts<S> for Source {
     }
 }
 
-/// What somebody signs in by.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+impl SignIns {
+    /// The verifier that a password is of, if it is the person's; after a wrong one the next attempt has to wait.
+    async fn compare(
+        &self,
+        rooms: &Rooms,
+        source: Source,
+        typed: &str,
+        name: Option<&PersonName>,
+        password: String,
+    ) -> Result<Option<PasswordVerifier>, Problem> {
+        let lane = self.lane(typed, source.0);
+        let begun = self.passwords.begin(lane, Instant::now());
+        begun.map_err(|wait| too_many(self, wait))?;
+        let kept = match name {
+            Some(name) => rooms.desk.password(name.clone()).await.map_err(desk_problem)?,
+            None => None,
+        };
+        let verifier = kept.map(|kept| kept.verifier);
+        let compared = verifier.clone().unwrap_or_else(PasswordVerifier::of_nobody);
+        let is_right = self.hash(move || is_password(&compared, &password)).await?;
+        Ok(verifier.filter(|_| is_right))
+    }
+
+    /// The verifier of somebody's own password, for those who are signed in already; an error if it is another.
+    pub(super) async fn verified(
+        &self,
+        rooms: &Rooms,
+        source: Source,
+        person: &PersonName,
+        password: String,
+    ) -> Result<Option<PasswordVerifier>, Problem> {
+        let verifier = self
+            .compare(rooms, source, person.as_str(), Some(person), password)
+            .await?;
+        if verifier.is_none() {
+            let trial = Trial {
+                typed: person.to_string(),
+                source,
+                method: Method::Password,
+                by: None,
+            };
+            trial.turned_away(rooms, REFUSED).await;
+            return Err(unacceptable(
+                "old_password",
+                "…",
+                "send the password that counts now; an administrator helps with `countersign user passwd NAME`",
+            ));
+        }
+        self.passwords.succeeded(&self.lane(person.as_str(), source.0));
+        Ok(verifier)
+    }
+}
+
+/// What somebody signs in by: a token, or a name and a password.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignInBody {
     /// A token, as `countersign user token` printed it.
-    pub token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Of the person's authenticator app, or a recovery code; a password needs it if the person has such an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// A one-time code on top of what was shown before.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CodeBody {
+    /// Of the person's authenticator app, or a recovery code.
+    pub code: String,
 }
 
 /// Who is signed in, and how.
@@ -102,7 +298,9 @@ pub struct SessionShape {
     pub method: String,
     /// When a second factor was given last, if one was.
     pub strong_at: Option<String>,
-    /// What is still to be done.
+    /// What a second factor can be given by: `totp`, `passkey`.
+    pub second_factors: Vec<String>,
+    /// What is still to be done: `second_factor`, where the settings ask for one to approve what is risky.
     pub needs: Vec<String>,
     /// When the session ends, however busy it is; null for a call by a token.
     pub ends_at: Option<String>,
@@ -111,12 +309,15 @@ pub struct SessionShape {
 }
 
 impl SessionShape {
-    pub fn of(caller: &Caller) -> Self {
+    fn of(caller: &Caller, factors: &Factors, settings: &Settings) -> Self {
         let assurance = caller.assurance();
         let ends_at = match &caller.via {
             Via::Session(session) => Some(session.ends_at.to_string()),
             Via::Token => None,
         };
+        let is_missing = settings.second_factor == SecondFactor::Required
+            && caller.scopes.has(Scope::Decide)
+            && !factors.has_second();
         Self {
             person: caller.person.name.to_string(),
             roles: caller.person.roles.iter().map(ToString::to_string).collect(),
@@ -125,11 +326,32 @@ impl SessionShape {
             token_seen_by: caller.token_seen_by.iter().map(ToString::to_string).collect(),
             method: assurance.method.to_string(),
             strong_at: assurance.strong_at.map(|at| at.to_string()),
-            needs: Vec::new(),
+            second_factors: second_factors(factors),
+            needs: is_missing
+                .then(|| "second_factor".to_owned())
+                .into_iter()
+                .collect(),
             ends_at,
             csrf: caller.csrf().map(str::to_owned),
         }
     }
+
+    /// As the store knows the caller now.
+    pub async fn shown(rooms: &Rooms, caller: &Caller) -> Result<Self, Problem> {
+        let factors = rooms.desk.factors(caller.person.name.clone()).await;
+        let factors = factors.map_err(desk_problem)?;
+        Ok(Self::of(caller, &factors, &rooms.sign_ins.settings))
+    }
+}
+
+/// In the words of the API.
+pub fn second_factors(factors: &Factors) -> Vec<String> {
+    let ways = [
+        (Method::Totp, factors.has_totp),
+        (Method::Passkey, !factors.passkeys.is_empty()),
+    ];
+    let ways = ways.into_iter().filter(|(_, has_it)| *has_it);
+    ways.map(|(way, _)| way.to_string()).collect()
 }
 
 /// A session that has begun: what is told of it, and the header that gives the browser its cookie.
@@ -139,10 +361,10 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    fn of(opened: OpenedSession) -> Self {
+    async fn of(rooms: &Rooms, opened: OpenedSession) -> Result<Self, Problem> {
         let cookie = opened.cookie.reveal();
         let set_cookie = set_cookie(cookie, opened.session.ends_at.since(opened.session.made_at));
-        let via = Via::Session(super::login::BrowserSession {
+        let via = Via::Session(BrowserSession {
             hash: opened.session.hash,
             csrf: CsrfToken::of(cookie),
             assurance: opened.session.assurance,
@@ -150,10 +372,10 @@ impl SignedIn {
             ends_at: opened.session.ends_at,
         });
         let caller = Caller::of(opened.signed_in, via);
-        Self {
-            session: SessionShape::of(&caller),
+        Ok(Self {
+            session: SessionShape::shown(rooms, &caller).await?,
             set_cookie,
-        }
+        })
     }
 }
 
@@ -166,47 +388,256 @@ pub async fn sign_in(
     given: SignInBody,
 ) -> Result<SignedIn, Problem> {
     same_origin(headers, rooms)?;
-    let whence = Whence { source: source.0 };
-    let life = rooms.sign_ins.settings.life;
-    let opened = match TokenHash::of(given.token.trim()) {
-        Some(hash) => {
-            rooms
-                .desk
-                .session_open(OpenedBy::Token(hash), whence.clone(), life)
-                .await
+    let code = given.code.filter(|code| !code.trim().is_empty());
+    let trial = match (given.token, given.person, given.password) {
+        (Some(token), None, None) => Trial::token(source, &token),
+        (None, Some(person), Some(password)) => Trial::password(rooms, source, &person, password).await?,
+        (_, person, _) => {
+            return Err(unacceptable(
+                "person",
+                person.as_deref().unwrap_or_default(),
+                "send either `token`, or `person` and `password`",
+            ));
         }
-        None => Err(SignInError::Refused),
     };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(SignInError::Refused) => return Err(turned_away(rooms, whence).await),
-        Err(SignInError::Desk(error)) => return Err(desk_problem(error)),
-    };
+    let opened = trial.open(rooms, code).await?;
     if let Some(old) = session_cookie(headers).and_then(SessionHash::of) {
+        let whence = Whence { source: source.0 };
         rooms
             .desk
             .session_close(old, whence)
             .await
             .map_err(desk_problem)?;
     }
-    Ok(SignedIn::of(opened))
+    SignedIn::of(rooms, opened).await
 }
 
-async fn turned_away(rooms: &Rooms, whence: Whence) -> Problem {
-    let away = TurnedAway {
-        person: String::new(),
-        whence,
-        method: Method::Token,
-        reason: "the token is unknown, has expired or was revoked".to_owned(),
-    };
-    match rooms.desk.record_turned_away(away).await {
-        Ok(()) => Problem::new(
-            Kind::Unauthenticated,
-            "the token is unknown, has expired or was revoked",
-            "an administrator makes one with `countersign user token NAME`",
-        ),
-        Err(error) => desk_problem(error),
+/// One wish to sign in.
+pub(super) struct Trial {
+    /// As it was typed; empty where no name was given.
+    pub typed: String,
+    pub source: Source,
+    pub method: Method,
+    /// What would open a session; `None`: nothing that was given does.
+    pub by: Option<OpenedBy>,
+}
+
+impl Trial {
+    fn token(source: Source, token: &str) -> Self {
+        Self {
+            typed: String::new(),
+            source,
+            method: Method::Token,
+            by: TokenHash::of(token.trim()).map(OpenedBy::Token),
+        }
     }
+
+    /// Compares the password with that of the person, or with nobody's: whoever guesses names learns nothing, neither
+    /// from the answer nor from its time.
+    async fn password(
+        rooms: &Rooms,
+        source: Source,
+        person: &str,
+        password: String,
+    ) -> Result<Self, Problem> {
+        let typed = typed(person);
+        let name = PersonName::parse(person).ok();
+        let verifier = rooms
+            .sign_ins
+            .compare(rooms, source, &typed, name.as_ref(), password)
+            .await?;
+        Ok(Self {
+            typed,
+            source,
+            method: Method::Password,
+            by: name
+                .zip(verifier)
+                .map(|(person, verifier)| OpenedBy::Password { person, verifier }),
+        })
+    }
+
+    pub(super) async fn open(self, rooms: &Rooms, code: Option<String>) -> Result<OpenedSession, Problem> {
+        let whence = Whence {
+            source: self.source.0,
+        };
+        let Some(by) = self.by.clone() else {
+            return Err(self.turned_away(rooms, REFUSED).await);
+        };
+        if let Some(code) = &code {
+            begin_code(&rooms.sign_ins, &self.lane_of_codes(&by), self.source, code)?;
+        }
+        let life = rooms.sign_ins.settings.life;
+        let opening = rooms
+            .desk
+            .session_open(by.clone(), code.clone(), whence, life)
+            .await;
+        match opening.map_err(desk_problem)? {
+            Opening::Opened(opened) => {
+                let name = opened.signed_in.person.name.as_str();
+                rooms.sign_ins.came_in(name, self.source.0);
+                if code.is_some() {
+                    end_codes(&rooms.sign_ins, &self.lane_of_codes(&by), self.source);
+                }
+                Ok(*opened)
+            }
+            Opening::CodeNeeded => Err(Problem::new(
+                Kind::CodeNeeded,
+                "a code of your authenticator app is needed as well",
+                "send it in `code`, or one of your recovery codes",
+            )),
+            Opening::WrongCode => Err(self.turned_away(rooms, WRONG_CODE).await),
+            Opening::Refused => Err(self.turned_away(rooms, REFUSED).await),
+        }
+    }
+
+    /// Of a token: the token itself, for its person is not known before it counts.
+    fn lane_of_codes(&self, by: &OpenedBy) -> String {
+        match by {
+            OpenedBy::Token(hash) => hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+            OpenedBy::Password { person, .. } => person.to_string(),
+        }
+    }
+
+    async fn turned_away(self, rooms: &Rooms, why: &'static str) -> Problem {
+        let sign_ins = &rooms.sign_ins;
+        let now = Instant::now();
+        let held_back = sign_ins.sources.failed(self.source.0, now);
+        if let Some(untold) = sign_ins.tells(now) {
+            let besides = match untold {
+                0 => String::new(),
+                more => format!(" ({more} more before it were not told one by one)"),
+            };
+            let away = TurnedAway {
+                person: self.typed,
+                whence: Whence {
+                    source: self.source.0,
+                },
+                method: self.method,
+                reason: format!("{why}{besides}"),
+            };
+            if let Err(error) = rooms.desk.record_turned_away(away).await {
+                return desk_problem(error);
+            }
+        }
+        tokio::time::sleep(held_back).await;
+        let kind = if why == WRONG_CODE {
+            Kind::CodeNeeded
+        } else {
+            Kind::Unauthenticated
+        };
+        Problem::new(
+            kind,
+            why,
+            "try again; an administrator helps with `countersign user token NAME` or `countersign user passwd NAME`",
+        )
+    }
+}
+
+/// The same words whether the name is known or not.
+const REFUSED: &str = "what was given is unknown, wrong, has ended or was revoked";
+const WRONG_CODE: &str = "the code is wrong, was used before, or there is no authenticator app";
+
+/// A name as it was typed, no longer than one can be.
+fn typed(person: &str) -> String {
+    person.chars().take(64).collect()
+}
+
+/// Takes as long for a text that is no password.
+fn is_password(verifier: &PasswordVerifier, given: &str) -> bool {
+    let cut = given.floor_char_boundary(password::BYTES_MAX);
+    verifier.is_of(&given[..cut]) && cut == given.len()
+}
+
+fn too_many(sign_ins: &SignIns, wait: Duration) -> Problem {
+    sign_ins.not_told();
+    let seconds = wait.as_secs() + 1;
+    Problem::new(
+        Kind::TooManyAttempts,
+        format!("there were too many attempts; the next one counts in {seconds} s"),
+        "wait so long; or use a passkey, a recovery code or a token, which nobody else's attempts slow down",
+    )
+    .with(|more| more.retry_after_seconds = Some(seconds))
+}
+
+/// Takes the next attempt at a code of six digits; nobody guesses a recovery code.
+fn begin_code(sign_ins: &SignIns, person: &str, source: Source, code: &str) -> Result<(), Problem> {
+    if RecoveryHash::of(code).is_some() {
+        return Ok(());
+    }
+    let lane = sign_ins.lane(person, source.0);
+    let begun = sign_ins.codes.begin(lane, Instant::now());
+    begun.map_err(|wait| too_many(sign_ins, wait))
+}
+
+fn end_codes(sign_ins: &SignIns, person: &str, source: Source) {
+    sign_ins.codes.succeeded(&(person.to_owned(), None));
+    sign_ins.codes.succeeded(&(person.to_owned(), Some(source.0)));
+}
+
+/// Takes a code of the caller's, on top of what the call brings; a session is as sure from now on.
+pub async fn step_up(
+    rooms: &Rooms,
+    caller: &Caller,
+    source: Source,
+    code: String,
+) -> Result<Assurance, Problem> {
+    let name = &caller.person.name;
+    begin_code(&rooms.sign_ins, name.as_str(), source, &code)?;
+    let session = match &caller.via {
+        Via::Session(session) => Some(session.hash),
+        Via::Token => None,
+    };
+    let whence = Whence { source: source.0 };
+    let taken = rooms
+        .desk
+        .step_up(session, name.clone(), code, whence.clone())
+        .await;
+    match taken.map_err(desk_problem)? {
+        CodeTaken::Taken { .. } => {
+            end_codes(&rooms.sign_ins, name.as_str(), source);
+            Ok(Assurance {
+                method: Method::Totp,
+                strong_at: Some(Timestamp::now()),
+            })
+        }
+        CodeTaken::Wrong | CodeTaken::NoTotp => {
+            let trial = Trial {
+                typed: name.to_string(),
+                source,
+                method: Method::Totp,
+                by: None,
+            };
+            let problem = trial.turned_away(rooms, WRONG_CODE).await;
+            // Who calls is known, so this is not the answer to somebody unknown.
+            Err(if problem.0.code == "code_needed" {
+                step_up_needed(WRONG_CODE)
+            } else {
+                problem
+            })
+        }
+    }
+}
+
+/// How surely it is the caller, with the code that the call may bring in a header.
+pub async fn assurance(
+    rooms: &Rooms,
+    caller: &Caller,
+    source: Source,
+    headers: &HeaderMap,
+) -> Result<Assurance, Problem> {
+    match headers.get(CODE_HEADER).and_then(|code| code.to_str().ok()) {
+        Some(code) => step_up(rooms, caller, source, code.to_owned()).await,
+        None => Ok(caller.assurance()),
+    }
+}
+
+pub fn step_up_needed(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        Kind::StepUpNeeded,
+        detail,
+        "give a second factor: `POST /api/v1/session/step-up` with a code, or a passkey; by token, send the code in the \
+         header `countersign-code` (`--code` on the command line)",
+    )
 }
 
 /// Signs out; gives the header that takes the cookie away.
@@ -241,6 +672,7 @@ type WithCookie = [(HeaderName, HeaderValue); 1];
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn open(
@@ -265,8 +697,44 @@ pub async fn open(
     ),
     security(("session" = []), ("token" = []))
 )]
-pub async fn show(caller: Caller) -> Json<SessionShape> {
-    Json(SessionShape::of(&caller))
+pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<SessionShape>, Problem> {
+    SessionShape::shown(&rooms, &caller).await.map(Json)
+}
+
+/// Give a code of the authenticator app, or a recovery code: approvals of high and critical risk count for 5 minutes.
+#[utoipa::path(
+    post,
+    path = "/session/step-up",
+    tag = "session",
+    request_body = CodeBody,
+    responses(
+        (status = 200, body = SessionShape),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("session" = []))
+)]
+pub async fn step_up_session(
+    caller: Caller,
+    source: Source,
+    State(rooms): State<Rooms>,
+    Body(body): Body<CodeBody>,
+) -> Result<Json<SessionShape>, Problem> {
+    let mut caller = caller;
+    let Via::Session(session) = &caller.via else {
+        return Err(Problem::new(
+            Kind::Conflict,
+            "a token's call has no session that could be made surer",
+            "send the code with the decision itself, in the header `countersign-code`",
+        ));
+    };
+    let session = session.clone();
+    let assurance = step_up(&rooms, &caller, source, body.code).await?;
+    caller.via = Via::Session(BrowserSession { assurance, ..session });
+    SessionShape::shown(&rooms, &caller).await.map(Json)
 }
 
 /// Sign out: the session ends and its cookie is taken away. A token's call has no session to end.

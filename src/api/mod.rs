@@ -10,6 +10,7 @@ mod connections;
 mod document;
 pub mod events;
 pub mod export;
+pub mod factors;
 pub mod grants;
 pub mod health;
 pub mod impact;
@@ -162,7 +163,16 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(proofs::checkpoint))
         .routes(routes!(proofs::prove))
         .routes(routes!(browser::open, browser::show, browser::close))
+        .routes(routes!(browser::step_up_session))
         .routes(routes!(people::me))
+        .routes(routes!(factors::show))
+        .routes(routes!(factors::change_password))
+        .routes(routes!(factors::begin_totp, factors::remove_totp))
+        .routes(routes!(factors::confirm_totp))
+        .routes(routes!(factors::set_password_by_link))
+        .routes(routes!(factors::make_password_link))
+        .routes(routes!(factors::forget_factors))
+        .routes(routes!(people::change_person))
         .routes(routes!(people::list_people, people::add_person))
         .routes(routes!(people::issue_token, people::revoke_tokens))
         .routes(routes!(people::set_active))

@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Rooms;
+use super::browser::second_factors;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, OptionalBody, parse_duration, unacceptable};
 use super::requests::{Page, desk_problem};
 use crate::clock::Timestamp;
+use crate::desk::Factors;
 use crate::desk::{ManageError, NewAgent, NewPerson, NewToken, OtherTokens};
+use crate::identity::assurance::Method;
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Credential, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
@@ -26,6 +29,10 @@ const SCRAM_SHA_256: &str = "scram-sha-256";
 pub const CACHING_SHA2: &str = "caching_sha2_password";
 pub const MYSQL_NATIVE: &str = "mysql_native_password";
 
+/// Groups of one person, and the length of a group's name: more is a mistake, and a list still shows it.
+const GROUPS_MAX: usize = 64;
+const GROUP_BYTES_MAX: usize = 63;
+
 /// Somebody with a token for this API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PersonShape {
@@ -35,6 +42,9 @@ pub struct PersonShape {
     /// Groups that rules name.
     pub groups: Vec<String>,
     pub active: bool,
+    /// What they can show besides a token: `password`, `totp`, `passkey`. Only where it was looked up: in the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<String>,
 }
 
 /// The caller.
@@ -176,6 +186,16 @@ impl PersonShape {
             roles: person.roles.iter().map(ToString::to_string).collect(),
             groups: person.groups.iter().cloned().collect(),
             active: person.active,
+            factors: Vec::new(),
+        }
+    }
+
+    /// As a list shows them.
+    pub fn with_factors(person: &Person, factors: &Factors) -> Self {
+        let password = factors.has_password.then(|| Method::Password.to_string());
+        Self {
+            factors: password.into_iter().chain(second_factors(factors)).collect(),
+            ..Self::of(person)
         }
     }
 }
@@ -234,19 +254,67 @@ fn profile_word(profile: Profile) -> &'static str {
 
 impl PersonBody {
     pub fn checked(self) -> Result<NewPerson, Problem> {
-        let role = |word: &String| Role::parse(word).ok_or_else(|| unknown("roles", word, &Role::ALL));
-        if self.roles.is_empty() {
-            return Err(unacceptable(
-                "roles",
-                "[]",
-                "name one of: approver, auditor, admin",
-            ));
-        }
         Ok(NewPerson {
             name: person_name("name", &self.name)?,
-            roles: self.roles.iter().map(role).collect::<Result<_, _>>()?,
-            groups: self.groups,
+            roles: roles(&self.roles)?,
+            groups: groups(self.groups)?,
         })
+    }
+}
+
+/// What of a person is to change; what is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonChange {
+    /// `approver`, `auditor`, `admin`: all that the person is to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<String>>,
+    /// All groups that the person is to be in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+}
+
+impl PersonChange {
+    pub fn checked(self) -> Result<(Option<Vec<Role>>, Option<Vec<String>>), Problem> {
+        if self.roles.is_none() && self.groups.is_none() {
+            return Err(unacceptable("roles", "", "send `roles`, `groups` or both"));
+        }
+        let roles = self.roles.as_deref().map(roles).transpose()?;
+        Ok((roles, self.groups.map(groups).transpose()?))
+    }
+}
+
+fn roles(words: &[String]) -> Result<Vec<Role>, Problem> {
+    let role = |word: &String| Role::parse(word).ok_or_else(|| unknown("roles", word, &Role::ALL));
+    if words.is_empty() {
+        return Err(unacceptable(
+            "roles",
+            "[]",
+            "name one of: approver, auditor, admin",
+        ));
+    }
+    words.iter().map(role).collect()
+}
+
+/// Names of groups are shown in lists and stand in rules: one short line each.
+fn groups(names: Vec<String>) -> Result<Vec<String>, Problem> {
+    let is_sound = |name: &String| {
+        (1..=GROUP_BYTES_MAX).contains(&name.len()) && name.trim() == name && !name.contains(char::is_control)
+    };
+    if names.len() > GROUPS_MAX {
+        return Err(unacceptable(
+            "groups",
+            &names.len().to_string(),
+            format!("name at most {GROUPS_MAX}"),
+        ));
+    }
+    match names.iter().find(|name| !is_sound(name)) {
+        Some(wrong) => Err(unacceptable(
+            "groups",
+            wrong,
+            format!("write 1 to {GROUP_BYTES_MAX} bytes without control characters"),
+        )),
+        None => Ok(names),
     }
 }
 
@@ -347,7 +415,7 @@ fn expiry(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Probl
     Ok(Some(now.after(life)))
 }
 
-fn manage_problem(error: ManageError) -> Problem {
+pub(super) fn manage_problem(error: ManageError) -> Problem {
     let detail = error.to_string();
     match error {
         ManageError::Exists(_) => Problem::new(Kind::Conflict, detail, "choose another name"),
@@ -394,8 +462,17 @@ pub async fn list_people(
 ) -> Result<Json<Page<PersonShape>>, Problem> {
     caller.needs(Scope::Manage)?;
     let people = rooms.desk.people().await.map_err(desk_problem)?;
+    let mut items = Vec::with_capacity(people.len());
+    for person in &people {
+        let factors = rooms
+            .desk
+            .factors(person.name.clone())
+            .await
+            .map_err(desk_problem)?;
+        items.push(PersonShape::with_factors(person, &factors));
+    }
     Ok(Json(Page {
-        items: people.iter().map(PersonShape::of).collect(),
+        items,
         next_cursor: None,
     }))
 }
@@ -428,6 +505,42 @@ pub async fn add_person(
         .await
         .map_err(manage_problem)?;
     Ok((StatusCode::CREATED, Json(PersonShape::of(&person))))
+}
+
+/// Give a person other roles or groups. They count from the person's next call on, of sessions and tokens that there are
+/// already too; what was decided stands.
+#[utoipa::path(
+    patch,
+    path = "/users/{name}",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    request_body = PersonChange,
+    responses(
+        (status = 200, body = PersonShape),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security(("token" = []))
+)]
+pub async fn change_person(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+    Body(body): Body<PersonChange>,
+) -> Result<Json<PersonShape>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let person = person_name("name", &name)?;
+    let (roles, groups) = body.checked()?;
+    let changed = rooms
+        .desk
+        .person_change(person, roles, groups, caller.person.name)
+        .await;
+    changed
+        .map(|person| Json(PersonShape::of(&person)))
+        .map_err(manage_problem)
 }
 
 /// Make a token for a person. It is shown this once. Everybody makes one for themselves, which does no more and lasts

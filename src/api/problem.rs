@@ -2,7 +2,7 @@
 //! log, where they are handled. Read `login.rs` next.
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct ProblemDocument {
     /// Of `stale`: the version that the request has now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Of `too_many_attempts`: when the next one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
 }
 
 /// A problem on its way out; small, because every call may end in one.
@@ -47,9 +50,13 @@ pub struct Problem(pub Box<ProblemDocument>);
 pub enum Kind {
     Malformed,
     Unauthenticated,
+    CodeNeeded,
+    TooManyAttempts,
     Forbidden,
     NotPermitted,
     CrossSite,
+    StepUpNeeded,
+    SecondFactorNeeded,
     NotFound,
     MethodNotAllowed,
     AlreadyDecided,
@@ -74,6 +81,26 @@ impl Kind {
                 StatusCode::FORBIDDEN,
                 "not_permitted",
                 "This person may not decide this",
+            ),
+            Self::CodeNeeded => (
+                StatusCode::UNAUTHORIZED,
+                "code_needed",
+                "No code of a second factor",
+            ),
+            Self::TooManyAttempts => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_attempts",
+                "Too many attempts",
+            ),
+            Self::StepUpNeeded => (
+                StatusCode::FORBIDDEN,
+                "step_up_needed",
+                "A second factor is needed first",
+            ),
+            Self::SecondFactorNeeded => (
+                StatusCode::FORBIDDEN,
+                "second_factor_needed",
+                "This person has no second factor",
             ),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
@@ -135,10 +162,14 @@ impl Problem {
             // It may repeat what the caller sent, and is printed on a terminal as one line.
             detail: detail.into().replace(char::is_control, " "),
             next_step: next_step.into(),
-            retryable: status == StatusCode::SERVICE_UNAVAILABLE,
+            retryable: matches!(
+                status,
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+            ),
             decided_by: None,
             state: None,
             version: None,
+            retry_after_seconds: None,
         }))
     }
 
@@ -182,6 +213,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(&self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.0.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 WWW_AUTHENTICATE,

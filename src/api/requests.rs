@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
+use super::browser::{Source, assurance, step_up_needed};
 use super::card::{CLASS_WORDS, Card};
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
@@ -437,6 +438,7 @@ fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionSco
     params(
         ("id" = String, Path, description = "six letters and digits"),
         ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+        ("countersign-code" = Option<String>, Header, description = "a one-time code, for what needs a second factor"),
     ),
     request_body = DecisionBody,
     responses(
@@ -447,12 +449,14 @@ fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionSco
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
     ),
     security(("token" = []))
 )]
 pub async fn decide(
     caller: Caller,
+    source: Source,
     State(rooms): State<Rooms>,
     Named(id): Named,
     headers: HeaderMap,
@@ -460,7 +464,8 @@ pub async fn decide(
 ) -> Result<Json<Card>, Problem> {
     caller.needs(Scope::Decide)?;
     let id = request_id(&id)?;
-    let decide = decide_of(&caller, &headers, body)?;
+    let mut decide = decide_of(&caller, &headers, body)?;
+    decide.assurance = assurance(&rooms, &caller, source, &headers).await?;
     let held = rooms
         .desk
         .decide(id, decide)
@@ -519,6 +524,7 @@ fn decide_of(caller: &Caller, headers: &HeaderMap, body: DecisionBody) -> Result
     Ok(Decide {
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
+        assurance: caller.assurance(),
         decision,
         reason,
         digest,
@@ -611,6 +617,12 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
         )
         .with(|more| more.version = Some(version)),
         DecideError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
+        DecideError::StepUpNeeded { .. } => step_up_needed(detail),
+        DecideError::SecondFactorNeeded { .. } => Problem::new(
+            Kind::SecondFactorNeeded,
+            detail,
+            "enrol an authenticator app (`countersign user totp`) or a passkey, or ask another reviewer",
+        ),
         DecideError::NobodyWaits => Problem::new(
             Kind::Conflict,
             detail,

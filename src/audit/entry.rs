@@ -94,6 +94,8 @@ pub enum Body<'a> {
         what: &'a str,
         name: &'a str,
         by: &'a str,
+        /// Of a change of roles or groups: both before and after, as JSON.
+        detail: &'a str,
     },
     LogQuery {
         by: &'a str,
@@ -514,8 +516,14 @@ impl Entry<'_> {
                 self.put_session(out);
                 put_bytes(tag::GENERATION, &rules.generation, out);
             }
-            Body::PeopleChange { what, name, by } => {
+            Body::PeopleChange {
+                what,
+                name,
+                by,
+                detail,
+            } => {
                 put_text(tag::BY, by, out);
+                put_text(tag::DETAIL, detail, out);
                 put_text(tag::CHANGE, what, out);
                 put_text(tag::NAME, name, out);
                 self.put_session(out);

@@ -10,6 +10,7 @@ mod check;
 mod client;
 pub mod demo;
 pub mod exit;
+mod factors;
 mod grants;
 mod impact;
 pub mod judge;

@@ -8,12 +8,14 @@ use clap::{Args, Subcommand};
 
 use super::client::Client;
 use super::exit::{CliError, Exit};
+use super::factors;
 use super::output::Output;
 use super::{SettingsArgs, make_private};
+use crate::api::factors::FactorsShape;
 use crate::api::people::{
     ActiveBody, AgentBody, AgentSecret, AgentShape, CACHING_SHA2, CertificateBody, MYSQL_NATIVE, PersonBody,
-    PersonShape, Revoked, RotateBody, TokenBody, TokenShape, certificate_name, native_password, person_name,
-    principal_name,
+    PersonChange, PersonShape, Revoked, RotateBody, TokenBody, TokenShape, certificate_name, native_password,
+    person_name, principal_name,
 };
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -36,7 +38,18 @@ pub enum UserCommand {
     /// that the administrator has seen it, and decides nothing in which the administrator has a stake. Made on the
     /// machine of the store it remembers nobody: whoever runs that machine is trusted anyway. Hand it over unread.
     Token(TokenArgs),
-    /// Revoke every token of a person
+    /// Give a person other roles or groups
+    Set(UserSetArgs),
+    /// Set a password, or make a one-time code by which somebody sets theirs
+    ///
+    /// On the machine of the store: anybody's. Over the API: your own, with the old one; for anybody else a one-time code,
+    /// which you have seen: sessions by that password decide nothing in which you have a stake.
+    Passwd(factors::PasswdArgs),
+    /// Enrol your authenticator app as a second factor, over the API; or take it away
+    Totp(factors::TotpArgs),
+    /// For somebody who has lost them: their authenticator app, recovery codes and passkeys count no longer
+    ForgetFactors(UserNameArgs),
+    /// Revoke every token of a person, and end their sessions
     Revoke(UserNameArgs),
     /// Let a person no longer sign in or decide
     Deactivate(UserNameArgs),
@@ -76,6 +89,23 @@ pub struct UserAddArgs {
     /// A group that rules name; may be given several times
     #[arg(long = "group", value_delimiter = ',')]
     groups: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct UserSetArgs {
+    /// The person
+    name: String,
+    /// All roles that the person is to have: approver, auditor or admin
+    #[arg(long = "role", value_delimiter = ',')]
+    roles: Vec<String>,
+    /// All groups that the person is to be in
+    #[arg(long = "group", value_delimiter = ',')]
+    groups: Vec<String>,
+    /// Take the person out of every group
+    #[arg(long, conflicts_with = "groups")]
+    no_groups: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -168,7 +198,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// The two ways to the store.
-enum Way {
+pub(super) enum Way {
     Api(Client),
     Here { store: Box<Store>, by: PersonName },
 }
@@ -180,7 +210,7 @@ enum Protocol {
 }
 
 impl PlaceArgs {
-    fn way(&self) -> Result<Way, CliError> {
+    pub(super) fn way(&self) -> Result<Way, CliError> {
         let is_here = self.settings.data_dir.is_some() || self.settings.config.is_some();
         if Client::is_configured() && !is_here {
             return Ok(Way::Api(Client::from_environment()?));
@@ -225,6 +255,10 @@ pub async fn run_user(command: UserCommand, output: Output) -> Result<Exit, CliE
         UserCommand::Add(args) => add_user(args, output).await,
         UserCommand::List(place) => list_users(&place, output).await,
         UserCommand::Token(args) => issue_token(args, output).await,
+        UserCommand::Set(args) => set_user(args, output).await,
+        UserCommand::Passwd(args) => factors::passwd(&args, output).await,
+        UserCommand::Totp(args) => factors::totp(&args, output).await,
+        UserCommand::ForgetFactors(args) => forget_factors(&args, output).await,
         UserCommand::Revoke(args) => revoke_tokens(&args, output).await,
         UserCommand::Deactivate(args) => set_active(&args, false, output).await,
         UserCommand::Activate(args) => set_active(&args, true, output).await,
@@ -258,8 +292,13 @@ async fn list_users(place: &PlaceArgs, output: Output) -> Result<Exit, CliError>
         Way::Api(client) => client.get("/users", &[]).await?,
         Way::Here { mut store, .. } => {
             let people = store.people().map_err(store_error)?;
+            let mut items = Vec::with_capacity(people.len());
+            for person in &people {
+                let factors = store.factors(&person.name).map_err(store_error)?;
+                items.push(PersonShape::with_factors(person, &factors));
+            }
             Page {
-                items: people.iter().map(PersonShape::of).collect(),
+                items,
                 next_cursor: None,
             }
         }
@@ -270,6 +309,40 @@ async fn list_users(place: &PlaceArgs, output: Output) -> Result<Exit, CliError>
             .map(|person| person_line(person) + "\n")
             .collect()
     });
+    Ok(Exit::Done)
+}
+
+async fn set_user(args: UserSetArgs, output: Output) -> Result<Exit, CliError> {
+    let name = person_name("name", &args.name).map_err(usage)?;
+    let body = PersonChange {
+        roles: Some(args.roles).filter(|roles| !roles.is_empty()),
+        groups: Some(args.groups).filter(|groups| !groups.is_empty() || args.no_groups),
+    };
+    let person: PersonShape = match args.place.way()? {
+        Way::Api(client) => client.patch(&format!("/users/{name}"), &body).await?,
+        Way::Here { mut store, by } => {
+            let (roles, groups) = body.checked().map_err(usage)?;
+            let changed =
+                store.person_change(&name, roles.as_deref(), groups.as_deref(), &by, Timestamp::now());
+            PersonShape::of(&changed.map_err(people_error)?)
+        }
+    };
+    output.either(&person, || person_line(&person));
+    Ok(Exit::Done)
+}
+
+async fn forget_factors(args: &UserNameArgs, output: Output) -> Result<Exit, CliError> {
+    let name = person_name("name", &args.name).map_err(usage)?;
+    let factors: FactorsShape = match args.place.way()? {
+        Way::Api(client) => client.delete(&format!("/users/{name}/factors")).await?,
+        Way::Here { mut store, by } => {
+            store
+                .factors_forget(&name, &by, Timestamp::now())
+                .map_err(people_error)?;
+            FactorsShape::of(&store.factors(&name).map_err(store_error)?)
+        }
+    };
+    output.either(&factors, || format!("{name}  no second factor"));
     Ok(Exit::Done)
 }
 
@@ -578,9 +651,14 @@ fn person_line(person: &PersonShape) -> String {
     } else {
         format!("  groups {}", person.groups.join(","))
     };
+    let factors = if person.factors.is_empty() {
+        String::new()
+    } else {
+        format!("  with {}", person.factors.join(","))
+    };
     let active = if person.active { "" } else { "  not active" };
     format!(
-        "{}  {}{}{active}",
+        "{}  {}{}{factors}{active}",
         person.name,
         person.roles.join(","),
         visible_line(&groups)
@@ -629,14 +707,14 @@ fn protocols(agent: &AgentShape) -> String {
     format!("PostgreSQL, MySQL{native}")
 }
 
-fn usage(problem: Problem) -> CliError {
+pub(super) fn usage(problem: Problem) -> CliError {
     CliError::usage(problem.0.detail, problem.0.next_step)
 }
 
-fn people_error(error: PeopleError) -> CliError {
+pub(super) fn people_error(error: PeopleError) -> CliError {
     CliError::error(&error, error.next_step())
 }
 
-fn store_error(error: StoreError) -> CliError {
+pub(super) fn store_error(error: StoreError) -> CliError {
     CliError::error(&error, error.next_step())
 }

@@ -73,6 +73,9 @@ pub struct ApproveArgs {
     /// The digest that `show` printed: approves exactly that, without asking. Needed without a terminal
     #[arg(long)]
     digest: Option<String>,
+    /// A code of your authenticator app, for what is of high or critical risk
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
     /// Make a standing grant, too: statements that differ only in literals and parameters run without asking, so long
     /// (30m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = parse_minutes, requires = "count")]
@@ -367,9 +370,11 @@ fn exit_of(card: &Card) -> Result<Exit, CliError> {
 }
 
 pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError> {
-    let client = Client::from_environment()?;
     let scope = args.scope();
     let guards = args.guards()?;
+    // A code counts once, so only the decision itself carries it.
+    let client = Client::from_environment()?;
+    let deciding = client.clone().with_code(args.code);
     let digest = match args.digest {
         Some(digest) => (digest, None),
         None if std::io::stdin().is_terminal() && !output.is_json() => {
@@ -400,7 +405,7 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         scope,
         guards: GuardsBody::of(guards),
     };
-    decide(&client, args.id, &said, output).await
+    decide(&deciding, args.id, &said, output).await
 }
 
 pub async fn deny(args: DenyArgs, output: Output) -> Result<Exit, CliError> {

@@ -163,7 +163,8 @@ async fn join(
     let rooms = rooms
         .with_catalogs(watched.catalogs.clone())
         .with_rules(Arc::clone(&rules))
-        .with_notifier(notifier.clone());
+        .with_notifier(notifier.clone())
+        .with_people(config.people.clone());
     let api = api::start_with(&config.api, rooms, web::router())
         .map_err(|error| CliError::error(&error, error.next_step()))?;
     let tables = match &config.log_sql {

@@ -7,7 +7,9 @@ use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
 use crate::hold::{Approval, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
+use crate::identity::assurance::{STEP_UP_WITHIN, SecondFactor};
 use crate::identity::directory::{Hands, Person, WhyNot, may_decide};
+use crate::policy::Risk;
 use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewDecision, Note, Saved};
 
@@ -44,6 +46,7 @@ impl Core {
             });
         }
         let groups = self.may_decide(&held, decide)?;
+        self.is_sure_enough(&held, decide, now)?;
         let (terms, run) = match (decide.decision, &decide.scope) {
             (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
                 self.may_stand(&held, decide, *terms, None)?;
@@ -166,6 +169,29 @@ impl Core {
         let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
         let checked = stakes.try_for_each(|stakes| may_decide(&person, &hands.token_seen_by, stakes, &[]));
         Ok(checked.map(|()| person))
+    }
+
+    /// Whoever has a second factor gives it for approvals of what is risky: a stolen token or cookie alone approves none.
+    /// A denial needs nothing more.
+    fn is_sure_enough(
+        &mut self,
+        held: &HeldRequest,
+        decide: &Decide,
+        now: Moment,
+    ) -> Result<(), DecideError> {
+        if decide.decision == Decision::Deny || held.risk < Risk::High {
+            return Ok(());
+        }
+        let has_second = self.store.factors(&decide.by)?.has_second();
+        match (has_second, self.settings.second_factor) {
+            (true, _) if decide.assurance.is_strong(STEP_UP_WITHIN, now.wall) => Ok(()),
+            (true, _) => Err(DecideError::StepUpNeeded { risk: held.risk }),
+            (false, SecondFactor::Offered) => Ok(()),
+            (false, SecondFactor::Required) => Err(DecideError::SecondFactorNeeded {
+                by: decide.by.clone(),
+                risk: held.risk,
+            }),
+        }
     }
 
     pub(super) fn keep_decision(

@@ -37,7 +37,7 @@ pub use self::crash::{Crashed, crash_after};
 pub use self::deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
 pub use self::links::{LINK_CODE_LIFE, Link};
 pub use self::sessions::{EndIt, EndSessionError, LiveSession, LiveSessions, Seat};
-pub use self::sign_in::{SignInError, TurnedAway};
+pub use self::sign_in::TurnedAway;
 pub use self::thread::Desk;
 use crate::clock::Timestamp;
 pub use crate::hold::Transaction;
@@ -46,11 +46,16 @@ use crate::hold::{
     StandingGrantId, StandingKind, StateKind,
 };
 pub use crate::hold::{Reach, RunCovers, Terms};
+use crate::identity::assurance::{Assurance, SecondFactor};
 use crate::identity::directory::{Agent, WhyNot};
 pub use crate::identity::directory::{Hands, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
-use crate::policy::Verdict;
+use crate::policy::{Risk, Verdict};
 use crate::sql::action::Judgement;
+pub use crate::store::{
+    CodeTaken, Factors, KeptPasskey, LINK_LIFE, OpenedBy, OpenedSession, Opening, PASSKEYS_MAX, PasskeyInfo,
+    SessionInfo, SessionLife, Whence,
+};
 
 /// The desk's part of the settings.
 #[derive(Clone, Debug)]
@@ -62,6 +67,8 @@ pub struct Settings {
     pub standing: StandingLimits,
     /// Users of the database who log in with their own password: no store knows them.
     pub pass_through: Vec<Agent>,
+    /// Who needs a second factor to approve what is of high or critical risk.
+    pub second_factor: SecondFactor,
 }
 
 impl Default for Settings {
@@ -71,6 +78,7 @@ impl Default for Settings {
             grant_life: Duration::from_secs(1800),
             standing: StandingLimits::default(),
             pass_through: Vec::new(),
+            second_factor: SecondFactor::default(),
         }
     }
 }
@@ -307,6 +315,8 @@ pub struct Decide {
     pub by: PersonName,
     /// Everybody else who has seen that token, and so may be the one who speaks.
     pub token_seen_by: BTreeSet<PersonName>,
+    /// How surely it is that person.
+    pub assurance: Assurance,
     pub decision: Decision,
     /// Must not be empty for a denial.
     pub reason: String,
@@ -345,6 +355,10 @@ pub enum DecideError {
     Stale { digest: Digest, version: u64 },
     #[error("{0}")]
     NotPermitted(WhyNot),
+    #[error("approving what is of {risk} risk needs a second factor, given in the last 5 minutes")]
+    StepUpNeeded { risk: Risk },
+    #[error("approving what is of {risk} risk needs a second factor here, and `{by}` has none")]
+    SecondFactorNeeded { by: PersonName, risk: Risk },
     #[error("nobody waits, and its transaction had written: it can be approved only while its client waits")]
     NobodyWaits,
     #[error("{0}")]

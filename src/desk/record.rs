@@ -251,8 +251,18 @@ impl Clerk {
                     body,
                 }])?
             }
-            Note::People { what, name, by } => {
-                let body = Body::PeopleChange { what, name, by };
+            Note::People {
+                what,
+                name,
+                by,
+                detail,
+            } => {
+                let body = Body::PeopleChange {
+                    what,
+                    name,
+                    by,
+                    detail,
+                };
                 self.lane.append(&[Entry {
                     time: at,
                     session: None,

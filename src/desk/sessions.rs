@@ -148,6 +148,7 @@ impl Core {
             what: "session_cancelled",
             name: &name,
             by: by.as_str(),
+            detail: "",
         };
         self.record(change, now)
     }

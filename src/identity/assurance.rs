@@ -41,6 +41,17 @@ impl fmt::Display for Method {
     }
 }
 
+/// Whether approvals of what is risky need a second factor of everybody, or only of those who have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondFactor {
+    #[default]
+    Offered,
+    Required,
+}
+
+/// A second factor given so long ago no longer counts for an approval of high or critical risk.
+pub const STEP_UP_WITHIN: Duration = Duration::from_secs(5 * 60);
+
 /// How surely it is the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assurance {

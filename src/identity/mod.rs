@@ -4,5 +4,8 @@
 pub mod assurance;
 pub mod certificate;
 pub mod directory;
+pub mod one_time;
+pub mod password;
 pub mod principal;
 pub mod secret;
+pub mod throttle;

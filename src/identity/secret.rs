@@ -140,6 +140,11 @@ impl Secret {
         Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random)))
     }
 
+    /// The one-time code by which somebody sets their password: `csl_` and 43 characters.
+    pub fn link(random: [u8; 32]) -> Self {
+        Self(Zeroizing::new(format!("csl_{}", URL_SAFE_NO_PAD.encode(random))))
+    }
+
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -186,6 +191,32 @@ impl Eq for TokenHash {}
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash(…)")
+    }
+}
+
+/// SHA-256 of the one-time code by which somebody sets their password: all that is kept of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LinkHash([u8; 32]);
+
+impl LinkHash {
+    /// `None` if the text has not the shape of such a code.
+    pub fn of(text: &str) -> Option<Self> {
+        let random = text.strip_prefix("csl_")?;
+        URL_SAFE_NO_PAD
+            .decode(random)
+            .ok()
+            .filter(|bytes| bytes.len() == 32)?;
+        Some(Self(Sha256::digest(text.as_bytes()).into()))
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkHash(…)")
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Desk, DeskError};
 use crate::hold::{Digest, Guards, HeldRequest, RequestId};
+use crate::identity::assurance::Assurance;
 use crate::identity::principal::PersonName;
 
 /// What somebody says by a channel, proven to come from its service. `account` is who it is there, no person of ours.
@@ -78,6 +79,7 @@ pub async fn take_answer(desk: &Desk, channel: &str, answer: Answer) -> Result<T
             let decide = Decide {
                 by: link.person,
                 token_seen_by: link.seen_by,
+                assurance: Assurance::TOKEN,
                 decision,
                 reason,
                 digest,

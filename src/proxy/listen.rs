@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
+use crate::identity::throttle::Throttle;
 use crate::journal::Journal;
 use crate::policy::RuleSet;
 use crate::proxy::mysql::{self, RsaError};
@@ -25,7 +26,6 @@ use crate::proxy::postgres;
 use crate::proxy::registry::{Control, Registry};
 use crate::proxy::socket::Socket;
 use crate::proxy::thread::{Shared, WireThread};
-use crate::proxy::throttle::Throttle;
 use crate::proxy::tls::{Listener, TlsError};
 use crate::proxy::{MYSQL_NAME, POSTGRES_NAME, Settings};
 use crate::sql::parse::ParserThreads;

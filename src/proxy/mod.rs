@@ -19,7 +19,6 @@ mod refusal;
 mod registry;
 mod socket;
 mod thread;
-mod throttle;
 mod tls;
 mod waiting;
 
@@ -38,7 +37,6 @@ pub const MYSQL_NAME: &str = "MySQL";
 
 pub use listen::{ProxyError, ProxyHandle, start};
 pub use socket::Socket;
-pub use throttle::Throttle;
 pub use tls::{
     ALPN_POSTGRES, ClientAuthority, ListenFiles, ListenTls, Listener, TlsError, UpstreamTls,
     check as check_tls,

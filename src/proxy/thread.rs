@@ -2,6 +2,7 @@
 //! Never leaves its thread, so nothing here is locked. Read `session.rs` next.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -16,12 +17,12 @@ use crate::audit::entry::Entry;
 use crate::clock::Timestamp;
 use crate::desk::{Desk, Seat};
 use crate::identity::principal::Peer;
+use crate::identity::throttle::Throttle;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
 use crate::policy::RuleSet;
 use crate::proxy::Settings;
 use crate::proxy::judgements::Judgements;
 use crate::proxy::registry::Control;
-use crate::proxy::throttle::Throttle;
 use crate::sql::mysql_state::MysqlState;
 use crate::sql::parse::ParserThreads;
 use crate::telemetry::Metrics;
@@ -38,7 +39,7 @@ pub struct Shared {
     pub desk: Desk,
     pub journal: Journal,
     pub rules: Arc<ArcSwap<RuleSet>>,
-    pub throttle: Throttle,
+    pub throttle: Throttle<IpAddr>,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,
     pub metrics: Metrics,

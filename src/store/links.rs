@@ -70,6 +70,7 @@ impl Store {
                 what: "account_linked".to_owned(),
                 name: person.clone(),
                 by: format!("{channel}:{account}"),
+                detail: String::new(),
             };
             queue(transaction, &[note], now)?;
             card::person(&person).map(Some)

@@ -3,6 +3,7 @@
 
 mod card;
 mod deliveries;
+mod factors;
 mod links;
 mod outbox;
 mod people;
@@ -13,9 +14,10 @@ pub mod sqlite;
 mod standing;
 
 pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
+pub use factors::{CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo};
 pub use links::Link;
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
 pub use remarks::NewRemark;
 pub use requests::{Covering, Expected, NewDecision, Query, Saved};
-pub use sessions::{OpenedBy, OpenedSession, SessionInfo, SessionLife, Whence};
+pub use sessions::{OpenedBy, OpenedSession, Opening, SessionInfo, SessionLife, Whence};

@@ -58,6 +58,9 @@ pub enum Note {
         what: String,
         name: String,
         by: String,
+        /// What has changed, as JSON.
+        #[serde(default)]
+        detail: String,
     },
     /// A person came in or left by themselves. Those who were turned away are told to the log directly.
     SignIn {

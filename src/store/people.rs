@@ -43,6 +43,30 @@ impl PeopleError {
     }
 }
 
+/// What a person may do, as the log tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+struct Standing {
+    roles: Vec<&'static str>,
+    groups: Vec<String>,
+}
+
+impl Standing {
+    fn of(person: &Person) -> Self {
+        Self {
+            roles: person.roles.iter().map(|role| role.as_str()).collect(),
+            groups: person.groups.iter().cloned().collect(),
+        }
+    }
+
+    /// `{"roles":{"before":[],"after":["approver"]},"groups":{…}}`
+    fn becomes(&self, after: &Self) -> Result<String, StoreError> {
+        json(&serde_json::json!({
+            "roles": { "before": self.roles, "after": after.roles },
+            "groups": { "before": self.groups, "after": after.groups },
+        }))
+    }
+}
+
 /// A token without its secret.
 #[derive(Clone, Debug)]
 pub struct TokenInfo {
@@ -85,13 +109,48 @@ impl Store {
             ];
             let added = transaction.execute(text, values)? > 0;
             if added {
-                note(transaction, "person_added", person.name.as_str(), by, now)?;
+                let nobody = Standing::default();
+                let detail = nobody.becomes(&Standing::of(&person))?;
+                note_that(transaction, "person_added", person.name.as_str(), by, detail, now)?;
             }
             Ok(added)
         })?;
         added
             .then_some(person)
             .ok_or_else(|| PeopleError::Exists(new.name.to_string()))
+    }
+
+    /// Gives a person other roles or groups; `None` leaves them. They count from the person's next call.
+    pub fn person_change(
+        &mut self,
+        name: &PersonName,
+        roles: Option<&[Role]>,
+        groups: Option<&[String]>,
+        by: &PersonName,
+        now: Timestamp,
+    ) -> Result<Person, PeopleError> {
+        let changed = self.write(|transaction| {
+            let Some(mut person) = find_person(transaction, name.as_str())? else {
+                return Ok(None);
+            };
+            let before = Standing::of(&person);
+            if let Some(roles) = roles {
+                person.roles = roles.iter().copied().collect();
+            }
+            if let Some(groups) = groups {
+                person.groups = groups.iter().cloned().collect();
+            }
+            let after = Standing::of(&person);
+            if before != after {
+                let text = "UPDATE people SET roles = ?2, groups = ?3 WHERE name = ?1";
+                let values = params![name.as_str(), json(&after.roles)?, json(&after.groups)?];
+                transaction.execute(text, values)?;
+                let detail = before.becomes(&after)?;
+                note_that(transaction, "person_changed", name.as_str(), by, detail, now)?;
+            }
+            Ok(Some(person))
+        })?;
+        changed.ok_or_else(|| PeopleError::Unknown(name.to_string()))
     }
 
     /// A person who is not active neither signs in nor decides.
@@ -547,17 +606,30 @@ fn person_of(row: &Row<'_>) -> Result<Person, StoreError> {
     })
 }
 
-fn note(
+pub(super) fn note(
     transaction: &Connection,
     what: &str,
     name: &str,
     by: &PersonName,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    note_that(transaction, what, name, by, String::new(), now)
+}
+
+/// `detail`: what has changed, as JSON, from which a roster of any day can be made.
+fn note_that(
+    transaction: &Connection,
+    what: &str,
+    name: &str,
+    by: &PersonName,
+    detail: String,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let note = Note::People {
         what: what.to_owned(),
         name: name.to_owned(),
         by: by.to_string(),
+        detail,
     };
     queue(transaction, &[note], now)
 }

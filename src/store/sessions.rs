@@ -9,10 +9,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
 use crate::identity::assurance::{Assurance, Method};
-use crate::identity::directory::{Scope, Scopes, SignedIn};
+use crate::identity::directory::{Person, Scope, Scopes, SignedIn};
+use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{Secret, SessionHash, TokenHash};
 use crate::store::card;
+use crate::store::factors::{CodeTaken, find_password, has_totp, take_code};
 use crate::store::outbox::{Note, queue};
 use crate::store::people::{find_person, find_signed_in, from_names, names};
 use crate::store::sqlite::{Store, StoreError};
@@ -34,9 +36,25 @@ pub struct SessionLife {
 
 /// What somebody came in by; looked at again in the transaction that makes the session, so that what was ended a moment
 /// ago opens none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum OpenedBy {
     Token(TokenHash),
+    /// The verifier is the one that the password was found to be of.
+    Password {
+        person: PersonName,
+        verifier: PasswordVerifier,
+    },
+}
+
+/// What becomes of a wish to sign in.
+#[derive(Clone, Debug)]
+pub enum Opening {
+    Opened(Box<OpenedSession>),
+    /// All is right so far, and a code of the person's authenticator app is missing.
+    CodeNeeded,
+    WrongCode,
+    /// What was given does not count, or no longer.
+    Refused,
 }
 
 /// Whence somebody signs in, for the log.
@@ -66,60 +84,74 @@ pub struct SessionInfo {
 }
 
 impl Store {
-    /// Makes a session and tells the log so; `None` if what it was to be opened by does not count, or no longer.
+    /// Makes a session and tells the log so. `code` is one of the person's app or a recovery code, and is taken.
     pub fn session_open(
         &mut self,
-        by: OpenedBy,
+        by: &OpenedBy,
+        code: Option<&str>,
         whence: &Whence,
         life: SessionLife,
         now: Timestamp,
-    ) -> Result<Option<OpenedSession>, StoreError> {
+    ) -> Result<Opening, StoreError> {
         let cookie = Secret::session(rand::random());
         let hash = SessionHash::of(cookie.reveal()).expect("made as a session's secret above");
         self.write(|transaction| {
-            let (signed_in, assurance) = match by {
-                OpenedBy::Token(token) => match find_signed_in(transaction, token, now)? {
-                    Some(signed_in) => (signed_in, Assurance::TOKEN),
-                    None => return Ok(None),
-                },
+            let Some((mut signed_in, mut assurance)) = come_in(transaction, by, now)? else {
+                return Ok(Opening::Refused);
             };
-            let person = &signed_in.person;
-            let ends_at = signed_in
-                .expires_at
-                .into_iter()
-                .chain([now.after(life.whole)])
-                .min()
-                .expect("one of them is always there");
-            make_room(transaction, &person.name, life, now)?;
-            let text = "INSERT INTO browser_sessions
-                          (hash, person, scopes, seen_by, method, strong_at, made_at, seen_at, ends_at, token_ends)
-                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9)";
-            let narrowed = (signed_in.scopes != person.scopes()).then(|| words(&signed_in.scopes));
-            let values = params![
-                hash.as_bytes(),
-                person.name.as_str(),
-                narrowed.transpose()?,
-                names(&signed_in.token_seen_by)?,
-                assurance.method.as_str(),
-                assurance.strong_at.map(Timestamp::micros),
-                now.micros(),
-                ends_at.micros(),
-                signed_in.expires_at.map(Timestamp::micros),
-            ];
-            transaction.execute(text, values)?;
-            let told = sign_in_note("signed_in", &person.name, whence, assurance.method);
-            queue(transaction, &[told], now)?;
+            let name = signed_in.person.name.clone();
+            let taken = code
+                .map(|code| take_code(transaction, &name, code, now))
+                .transpose()?;
+            match taken {
+                Some(CodeTaken::Taken { seen_by }) => {
+                    signed_in.token_seen_by.extend(seen_by);
+                    assurance = Assurance {
+                        method: Method::Totp,
+                        strong_at: Some(now),
+                    };
+                }
+                Some(CodeTaken::Wrong | CodeTaken::NoTotp) => return Ok(Opening::WrongCode),
+                None if assurance.method == Method::Password && has_totp(transaction, &name)? => {
+                    return Ok(Opening::CodeNeeded);
+                }
+                None => {}
+            }
             let session = SessionInfo {
                 hash,
                 assurance,
                 made_at: now,
-                ends_at,
+                ends_at: signed_in
+                    .expires_at
+                    .map_or(now.after(life.whole), |end| end.min(now.after(life.whole))),
             };
-            Ok(Some(OpenedSession {
+            make_room(transaction, &name, life, now)?;
+            insert_session(transaction, &signed_in, &session)?;
+            let told = sign_in_note("signed_in", &name, whence, assurance.method);
+            queue(transaction, &[told], now)?;
+            Ok(Opening::Opened(Box::new(OpenedSession {
                 cookie,
                 signed_in,
                 session,
-            }))
+            })))
+        })
+    }
+
+    /// A code on top of what the session was opened by: from now on it is as sure as a second factor makes it.
+    pub fn session_strengthen(
+        &mut self,
+        hash: SessionHash,
+        person: &PersonName,
+        code: &str,
+        whence: &Whence,
+        now: Timestamp,
+    ) -> Result<CodeTaken, StoreError> {
+        self.write(|transaction| {
+            let taken = take_code(transaction, person, code, now)?;
+            if matches!(taken, CodeTaken::Taken { .. }) {
+                strengthen(transaction, hash, person, Method::Totp, whence, now)?;
+            }
+            Ok(taken)
         })
     }
 
@@ -170,6 +202,84 @@ impl Store {
             Ok(Some(person))
         })
     }
+}
+
+/// Who comes in by it, and how sure that is; `None` if it does not count, or no longer.
+fn come_in(
+    transaction: &Connection,
+    by: &OpenedBy,
+    now: Timestamp,
+) -> Result<Option<(SignedIn, Assurance)>, StoreError> {
+    match by {
+        OpenedBy::Token(token) => {
+            let found = find_signed_in(transaction, *token, now)?;
+            Ok(found.map(|signed_in| (signed_in, Assurance::TOKEN)))
+        }
+        OpenedBy::Password { person, verifier } => {
+            let kept = find_password(transaction, person)?.filter(|kept| kept.verifier == *verifier);
+            let found = find_person(transaction, person.as_str())?.filter(|person| person.active);
+            let assurance = Assurance {
+                method: Method::Password,
+                strong_at: None,
+            };
+            Ok(kept
+                .zip(found)
+                .map(|(kept, person)| (whole(person, kept.seen_by), assurance)))
+        }
+    }
+}
+
+/// Somebody who has shown more than a token: all that their roles give.
+fn whole(person: Person, seen_by: BTreeSet<PersonName>) -> SignedIn {
+    SignedIn {
+        scopes: person.scopes(),
+        person,
+        token_seen_by: seen_by,
+        expires_at: None,
+    }
+}
+
+fn insert_session(
+    transaction: &Connection,
+    signed_in: &SignedIn,
+    session: &SessionInfo,
+) -> Result<(), StoreError> {
+    let text = "INSERT INTO browser_sessions
+                  (hash, person, scopes, seen_by, method, strong_at, made_at, seen_at, ends_at, token_ends)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9)";
+    let person = &signed_in.person;
+    let narrowed = (signed_in.scopes != person.scopes()).then(|| words(&signed_in.scopes));
+    let values = params![
+        session.hash.as_bytes(),
+        person.name.as_str(),
+        narrowed.transpose()?,
+        names(&signed_in.token_seen_by)?,
+        session.assurance.method.as_str(),
+        session.assurance.strong_at.map(Timestamp::micros),
+        session.made_at.micros(),
+        session.ends_at.micros(),
+        signed_in.expires_at.map(Timestamp::micros),
+    ];
+    transaction.execute(text, values)?;
+    Ok(())
+}
+
+fn strengthen(
+    transaction: &Connection,
+    hash: SessionHash,
+    person: &PersonName,
+    method: Method,
+    whence: &Whence,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let text = "UPDATE browser_sessions SET method = ?3, strong_at = ?4 WHERE hash = ?1 AND person = ?2";
+    let values = params![hash.as_bytes(), person.as_str(), method.as_str(), now.micros()];
+    transaction.execute(text, values)?;
+    queue(
+        transaction,
+        &[sign_in_note("stepped_up", person, whence, method)],
+        now,
+    )
 }
 
 /// Ends every session of a person.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,9 @@ use tracing::{info, warn};
 use super::error::{SqlError, state};
 use super::{Settings, login, session};
 use crate::desk::Desk;
+use crate::identity::throttle::Throttle;
 use crate::journal::Reader;
-use crate::proxy::{ALPN_POSTGRES, Listener, Socket, Throttle, TlsError};
+use crate::proxy::{ALPN_POSTGRES, Listener, Socket, TlsError};
 use crate::wire::postgres::message::server;
 
 /// Auditors' connections at once; agents have listeners of their own.
@@ -51,7 +52,7 @@ pub struct Shared {
     pub desk: Desk,
     pub reader: Reader,
     pub listener: Option<Listener>,
-    pub throttle: Throttle,
+    pub throttle: Throttle<IpAddr>,
     pub queries: Semaphore,
     connections: AtomicUsize,
     cancels: Mutex<HashMap<i32, Cancel>>,

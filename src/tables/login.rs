@@ -112,7 +112,7 @@ async fn prove(
             "the user is a person's name and the password an API token of that person with the scope `log`, as `countersign user token NAME` makes one",
         )));
     };
-    shared.throttle.succeeded(source);
+    shared.throttle.succeeded(&source);
     if !signed_in.scopes.has(Scope::Log) {
         return Err(Some(lacks_scope(&signed_in.person.name)));
     }

@@ -95,7 +95,7 @@ async fn settings_page(visitor: &Visitor, rooms: &Rooms, token: String) -> Resul
         ),
         false => (Vec::new(), Vec::new()),
     };
-    let session = crate::api::browser::SessionShape::of(&visitor.caller);
+    let session = crate::api::browser::SessionShape::shown(rooms, &visitor.caller).await?;
     let scopes = visitor.caller.scopes.iter().map(|scope| scope.to_string());
     Ok(shown(&SettingsPage {
         shell: Shell::of(visitor, rooms, "settings", "Settings").await?,

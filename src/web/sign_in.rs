@@ -41,6 +41,12 @@ pub struct SignInForm {
     #[serde(default)]
     token: String,
     #[serde(default)]
+    person: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
     next: String,
 }
 
@@ -51,7 +57,13 @@ pub async fn open(
     Form(form): Form<SignInForm>,
 ) -> Response {
     let next = own_path(&form.next).to_owned();
-    let given = SignInBody { token: form.token };
+    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    let given = SignInBody {
+        token: filled(form.token),
+        person: filled(form.person),
+        password: filled(form.password),
+        code: filled(form.code),
+    };
     match browser::sign_in(&rooms, &headers, source, given).await {
         Ok(signed_in) => {
             let mut response = see_other(&next);

@@ -12,6 +12,7 @@ use countersign::desk::{
     DecisionScope, DeskEvent, Moment, NewAgent, NewPerson, NotStarted, Parked, Settings, Transaction,
 };
 use countersign::hold::{Digest, DigestBuilder, HeldRequest, Permit, Presented, RequestId, StateKind};
+use countersign::identity::assurance::Assurance;
 use countersign::identity::directory::Role;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::identity::secret::NativePassword;
@@ -311,6 +312,7 @@ pub fn word(by: &str, decision: Decision) -> Decide {
     Decide {
         by: person(by),
         token_seen_by: BTreeSet::new(),
+        assurance: Assurance::TOKEN,
         decision,
         reason: "because".to_owned(),
         digest: None,

@@ -268,7 +268,7 @@ async fn log_in(
             return Err(refuse(thread, source, refused, asked).await);
         }
     };
-    shared.throttle.succeeded(source);
+    shared.throttle.succeeded(&source);
     let schemas = schemas(&agent, side);
     let peer = Arc::new(peer_of(agent, asked, source, side.dialler.name()));
     judge_database(thread, side, &peer).await?;
@@ -340,7 +340,7 @@ async fn pass_through(
         Err(error) => return refuse(dial_failed(&peer, error), asked).await,
     };
     record(thread, name.as_str(), source, Ok("its own password"))?;
-    thread.shared.throttle.succeeded(source);
+    thread.shared.throttle.succeeded(&source);
     Ok(Admitted {
         peer,
         upstream,

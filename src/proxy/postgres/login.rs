@@ -146,7 +146,7 @@ async fn log_in(
             return turn_away(thread, source, &refused, &asked).await;
         }
     };
-    shared.throttle.succeeded(source);
+    shared.throttle.succeeded(&source);
     let peer = Arc::new(peer_of(agent, &asked, source, side.dialler.name()));
     judge_settings(thread, &peer, &asked)?;
     let dialled = side
@@ -203,7 +203,7 @@ async fn pass_through(
         Err(error) => return refuse(dial_failed(&peer, error)).await,
     };
     record(thread, name.as_str(), source, Ok("its own password"))?;
-    shared.throttle.succeeded(source);
+    shared.throttle.succeeded(&source);
     match unserved(&upstream) {
         None => Ok((peer, upstream, asked)),
         Some(why) => Err(told(why)),
