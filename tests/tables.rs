@@ -18,6 +18,11 @@ use countersign::proxy::ListenTls;
 use countersign::sql::action::Class;
 use countersign::store::sqlite::Store;
 use countersign::tables::{self, Limits, Settings, Tables};
+use countersign::wire::postgres::frame;
+use countersign::wire::postgres::message::Fields;
+use countersign::wire::postgres::startup::{PROTOCOL_3_0, Startup};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// 2026-11-22T10:00:00Z.
@@ -138,6 +143,10 @@ impl House {
     }
 
     async fn build_at(address: SocketAddr, limits: Limits) -> Self {
+        Self::build_full(address, limits, ListenTls::Off).await
+    }
+
+    async fn build_full(address: SocketAddr, limits: Limits, tls: ListenTls) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let mut store = Store::open(&folder.path().join("store.sqlite3")).expect("a store");
         let now = Timestamp::now();
@@ -168,11 +177,7 @@ impl House {
         fill(&journal);
         let desk =
             Desk::start(store, journal.clone(), countersign::desk::Settings::default()).expect("a desk");
-        let settings = Settings {
-            address,
-            tls: ListenTls::Off,
-            limits,
-        };
+        let settings = Settings { address, tls, limits };
         let tables = tables::start(settings, desk.clone(), journal.reader())
             .await
             .expect("a free port");
@@ -846,6 +851,83 @@ async fn psql_lists_and_describes_the_tables() {
     }
     let joined = house.psql(&["-At", "-c", "SELECT s.principal, count(r.id) FROM statements s JOIN records r ON r.session = s.session AND r.kind = 'outcome' GROUP BY 1 ORDER BY 1"]).await;
     assert_eq!(joined, "bot|9\nloader|4\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inside_tls_a_token_may_come_from_anywhere() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let address = other_address();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let asked = rcgen::CertificateParams::new(vec![address.to_string()]).expect("parameters");
+    let certificate = asked.self_signed(&key).expect("a certificate").pem();
+    let files = countersign::proxy::ListenFiles {
+        cert_file: file("cert.pem", &certificate),
+        key_file: file("key.pem", &key.serialize_pem()),
+        clients: None,
+    };
+    let tls = ListenTls::Required(files);
+    let house = House::build_full(SocketAddr::new(address, 0), Limits::default(), tls).await;
+    let url = house.url().replace("127.0.0.1", &address.to_string());
+    let psql = |mode: &str| {
+        let url = format!(
+            "{url}?sslmode={mode}&sslrootcert={}",
+            folder.path().join("cert.pem").display()
+        );
+        Command::new("psql")
+            .args([&url, "-X", "-At", "-c", "SELECT count(*) FROM statements"])
+            .output()
+    };
+    let inside = psql("verify-full").expect("psql is installed");
+    assert_eq!(
+        String::from_utf8_lossy(&inside.stdout),
+        "5\n",
+        "{}",
+        String::from_utf8_lossy(&inside.stderr)
+    );
+    let outside = psql("disable").expect("psql is installed");
+    let said = String::from_utf8_lossy(&outside.stderr).into_owned();
+    assert!(said.contains("tokens are taken inside TLS only"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nobody_knows_ends_the_session_with_a_reason() {
+    let house = House::build().await;
+    let mut stream = TcpStream::connect(house.tables.local_addr)
+        .await
+        .expect("a connection");
+    let startup = Startup {
+        protocol: PROTOCOL_3_0,
+        parameters: vec![
+            ("user".to_owned(), "carol".to_owned()),
+            ("database".to_owned(), "log".to_owned()),
+        ],
+    };
+    let mut out = startup.encode();
+    frame::put(&mut out, b'p', |out| {
+        out.extend(house.carol.as_bytes());
+        out.push(0);
+    });
+    // CopyData outside a COPY is passed over, a function call is refused, and what has no name ends it.
+    frame::put(&mut out, b'd', |out| out.extend(b"nothing"));
+    frame::put(&mut out, b'F', |out| out.extend([0; 8]));
+    frame::put(&mut out, b'@', |_| {});
+    stream.write_all(&out).await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it closes");
+    let (mut rest, mut said) = (answer.as_slice(), Vec::new());
+    while let Some((header, body)) = frame::cut(rest).expect("frames") {
+        rest = &rest[header.frame_bytes()..];
+        if header.tag == b'E' {
+            let fields = Fields::decode(body).expect("an error");
+            said.push(format!("{} {}", fields.severity, fields.sqlstate));
+        }
+    }
+    assert_eq!(said, ["ERROR 0A000", "FATAL 08P01"]);
 }
 
 /// What a program of `tests/clients` prints; it must end well.
