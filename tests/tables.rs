@@ -34,7 +34,8 @@ struct House {
     tables: Tables,
     desk: Desk,
     reader: Reader,
-    journal: Journal,
+    /// Kept open as long as the house stands.
+    _journal: Journal,
     carol: String,
     reading: String,
     agent: String,
@@ -185,7 +186,7 @@ impl House {
             tables,
             desk,
             reader: journal.reader(),
-            journal,
+            _journal: journal,
             carol,
             reading,
             agent: agent.1.reveal().to_owned(),

@@ -274,8 +274,12 @@ pub struct PersonChange {
     pub groups: Option<Vec<String>>,
 }
 
+/// All roles and all groups that a person is to have; `None` leaves them.
+pub type Wanted = (Option<Vec<Role>>, Option<Vec<String>>);
+
 impl PersonChange {
-    pub fn checked(self) -> Result<(Option<Vec<Role>>, Option<Vec<String>>), Problem> {
+    /// The roles and the groups that are to be, where they are to change.
+    pub fn checked(self) -> Result<Wanted, Problem> {
         if self.roles.is_none() && self.groups.is_none() {
             return Err(unacceptable("roles", "", "send `roles`, `groups` or both"));
         }

@@ -211,10 +211,8 @@ impl Wanted {
                 _other => {}
             }
         }
-        let all = self.tests.iter().enumerate();
-        let holds = all
-            .map(|(place, test)| (seen >> place & 1 == 1) != test.is_not)
-            .all(|holds| holds);
+        let mut all = self.tests.iter().enumerate();
+        let holds = all.all(|(place, test)| (seen >> place & 1 == 1) != test.is_not);
         let is_attempt = self.attempt.is_none() || number == self.attempt;
         Ok(match holds && is_attempt {
             false => Said::No,

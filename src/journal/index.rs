@@ -309,7 +309,10 @@ fn known(connection: &Connection) -> rusqlite::Result<HashMap<(u16, u64), Known>
     rows.collect()
 }
 
-fn counts(connection: &Connection, kind: TermKind) -> rusqlite::Result<Vec<(Vec<u8>, (u16, u64), u64)>> {
+/// The value of a term, the lane and segment it is in, and in how many records.
+type Count = (Vec<u8>, (u16, u64), u64);
+
+fn counts(connection: &Connection, kind: TermKind) -> rusqlite::Result<Vec<Count>> {
     let mut all =
         connection.prepare_cached("SELECT lane, segment, value, records FROM term WHERE kind = ?1")?;
     let rows = all.query_map([kind as u8], |row| {

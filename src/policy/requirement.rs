@@ -239,7 +239,7 @@ impl Words<'_> {
                         _ => return Err(self.unclear(word, "stands where `or` or `+` belongs")),
                     }
                 }
-                if rest.len() % 2 == 0 {
+                if rest.len().is_multiple_of(2) {
                     return Err(self.unclear(text, "ends without a group"));
                 }
                 Ok(Term {

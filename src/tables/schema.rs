@@ -413,7 +413,7 @@ fn field(name: &str) -> Column {
             "record",
             Json,
             "the whole record, with fields that have no column",
-            |r| json(r),
+            json,
         ),
         other => unreachable!("no column is called `{other}`"),
     }

@@ -289,7 +289,7 @@ impl Type {
             Self::Text
         };
         out.extend(i32::from(!elements.is_empty()).to_be_bytes());
-        out.extend(i32::from(elements.iter().any(|value| *value == Value::Null)).to_be_bytes());
+        out.extend(i32::from(elements.contains(&Value::Null)).to_be_bytes());
         out.extend(element.oid().to_be_bytes());
         if elements.is_empty() {
             return Ok(());

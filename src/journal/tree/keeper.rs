@@ -253,7 +253,7 @@ impl LevelBuffers {
     }
 
     pub fn add(&mut self, subtree: Subtree, hash: &Hash) {
-        if subtree.level % LEVELS_PER_FILE == 0 {
+        if subtree.level.is_multiple_of(LEVELS_PER_FILE) {
             self.by_level
                 .entry(subtree.level)
                 .or_default()

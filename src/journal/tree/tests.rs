@@ -74,7 +74,11 @@ fn write(lane: &mut Lane, number: u64) {
         rule: "writes",
         tables: &[],
         fingerprint: [7; 32],
-        parameters: if number % 4 == 0 { &parameters } else { &[] },
+        parameters: if number.is_multiple_of(4) {
+            &parameters
+        } else {
+            &[]
+        },
         request: None,
         grant: None,
         protocol: "extended",

@@ -511,7 +511,7 @@ fn rest_of_lanes(
     report: &mut Report,
     last_good: Option<u64>,
 ) -> Result<(), Stop> {
-    for lane in durable.keys().filter(|lane| !walks.contains_key(lane)) {
+    if let Some(lane) = durable.keys().find(|lane| !walks.contains_key(lane)) {
         return Err(Finding::of_file(format!("lane {lane} is gone, and records of it were on disk")).into());
     }
     for (lane, walk) in walks {
