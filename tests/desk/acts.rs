@@ -289,7 +289,7 @@ fn time_reminds_at_half_escalates_at_three_quarters_and_never_approves() {
     let mut world = World::new();
     let (_, mut parked) = of_two_groups(&mut world, 3);
     let id = parked.request;
-    let mut kinds_after = |world: &mut World, time: Duration| {
+    let kinds_after = |world: &mut World, time: Duration| {
         world.pass(time);
         world.tick();
         let discussion = world.show(id).discussion;
