@@ -480,11 +480,16 @@ impl Trial {
                 }
                 Ok(*opened)
             }
-            Opening::CodeNeeded => Err(Problem::new(
-                Kind::CodeNeeded,
-                "a code of your authenticator app is needed as well",
-                "send it in `code`, or one of your recovery codes",
-            )),
+            Opening::CodeNeeded => {
+                // The password was right: what comes next is no second guess at it.
+                let lane = rooms.sign_ins.lane(&self.typed, self.source.0);
+                rooms.sign_ins.passwords.succeeded(&lane);
+                Err(Problem::new(
+                    Kind::CodeNeeded,
+                    "a code of your authenticator app is needed as well",
+                    "send it in `code`, or one of your recovery codes",
+                ))
+            }
             Opening::WrongCode => Err(self.turned_away(rooms, WRONG_CODE).await),
             Opening::Refused => Err(self.turned_away(rooms, REFUSED).await),
         }
