@@ -326,6 +326,13 @@ const ROUTES: &[(&str, &str)] = &[
     ("delete", "/api/v1/me/totp"),
     ("post", "/api/v1/me/totp/confirm"),
     ("post", "/api/v1/password"),
+    ("post", "/api/v1/me/passkeys/begin"),
+    ("post", "/api/v1/me/passkeys/finish"),
+    ("delete", "/api/v1/me/passkeys/{id}"),
+    ("post", "/api/v1/session/passkey/begin"),
+    ("post", "/api/v1/session/passkey/finish"),
+    ("post", "/api/v1/session/step-up/begin"),
+    ("post", "/api/v1/session/step-up/finish"),
     ("patch", "/api/v1/users/{name}"),
     ("post", "/api/v1/users/{name}/password-link"),
     ("delete", "/api/v1/users/{name}/factors"),
@@ -353,7 +360,12 @@ const ROUTES: &[(&str, &str)] = &[
 ];
 
 /// Whoever signs in is nobody yet. Each reads its body first.
-const NEEDS_NOBODY: &[(&str, &str)] = &[("post", "/api/v1/session"), ("post", "/api/v1/password")];
+const NEEDS_NOBODY: &[(&str, &str)] = &[
+    ("post", "/api/v1/session"),
+    ("post", "/api/v1/password"),
+    ("post", "/api/v1/session/passkey/begin"),
+    ("post", "/api/v1/session/passkey/finish"),
+];
 
 fn filled(path: &str) -> String {
     path.replace("{id}", "7K3F9Q")
@@ -489,6 +501,8 @@ async fn every_route_wants_its_role() {
         ("alice", "delete", "/api/v1/users/bob/factors"),
         ("alice, reading", "post", "/api/v1/me/totp"),
         ("alice, reading", "delete", "/api/v1/me/totp"),
+        ("alice, reading", "post", "/api/v1/me/passkeys/begin"),
+        ("alice, reading", "delete", "/api/v1/me/passkeys/AAAA"),
         ("alice", "delete", "/api/v1/agents/bot"),
         ("alice", "delete", "/api/v1/users/bob/tokens"),
         ("alice, reading", "delete", "/api/v1/users/alice/tokens"),

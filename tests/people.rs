@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::api::{self, Api, Rooms, browser};
 use countersign::clock::Timestamp;
 use countersign::desk::Desk;
@@ -17,6 +21,7 @@ use countersign::store::sqlite::Store;
 use countersign::telemetry::Metrics;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// A desk with an API on a free port, and three people without anything to sign in by.
 struct House {
@@ -1044,4 +1049,344 @@ async fn roles_and_groups_change_at_once_and_the_log_says_from_what_to_what() {
             "groups": { "before": [], "after": ["dba", "security"] },
         })
     );
+}
+
+/// A security key in software: one P-256 key, which signs whatever it is asked to.
+struct Key {
+    pair: EcdsaKeyPair,
+    id: Vec<u8>,
+    counter: u32,
+}
+
+/// What a browser and a key say, right or wrong.
+#[derive(Clone, Copy)]
+struct Says {
+    /// Users present 0x01, verified 0x04.
+    flags: u8,
+    counter: u32,
+    origin: Option<&'static str>,
+}
+
+impl Says {
+    const fn right(counter: u32) -> Self {
+        Self {
+            flags: 0x05,
+            counter,
+            origin: None,
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Key {
+    fn new(id: u8) -> Self {
+        let random = SystemRandom::new();
+        let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+        Self {
+            pair: EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref()).expect("a key"),
+            id: vec![id; 32],
+            counter: 1,
+        }
+    }
+
+    fn client_data(&self, what: &str, options: &Value, url: &str, says: Says) -> Vec<u8> {
+        json!({
+            "type": what,
+            "challenge": options["publicKey"]["challenge"],
+            "origin": says.origin.unwrap_or(url),
+            "crossOrigin": false,
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn authenticator_data(says: Says, flags: u8) -> Vec<u8> {
+        let mut data = Sha256::digest(b"localhost").to_vec();
+        data.push(says.flags | flags);
+        data.extend(says.counter.to_be_bytes());
+        data
+    }
+
+    /// The answer of `navigator.credentials.create`.
+    fn made(&self, options: &Value, url: &str, says: Says) -> Value {
+        let mut data = Self::authenticator_data(says, 0x40);
+        data.extend([0; 16]);
+        data.extend([0, 32]);
+        data.extend(&self.id);
+        // COSE: a map of key type EC2, algorithm ES256, curve P-256, x and y.
+        let point = self.pair.public_key().as_ref();
+        data.extend([0xA5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21, 0x58, 0x20]);
+        data.extend(&point[1..33]);
+        data.extend([0x22, 0x58, 0x20]);
+        data.extend(&point[33..65]);
+        // CBOR: {"fmt": "none", "attStmt": {}, "authData": …}
+        let mut attestation = vec![0xA3, 0x63];
+        attestation.extend(b"fmt");
+        attestation.push(0x64);
+        attestation.extend(b"none");
+        attestation.push(0x67);
+        attestation.extend(b"attStmt");
+        attestation.extend([0xA0, 0x68]);
+        attestation.extend(b"authData");
+        attestation.extend([0x58, u8::try_from(data.len()).expect("short")]);
+        attestation.extend(data);
+        json!({
+            "id": base64(&self.id),
+            "rawId": base64(&self.id),
+            "type": "public-key",
+            "extensions": {},
+            "response": {
+                "attestationObject": base64(&attestation),
+                "clientDataJSON": base64(&self.client_data("webauthn.create", options, url, says)),
+            },
+        })
+    }
+
+    /// The answer of `navigator.credentials.get`.
+    fn answer(&self, options: &Value, url: &str, says: Says) -> Value {
+        let data = Self::authenticator_data(says, 0);
+        let client = self.client_data("webauthn.get", options, url, says);
+        let signed = [data.clone(), Sha256::digest(&client).to_vec()].concat();
+        let signature = self.pair.sign(&SystemRandom::new(), &signed).expect("signed");
+        json!({
+            "id": base64(&self.id),
+            "rawId": base64(&self.id),
+            "type": "public-key",
+            "extensions": {},
+            "response": {
+                "authenticatorData": base64(&data),
+                "clientDataJSON": base64(&client),
+                "signature": base64(signature.as_ref()),
+                "userHandle": null,
+            },
+        })
+    }
+}
+
+impl Browser {
+    async fn register(&mut self, key: &Key, says: Says) -> Answer {
+        let begun = self.call(Method::POST, "/api/v1/me/passkeys/begin", None).await;
+        assert_eq!(begun.status, StatusCode::OK, "{}", begun.body);
+        let body = json!({
+            "ceremony": begun.body["ceremony"],
+            "name": "laptop",
+            "credential": key.made(&begun.body["options"], &self.url, says),
+        });
+        self.call(Method::POST, "/api/v1/me/passkeys/finish", Some(body))
+            .await
+    }
+
+    /// What the server asks of a person's keys.
+    async fn asked(&mut self, name: &str) -> Value {
+        let body = json!({ "person": name });
+        let begun = self
+            .call(Method::POST, "/api/v1/session/passkey/begin", Some(body))
+            .await;
+        assert_eq!(begun.status, StatusCode::OK, "{}", begun.body);
+        begun.body
+    }
+
+    async fn by_passkey(&mut self, ceremony: &Value, credential: Value) -> Answer {
+        let body = json!({ "ceremony": ceremony, "credential": credential });
+        let answer = self
+            .call(Method::POST, "/api/v1/session/passkey/finish", Some(body))
+            .await;
+        if answer.status == StatusCode::OK {
+            let set = answer.set_cookie.as_deref().expect("a cookie");
+            let value = set
+                .split_once('=')
+                .and_then(|(_, rest)| rest.split_once(';'))
+                .expect("a pair")
+                .0;
+            self.cookie = Some(value.to_owned());
+            self.csrf = Some(answer.body["csrf"].as_str().expect("a CSRF token").to_owned());
+        }
+        answer
+    }
+
+    async fn passkey_says(&mut self, name: &str, key: &Key, says: Says) -> Answer {
+        let begun = self.asked(name).await;
+        let credential = key.answer(&begun["options"], &self.url.clone(), says);
+        self.by_passkey(&begun["ceremony"], credential).await
+    }
+}
+
+#[tokio::test]
+async fn a_passkey_is_registered_and_signs_in_for_sure() {
+    let mut house = House::build();
+    let token = house.token("alice", None, &["dave"]);
+    let mut browser = house.browser();
+    browser.sign_in(json!({ "token": token })).await;
+    let key = Key::new(1);
+    // A key that has not verified its user is none.
+    let unverified = Says {
+        flags: 0x01,
+        ..Says::right(1)
+    };
+    let refused = browser.register(&key, unverified).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        refused.body
+    );
+    let made = browser.register(&key, Says::right(key.counter)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    assert_eq!(made.body["second_factors"], json!(["passkey"]));
+    assert_eq!(made.body["passkeys"][0]["name"], "laptop");
+
+    let mut other = house.browser();
+    let answer = other.passkey_says("alice", &key, Says::right(2)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.body["method"], "passkey");
+    assert!(answer.body["strong_at"].is_string());
+    // Whoever had seen the token may have registered the key (promise 4).
+    assert_eq!(answer.body["token_seen_by"], json!(["dave"]));
+    assert_eq!(other.me().await, StatusCode::OK);
+    let told = house.sign_ins().await;
+    assert!(
+        told.iter().any(
+            |(event, name, method, _)| (event.as_str(), name.as_str(), method.as_str())
+                == ("signed_in", "alice", "passkey")
+        ),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_passkeys_answer_counts_once_and_only_when_all_of_it_is_right() {
+    let mut house = House::build();
+    let mut browser = house.signed_in("alice").await;
+    let key = Key::new(1);
+    browser.register(&key, Says::right(1)).await;
+    let mut thief = house.browser();
+    let begun = thief.asked("alice").await;
+    let answer = key.answer(&begun["options"], &house.url, Says::right(5));
+    let first = thief.by_passkey(&begun["ceremony"], answer.clone()).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+    let again = thief.by_passkey(&begun["ceremony"], answer.clone()).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", again.body);
+    let begun = thief.asked("alice").await;
+    let replayed = thief.by_passkey(&begun["ceremony"], answer).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED, "{}", replayed.body);
+    for (what, says) in [
+        (
+            "user not verified",
+            Says {
+                flags: 0x01,
+                ..Says::right(9)
+            },
+        ),
+        (
+            "user not there",
+            Says {
+                flags: 0x00,
+                ..Says::right(9)
+            },
+        ),
+        (
+            "another site",
+            Says {
+                origin: Some("https://evil.example"),
+                ..Says::right(9)
+            },
+        ),
+        ("a copy of the key, whose counter lags", Says::right(3)),
+    ] {
+        let answer = thief.passkey_says("alice", &key, says).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{what}: {}", answer.body);
+        assert_eq!(answer.set_cookie, None, "{what}");
+    }
+    let mut stranger = Key::new(1);
+    stranger.id = key.id.clone();
+    let answer = thief.passkey_says("alice", &stranger, Says::right(9)).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::UNAUTHORIZED,
+        "another key under the same id"
+    );
+    // Names cannot be found out: somebody without a passkey, known or not, is asked for a key as well, always the same.
+    for name in ["carol", "nobody"] {
+        let (one, two) = (thief.asked(name).await, thief.asked(name).await);
+        let keys = |begun: &Value| begun["options"]["publicKey"]["allowCredentials"].clone();
+        assert_eq!(keys(&one), keys(&two));
+        assert_eq!(keys(&one).as_array().map(Vec::len), Some(1));
+        let answer = thief.passkey_says(name, &key, Says::right(9)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}");
+    }
+    house
+        .store
+        .person_set_active(&person("alice"), false, &person("root"), Timestamp::now())
+        .expect("deactivated");
+    let answer = thief.passkey_says("alice", &key, Says::right(10)).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "not active");
+}
+
+#[tokio::test]
+async fn a_passkey_makes_a_session_surer_and_is_taken_away_by_itself_alone() {
+    let mut house = House::build();
+    let mut browser = house.signed_in("alice").await;
+    let mut other = house.signed_in("alice").await;
+    let key = Key::new(1);
+    let made = browser.register(&key, Says::right(1)).await;
+    let path = format!(
+        "/api/v1/me/passkeys/{}",
+        made.body["passkeys"][0]["id"].as_str().expect("an id")
+    );
+    // The session that registered it has not given it yet.
+    for (method, path) in [
+        (Method::DELETE, path.as_str()),
+        (Method::POST, "/api/v1/me/passkeys/begin"),
+    ] {
+        let refused = browser.call(method, path, None).await;
+        assert_eq!(
+            (refused.status, code(&refused)),
+            (StatusCode::FORBIDDEN, "step_up_needed"),
+            "{path}"
+        );
+    }
+    let begin = "/api/v1/session/step-up/begin";
+    let finish = "/api/v1/session/step-up/finish";
+    let begun = browser.call(Method::POST, begin, None).await.body;
+    let body = json!({ "ceremony": begun["ceremony"], "credential": key.answer(&begun["options"], &house.url, Says::right(2)) });
+    // What one session began, another does not end.
+    let elsewhere = other.call(Method::POST, finish, Some(body.clone())).await;
+    assert_eq!(
+        elsewhere.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        elsewhere.body
+    );
+    let begun = browser.call(Method::POST, begin, None).await.body;
+    let body = json!({ "ceremony": begun["ceremony"], "credential": key.answer(&begun["options"], &house.url, Says::right(3)) });
+    let surer = browser.call(Method::POST, finish, Some(body.clone())).await;
+    assert_eq!(
+        (surer.status, &surer.body["method"]),
+        (StatusCode::OK, &json!("passkey")),
+        "{}",
+        surer.body
+    );
+    let shown = browser.call(Method::GET, "/api/v1/session", None).await;
+    assert!(shown.body["strong_at"].is_string(), "{}", shown.body);
+    let again = browser.call(Method::POST, finish, Some(body)).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let shown = other.call(Method::GET, "/api/v1/session", None).await;
+    assert_eq!(shown.body["strong_at"], Value::Null);
+    let unknown = browser
+        .call(Method::DELETE, "/api/v1/me/passkeys/AAAA", None)
+        .await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let gone = browser.call(Method::DELETE, &path, None).await;
+    assert_eq!(
+        (gone.status, &gone.body["passkeys"]),
+        (StatusCode::OK, &json!([])),
+        "{}",
+        gone.body
+    );
+    let answer = house.browser().passkey_says("alice", &key, Says::right(9)).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }

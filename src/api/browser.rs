@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use super::Rooms;
 use super::login::{BrowserSession, Caller, Via, same_origin, session_cookie};
+use super::passkeys::Passkeys;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, unacceptable};
 use super::requests::desk_problem;
@@ -98,6 +99,7 @@ pub struct SignIns {
     sources: Throttle<IpAddr>,
     known: Mutex<HashSet<(String, IpAddr)>>,
     hashing: Arc<Semaphore>,
+    pub(super) passkeys: Passkeys,
     told: Mutex<Told>,
 }
 
@@ -117,8 +119,10 @@ impl Default for SignIns {
 
 impl SignIns {
     pub fn new(settings: Settings) -> Self {
+        let passkeys = Passkeys::new(settings.origin.as_deref());
         Self {
             settings,
+            passkeys,
             passwords: Throttle::new(LOG_INS),
             codes: Throttle::new(CODES),
             sources: Throttle::new(LOG_INS),
@@ -361,7 +365,7 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    async fn of(rooms: &Rooms, opened: OpenedSession) -> Result<Self, Problem> {
+    pub(super) async fn of(rooms: &Rooms, opened: OpenedSession) -> Result<Self, Problem> {
         let cookie = opened.cookie.reveal();
         let set_cookie = set_cookie(cookie, opened.session.ends_at.since(opened.session.made_at));
         let via = Via::Session(BrowserSession {
@@ -401,6 +405,16 @@ pub async fn sign_in(
         }
     };
     let opened = trial.open(rooms, code).await?;
+    end_old_session(rooms, source, headers).await?;
+    SignedIn::of(rooms, opened).await
+}
+
+/// A cookie that the browser brought along while signing in is worth nothing afterwards, whoever has put it there.
+pub(super) async fn end_old_session(
+    rooms: &Rooms,
+    source: Source,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
     if let Some(old) = session_cookie(headers).and_then(SessionHash::of) {
         let whence = Whence { source: source.0 };
         rooms
@@ -409,7 +423,7 @@ pub async fn sign_in(
             .await
             .map_err(desk_problem)?;
     }
-    SignedIn::of(rooms, opened).await
+    Ok(())
 }
 
 /// One wish to sign in.
@@ -500,10 +514,11 @@ impl Trial {
         match by {
             OpenedBy::Token(hash) => hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
             OpenedBy::Password { person, .. } => person.to_string(),
+            OpenedBy::Passkey(used) => used.before.person.to_string(),
         }
     }
 
-    async fn turned_away(self, rooms: &Rooms, why: &'static str) -> Problem {
+    pub(super) async fn turned_away(self, rooms: &Rooms, why: &'static str) -> Problem {
         let sign_ins = &rooms.sign_ins;
         let now = Instant::now();
         let held_back = sign_ins.sources.failed(self.source.0, now);

@@ -15,6 +15,7 @@ pub mod grants;
 pub mod health;
 pub mod impact;
 pub mod login;
+pub mod passkeys;
 pub mod people;
 pub mod problem;
 pub mod proofs;
@@ -170,6 +171,13 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(factors::begin_totp, factors::remove_totp))
         .routes(routes!(factors::confirm_totp))
         .routes(routes!(factors::set_password_by_link))
+        .routes(routes!(passkeys::begin_registration))
+        .routes(routes!(passkeys::finish_registration))
+        .routes(routes!(passkeys::remove))
+        .routes(routes!(passkeys::begin_sign_in))
+        .routes(routes!(passkeys::finish_sign_in))
+        .routes(routes!(passkeys::begin_step_up))
+        .routes(routes!(passkeys::finish_step_up))
         .routes(routes!(factors::make_password_link))
         .routes(routes!(factors::forget_factors))
         .routes(routes!(people::change_person))

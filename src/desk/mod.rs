@@ -54,7 +54,7 @@ use crate::policy::{Risk, Verdict};
 use crate::sql::action::Judgement;
 pub use crate::store::{
     CodeTaken, Factors, KeptPasskey, LINK_LIFE, OpenedBy, OpenedSession, Opening, PASSKEYS_MAX, PasskeyInfo,
-    SessionInfo, SessionLife, Whence,
+    PasskeyUse, SessionInfo, SessionLife, Whence,
 };
 
 /// The desk's part of the settings.

@@ -13,7 +13,8 @@ use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{LinkHash, Secret, SessionHash};
 use crate::store::{
-    CodeTaken, Factors, KeptPassword, OpenedBy, OpenedSession, Opening, SessionInfo, SessionLife, Whence,
+    CodeTaken, Factors, KeptPasskey, KeptPassword, OpenedBy, OpenedSession, Opening, PasskeyUse, SessionInfo,
+    SessionLife, Whence,
 };
 
 /// Somebody who was turned away.
@@ -81,6 +82,26 @@ impl Core {
             DeskError::LogUnavailable
         })?;
         Ok(taken)
+    }
+
+    fn step_up_by_passkey(
+        &mut self,
+        session: SessionHash,
+        used: &PasskeyUse,
+        whence: &Whence,
+        now: Moment,
+    ) -> Result<bool, DeskError> {
+        let unavailable = |error: &dyn std::fmt::Display| {
+            tracing::warn!("a second factor is not counted while the log cannot be written: {error}");
+            DeskError::LogUnavailable
+        };
+        self.log_is_ready(now).map_err(|error| unavailable(&error))?;
+        let counts = self
+            .store
+            .session_strengthen_by_passkey(session, used, whence, now.wall)?;
+        self.clerk_carries_over(now)
+            .map_err(|error| unavailable(&error))?;
+        Ok(counts)
     }
 
     /// A session whose cookie reaches nobody.
@@ -259,5 +280,38 @@ impl Desk {
             store.person_change(&person, roles.as_deref(), groups.as_deref(), &by, now)
         })
         .await
+    }
+
+    pub async fn passkeys(&self, person: PersonName) -> Result<Vec<KeptPasskey>, DeskError> {
+        self.read(move |store, _| store.passkeys(&person)).await
+    }
+
+    /// `false` if it is somebody's already, or the person has too many.
+    pub async fn passkey_add(
+        &self,
+        passkey: KeptPasskey,
+        name: String,
+        seen_by: BTreeSet<PersonName>,
+    ) -> Result<bool, ManageError> {
+        self.manage(move |store, now| Ok(store.passkey_add(&passkey, &name, &seen_by, now)?))
+            .await
+    }
+
+    /// Whether it was there.
+    pub async fn passkey_remove(&self, person: PersonName, id: Vec<u8>) -> Result<bool, ManageError> {
+        self.manage(move |store, now| Ok(store.passkey_remove(&person, &id, now)?))
+            .await
+    }
+
+    /// A passkey on top of what a session was opened by; counted only once the log has it.
+    pub async fn step_up_by_passkey(
+        &self,
+        session: SessionHash,
+        used: PasskeyUse,
+        whence: Whence,
+    ) -> Result<bool, DeskError> {
+        self.call(move |core, now| core.step_up_by_passkey(session, &used, &whence, now))
+            .await
+            .unwrap_or(Err(DeskError::Stopping))
     }
 }

@@ -57,6 +57,13 @@ pub struct KeptPasskey {
     pub credential: String,
 }
 
+/// A passkey that has answered: as it was when it was asked, and as it is kept from now on.
+#[derive(Clone, Debug)]
+pub struct PasskeyUse {
+    pub before: KeptPasskey,
+    pub after: String,
+}
+
 /// What becomes of a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeTaken {
@@ -272,6 +279,74 @@ impl Store {
         })
     }
 
+    pub fn passkeys(&mut self, person: &PersonName) -> Result<Vec<KeptPasskey>, StoreError> {
+        self.read(|connection| {
+            if !find_person(connection, person.as_str())?.is_some_and(|person| person.active) {
+                return Ok(Vec::new());
+            }
+            let text = "SELECT id, credential FROM passkeys WHERE person = ?1 ORDER BY made_at";
+            let mut statement = connection.prepare_cached(text)?;
+            let kept = statement.query_map([person.as_str()], |row| {
+                Ok(KeptPasskey {
+                    id: row.get(0)?,
+                    person: person.clone(),
+                    credential: row.get(1)?,
+                })
+            })?;
+            Ok(kept.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// `false` if it is somebody's already, or the person has too many.
+    pub fn passkey_add(
+        &mut self,
+        passkey: &KeptPasskey,
+        name: &str,
+        seen_by: &BTreeSet<PersonName>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let person = passkey.person.as_str();
+            let count = "SELECT count(*) FROM passkeys WHERE person = ?1";
+            let count: i64 = transaction.query_row(count, [person], |row| row.get(0))?;
+            if count >= PASSKEYS_MAX {
+                return Ok(false);
+            }
+            let text = "INSERT INTO passkeys (id, person, name, credential, seen_by, made_at)
+                        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
+            let values = params![
+                passkey.id,
+                person,
+                name,
+                passkey.credential,
+                names(seen_by)?,
+                now.micros()
+            ];
+            let is_new = transaction.execute(text, values)? > 0;
+            if is_new {
+                note(transaction, "passkey_added", person, &passkey.person, now)?;
+            }
+            Ok(is_new)
+        })
+    }
+
+    /// Whether it was there.
+    pub fn passkey_remove(
+        &mut self,
+        person: &PersonName,
+        id: &[u8],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let text = "DELETE FROM passkeys WHERE person = ?1 AND id = ?2";
+            let was_there = transaction.execute(text, params![person.as_str(), id])? > 0;
+            if was_there {
+                note(transaction, "passkey_removed", person.as_str(), person, now)?;
+            }
+            Ok(was_there)
+        })
+    }
+
     /// For somebody who has lost them all: their app, recovery codes and passkeys count no longer, and their sessions
     /// end.
     pub fn factors_forget(
@@ -338,6 +413,27 @@ pub(super) fn take_code(
     }
     note(transaction, "recovery_code_used", person.as_str(), person, now)?;
     Ok(taken)
+}
+
+/// Keeps what an answer has changed, unless the passkey has changed since it was asked; gives who else may have it.
+pub(super) fn use_passkey(
+    transaction: &Connection,
+    used: &PasskeyUse,
+    now: Timestamp,
+) -> Result<Option<BTreeSet<PersonName>>, StoreError> {
+    let text =
+        "UPDATE passkeys SET credential = ?4, used_at = ?5 WHERE id = ?1 AND person = ?2 AND credential = ?3
+                RETURNING seen_by";
+    let before = &used.before;
+    let values = params![
+        before.id,
+        before.person.as_str(),
+        before.credential,
+        used.after,
+        now.micros()
+    ];
+    let seen_by: Option<String> = transaction.query_row(text, values, |row| row.get(0)).optional()?;
+    seen_by.as_deref().map(from_names).transpose()
 }
 
 struct KeptTotp {

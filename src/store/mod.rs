@@ -14,7 +14,9 @@ pub mod sqlite;
 mod standing;
 
 pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
-pub use factors::{CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo};
+pub use factors::{
+    CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo, PasskeyUse,
+};
 pub use links::Link;
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};

@@ -14,7 +14,7 @@ use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{Secret, SessionHash, TokenHash};
 use crate::store::card;
-use crate::store::factors::{CodeTaken, find_password, has_totp, take_code};
+use crate::store::factors::{CodeTaken, PasskeyUse, find_password, has_totp, take_code, use_passkey};
 use crate::store::outbox::{Note, queue};
 use crate::store::people::{find_person, find_signed_in, from_names, names};
 use crate::store::sqlite::{Store, StoreError};
@@ -44,6 +44,7 @@ pub enum OpenedBy {
         person: PersonName,
         verifier: PasswordVerifier,
     },
+    Passkey(PasskeyUse),
 }
 
 /// What becomes of a wish to sign in.
@@ -155,6 +156,30 @@ impl Store {
         })
     }
 
+    /// A passkey on top of what the session was opened by; `false` if it no longer counts.
+    pub fn session_strengthen_by_passkey(
+        &mut self,
+        hash: SessionHash,
+        used: &PasskeyUse,
+        whence: &Whence,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let counts = use_passkey(transaction, used, now)?.is_some();
+            if counts {
+                strengthen(
+                    transaction,
+                    hash,
+                    &used.before.person,
+                    Method::Passkey,
+                    whence,
+                    now,
+                )?;
+            }
+            Ok(counts)
+        })
+    }
+
     /// Who is behind a cookie; `None` for one that is unknown, idle, over or ended. A call keeps its session alive.
     pub fn session(
         &mut self,
@@ -225,6 +250,18 @@ fn come_in(
             Ok(kept
                 .zip(found)
                 .map(|(kept, person)| (whole(person, kept.seen_by), assurance)))
+        }
+        OpenedBy::Passkey(used) => {
+            let found = find_person(transaction, used.before.person.as_str())?.filter(|person| person.active);
+            let Some(person) = found else {
+                return Ok(None);
+            };
+            let assurance = Assurance {
+                method: Method::Passkey,
+                strong_at: Some(now),
+            };
+            let seen_by = use_passkey(transaction, used, now)?;
+            Ok(seen_by.map(|seen_by| (whole(person, seen_by), assurance)))
         }
     }
 }
