@@ -307,6 +307,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("delete", "/api/v1/sessions/{id}"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
+    ("get", "/api/v1/log/checkpoint"),
+    ("get", "/api/v1/log/{id}/proof"),
     ("get", "/api/v1/log/tail"),
     ("get", "/api/v1/log/histogram"),
     ("get", "/api/v1/log/facets"),
