@@ -82,7 +82,7 @@ fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
     };
     let is_setting = |line: &str| {
         let rest = line.strip_prefix("# ").unwrap_or("");
-        rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+        rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key))
     };
     let all: String = text
         .lines()

@@ -715,7 +715,7 @@ pub async fn open(
         (status = 200, body = SessionShape),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<SessionShape>, Problem> {
     SessionShape::shown(&rooms, &caller).await.map(Json)
@@ -732,10 +732,11 @@ pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<Ses
         (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []))
+    security(("token" = []))
 )]
 pub async fn step_up_session(
     caller: Caller,
@@ -767,7 +768,7 @@ pub async fn step_up_session(
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn close(
     caller: Caller,

@@ -49,6 +49,12 @@ fn operation_id(method: &str, path: &str) -> String {
 
 fn common(operation: &Operation, is_named: bool) -> Vec<(&'static str, &'static str)> {
     let mut answers = vec![("503", "it took too long, or the log or the store cannot be used")];
+    if operation.request_body.is_some() {
+        answers.extend([
+            ("413", "the body is too large"),
+            ("415", "the body is not announced as JSON"),
+        ]);
+    }
     if operation.security.is_none() {
         return answers;
     }
@@ -60,12 +66,6 @@ fn common(operation: &Operation, is_named: bool) -> Vec<(&'static str, &'static 
     ]);
     if is_named {
         answers.push(("404", "nothing by this name"));
-    }
-    if operation.request_body.is_some() {
-        answers.extend([
-            ("413", "the body is too large"),
-            ("415", "the body is not announced as JSON"),
-        ]);
     }
     answers
 }

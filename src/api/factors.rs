@@ -184,7 +184,7 @@ pub async fn may_change_factors(
         (status = 200, body = FactorsShape),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<FactorsShape>, Problem> {
     let factors = rooms.desk.factors(caller.person.name).await;
@@ -208,7 +208,7 @@ pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<Fac
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn change_password(
     caller: Caller,
@@ -316,7 +316,7 @@ pub async fn set_by_link(rooms: &Rooms, body: LinkBody) -> Result<PasswordSet, P
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn make_password_link(
     caller: Caller,
@@ -360,7 +360,7 @@ pub async fn make_password_link(
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn begin_totp(
     caller: Caller,
@@ -406,7 +406,7 @@ pub async fn begin_totp(
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn confirm_totp(
     caller: Caller,
@@ -440,7 +440,7 @@ pub async fn confirm_totp(
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn remove_totp(
     caller: Caller,
@@ -469,7 +469,7 @@ pub async fn remove_totp(
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn forget_factors(
     caller: Caller,

@@ -231,7 +231,7 @@ fn handle(person: &PersonName) -> Uuid {
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn begin_registration(
     caller: Caller,
@@ -271,7 +271,7 @@ pub async fn begin_registration(
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn finish_registration(
     caller: Caller,
@@ -338,7 +338,7 @@ pub async fn finish_registration(
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("token" = []))
+    security(("token" = []))
 )]
 pub async fn remove(
     caller: Caller,
@@ -502,7 +502,7 @@ pub async fn finish_sign_in(
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []))
+    security(("token" = []))
 )]
 pub async fn begin_step_up(
     caller: Caller,
@@ -550,7 +550,7 @@ fn session_of(caller: &Caller) -> Result<SessionHash, Problem> {
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security(("session" = []))
+    security(("token" = []))
 )]
 pub async fn finish_step_up(
     caller: Caller,

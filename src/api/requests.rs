@@ -59,6 +59,7 @@ pub struct ListQuery {
     /// Those that ran by this standing grant: `G-` and six letters and digits.
     grant: Option<String>,
     /// Requests on one page, 1 to 500; 50 without it.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

@@ -83,12 +83,14 @@ pub struct LogQuery {
     /// What the statement holds, in capitals or not.
     pub text: Option<String>,
     /// Bars of a histogram, 1 to 500; 60 without it.
+    #[param(minimum = 1, maximum = 500)]
     pub buckets: Option<usize>,
     /// Of `/log`: all records that match as a file, `csv`, `ndjson`, `json` or `ocsf`; a page without it.
     pub format: Option<String>,
     /// `newest` (first, the default) or `oldest`.
     pub order: Option<String>,
     /// Records on one page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -300,6 +302,7 @@ fn summary_filter(query: LogQuery) -> Result<LogFilter, Problem> {
 #[into_params(parameter_in = Query)]
 pub struct AroundQuery {
     /// Records on each side, 1 to 200; 10 without it.
+    #[param(minimum = 1, maximum = 200)]
     pub count: Option<usize>,
     /// Of its session alone.
     pub same_session: Option<bool>,

@@ -20,6 +20,7 @@ mod log;
 mod log_bars;
 mod log_export;
 mod log_verify;
+mod man;
 mod offline;
 mod open_catalogs;
 mod output;
@@ -109,6 +110,8 @@ enum Command {
     Version,
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
+    /// Print the manual page, or write one for each command (--dir)
+    Man(man::ManArgs),
     /// Run a scratch PostgreSQL and a scratch MariaDB with a sample shop each, and the proxy in front of them
     Demo(demo::DemoArgs),
     /// Run a scratch server until standard input ends
@@ -184,6 +187,7 @@ pub fn run() -> ExitCode {
             output.text(&String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
+        Command::Man(args) => man::run(&args, CommandLine::command(), output),
         Command::Demo(args) => block_on(demo::run(args, output)),
         Command::DemoWatchdog(args) => return demo::watchdog::run(&args),
     };
