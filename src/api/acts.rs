@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Rooms;
+use super::browser::{Source, assurance};
 use super::card::Card;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, OptionalBody, request_id, unacceptable};
-use super::requests::{channel_of, idempotency_key};
+use super::requests::{channel_of, idempotency_key, not_sure_problem};
 use crate::desk::{Act, ActError, ActKind};
 use crate::hold::RequestId;
+use crate::identity::assurance::Assurance;
 use crate::identity::directory::Scope;
 use crate::identity::principal::PersonName;
 
@@ -181,6 +183,7 @@ pub async fn escalate(
     params(
         ("id" = String, Path, description = "six letters and digits"),
         ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
+        ("countersign-code" = Option<String>, Header, description = "a one-time code, where a second factor is needed"),
     ),
     request_body = DelegationBody,
     responses(
@@ -197,6 +200,7 @@ pub async fn escalate(
 )]
 pub async fn delegate(
     caller: Caller,
+    source: Source,
     State(rooms): State<Rooms>,
     Named(id): Named,
     headers: HeaderMap,
@@ -205,8 +209,13 @@ pub async fn delegate(
     caller.needs(Scope::Decide)?;
     let to = PersonName::parse(&body.to)
         .map_err(|_| unacceptable("to", &body.to, "write the name of a person who may decide it"))?;
-    let reason = body.reason;
-    act(&rooms, &caller, &headers, &id, ActKind::Delegate { to, reason }).await
+    let what = ActKind::Delegate {
+        to,
+        reason: body.reason,
+    };
+    let assurance = assurance(&rooms, &caller, source, &headers).await?;
+    let key = idempotency_key(&headers)?;
+    act_over(&rooms, &caller, assurance, channel_of(&headers), key, &id, what).await
 }
 
 /// Records that the card was opened: once for each person and version, and again when a quarter of an hour has passed.
@@ -245,13 +254,23 @@ pub async fn act(
     what: ActKind,
 ) -> Result<Json<Card>, Problem> {
     let key = idempotency_key(headers)?;
-    act_over(rooms, caller, channel_of(headers), key, id, what).await
+    act_over(
+        rooms,
+        caller,
+        caller.assurance(),
+        channel_of(headers),
+        key,
+        id,
+        what,
+    )
+    .await
 }
 
 /// The same over a channel that the caller names; `key` makes what is sent twice count once.
 pub async fn act_over(
     rooms: &Rooms,
     caller: &Caller,
+    assurance: Assurance,
     channel: &str,
     key: Option<String>,
     id: &str,
@@ -261,6 +280,7 @@ pub async fn act_over(
     let act = Act {
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
+        assurance,
         channel: channel.to_owned(),
         idempotency: key,
         what,
@@ -280,6 +300,7 @@ fn act_problem(id: RequestId, error: ActError) -> Problem {
             format!("look at it: `countersign show {id}`"),
         )
         .with(|more| more.state = Some(state.to_string())),
+        ActError::NotSure(why) => not_sure_problem(&why),
         ActError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
         ActError::TextMissing => Problem::new(Kind::Unacceptable, detail, "write a text"),
         ActError::TextUnusable { max } => Problem::new(

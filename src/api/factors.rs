@@ -449,8 +449,9 @@ pub async fn remove_totp(
     headers: HeaderMap,
 ) -> Result<Json<FactorsShape>, Problem> {
     may_change_factors(&rooms, &caller, source, &headers).await?;
+    let kept = caller.session();
     let person = caller.person.name;
-    let removed = rooms.desk.totp_remove(person.clone(), person.clone()).await;
+    let removed = rooms.desk.totp_remove(person.clone(), person.clone(), kept).await;
     removed.map_err(manage_problem)?;
     let factors = rooms.desk.factors(person).await.map_err(desk_problem)?;
     Ok(Json(FactorsShape::of(&factors)))

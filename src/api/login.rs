@@ -116,6 +116,14 @@ impl Caller {
         }
     }
 
+    /// The browser's session that calls, if one does.
+    pub fn session(&self) -> Option<SessionHash> {
+        match &self.via {
+            Via::Session(session) => Some(session.hash),
+            Via::Token => None,
+        }
+    }
+
     /// How surely it is the person.
     pub fn assurance(&self) -> Assurance {
         match &self.via {

@@ -348,10 +348,11 @@ pub async fn remove(
     Named(id): Named,
 ) -> Result<Json<FactorsShape>, Problem> {
     may_change_factors(&rooms, &caller, source, &headers).await?;
+    let kept = caller.session();
     let person = caller.person.name;
     let unknown = || Problem::not_found("passkey", &id);
     let bytes = URL_SAFE_NO_PAD.decode(&id).map_err(|_| unknown())?;
-    let removed = rooms.desk.passkey_remove(person.clone(), bytes).await;
+    let removed = rooms.desk.passkey_remove(person.clone(), bytes, kept).await;
     if !removed.map_err(manage_problem)? {
         return Err(unknown());
     }

@@ -17,7 +17,8 @@ use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacceptable, word};
 use crate::desk::{
-    Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, Reach, RequestFilter, Terms,
+    Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, NotSure, Reach, RequestFilter,
+    Terms,
 };
 use crate::hold::{
     Approval, Digest, Guards, HeldRequest, NotGuarded, RUN_CLASSES, RequestId, RunCovers, StateKind, guard,
@@ -618,12 +619,7 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
         )
         .with(|more| more.version = Some(version)),
         DecideError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
-        DecideError::StepUpNeeded { .. } => step_up_needed(detail),
-        DecideError::SecondFactorNeeded { .. } => Problem::new(
-            Kind::SecondFactorNeeded,
-            detail,
-            "enrol an authenticator app (`countersign user totp`) or a passkey, or ask another reviewer",
-        ),
+        DecideError::NotSure(why) => not_sure_problem(&why),
         DecideError::NobodyWaits => Problem::new(
             Kind::Conflict,
             detail,
@@ -651,6 +647,19 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
         DecideError::LogUnavailable | DecideError::StoreUnavailable | DecideError::Stopping => {
             Problem::unavailable(&detail)
         }
+    }
+}
+
+/// Why a second factor is asked for, and what to do about it.
+pub fn not_sure_problem(why: &NotSure) -> Problem {
+    let detail = why.to_string();
+    match why {
+        NotSure::StepUpNeeded { .. } => step_up_needed(detail),
+        NotSure::SecondFactorNeeded { .. } => Problem::new(
+            Kind::SecondFactorNeeded,
+            detail,
+            "enrol an authenticator app (`countersign user totp`) or a passkey, or ask another reviewer",
+        ),
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::expiry::{Milestone, next_milestone};
 use crate::desk::notes::event_note;
-use crate::desk::{Moment, Told, Wake, crash_point};
+use crate::desk::{Moment, NotSure, Told, Wake, crash_point};
 use crate::hold::{Delegation, Event, HeldRequest, Remark, RemarkKind, RequestId, Speaker, State, StateKind};
+use crate::identity::assurance::Assurance;
 use crate::identity::directory::{Hands, Scope, WhyNot};
 use crate::identity::principal::PersonName;
 use crate::store::sqlite::StoreError;
@@ -32,6 +33,8 @@ pub struct Act {
     pub by: PersonName,
     /// Everybody else who has seen the token, and so may be the one who acts.
     pub token_seen_by: BTreeSet<PersonName>,
+    /// How surely it is the person.
+    pub assurance: Assurance,
     /// `api`, `cli` …
     pub channel: String,
     /// The same key again gives the same answer again.
@@ -73,6 +76,8 @@ pub enum ActError {
     TextMissing,
     #[error("the text is longer than {max} bytes or holds control characters")]
     TextUnusable { max: usize },
+    #[error("{0}")]
+    NotSure(NotSure),
     #[error("its rule names nobody to escalate to")]
     NobodyNext,
     #[error("it was escalated already")]
@@ -294,6 +299,9 @@ impl Core {
         if !asked.is_empty() && !asked.iter().any(|group| from.is_in(group)) {
             return refuse(WhyNot::NotInAGroup(act.by.clone(), asked));
         }
+        // Whoever is named approves in this person's place: that is as much as approving.
+        self.is_sure_enough(held, &act.by, act.assurance, now)?
+            .map_err(ActError::NotSure)?;
         if let Some(to) = held.delegated_by(&act.by) {
             return refuse(WhyNot::HasDelegated(act.by.clone(), to.clone()));
         }

@@ -23,6 +23,9 @@ use crate::store::{Expected, NewRemark, Saved};
 /// Ids drawn before a full store is assumed: at a million requests each draw is free with 999 of 1000.
 const ID_DRAWS_MAX: usize = 16;
 
+/// Replies of the agent that stand beside one request: people's remarks must find room there. Later ones are not kept.
+const REPLIES_MAX: usize = 20;
+
 /// Two ticks, a slow disk, and a little.
 const EXPIRY_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -288,7 +291,9 @@ impl Core {
 /// The remark that the agent sends along, if it answers.
 fn reply_of(ask: &Ask, held: &HeldRequest, now: Moment) -> Vec<NewRemark> {
     let text = ask.reply.as_deref().map(reply_text).unwrap_or_default();
-    if text.is_empty() {
+    let is_reply = |remark: &&Remark| remark.kind == RemarkKind::Reply;
+    let replies = held.discussion.iter().filter(is_reply).count();
+    if text.is_empty() || replies >= REPLIES_MAX {
         return Vec::new();
     }
     let remark = Remark {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
-use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, Wake, crash_point};
+use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, NotSure, Wake, crash_point};
 use crate::hold::{Approval, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
-use crate::identity::assurance::{STEP_UP_WITHIN, SecondFactor};
+use crate::identity::assurance::{Assurance, STEP_UP_WITHIN, SecondFactor};
 use crate::identity::directory::{Hands, Person, WhyNot, may_decide};
+use crate::identity::principal::PersonName;
 use crate::policy::Risk;
 use crate::store::sqlite::StoreError;
 use crate::store::{Expected, NewDecision, Note, Saved};
@@ -46,7 +47,10 @@ impl Core {
             });
         }
         let groups = self.may_decide(&held, decide)?;
-        self.is_sure_enough(&held, decide, now)?;
+        if decide.decision == Decision::Approve {
+            self.is_sure_enough(&held, &decide.by, decide.assurance, now)?
+                .map_err(DecideError::NotSure)?;
+        }
         let (terms, run) = match (decide.decision, &decide.scope) {
             (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
                 self.may_stand(&held, decide, *terms, None)?;
@@ -173,25 +177,26 @@ impl Core {
 
     /// Whoever has a second factor gives it for approvals of what is risky: a stolen token or cookie alone approves none.
     /// A denial needs nothing more.
-    fn is_sure_enough(
+    pub(super) fn is_sure_enough(
         &mut self,
         held: &HeldRequest,
-        decide: &Decide,
+        by: &PersonName,
+        assurance: Assurance,
         now: Moment,
-    ) -> Result<(), DecideError> {
-        if decide.decision == Decision::Deny || held.risk < Risk::High {
-            return Ok(());
+    ) -> Result<Result<(), NotSure>, StoreError> {
+        if held.risk < Risk::High {
+            return Ok(Ok(()));
         }
-        let has_second = self.store.factors(&decide.by)?.has_second();
-        match (has_second, self.settings.second_factor) {
-            (true, _) if decide.assurance.is_strong(STEP_UP_WITHIN, now.wall) => Ok(()),
-            (true, _) => Err(DecideError::StepUpNeeded { risk: held.risk }),
+        let has_second = self.store.factors(by)?.has_second();
+        Ok(match (has_second, self.settings.second_factor) {
+            (true, _) if assurance.is_strong(STEP_UP_WITHIN, now.wall) => Ok(()),
+            (true, _) => Err(NotSure::StepUpNeeded { risk: held.risk }),
             (false, SecondFactor::Offered) => Ok(()),
-            (false, SecondFactor::Required) => Err(DecideError::SecondFactorNeeded {
-                by: decide.by.clone(),
+            (false, SecondFactor::Required) => Err(NotSure::SecondFactorNeeded {
+                by: by.clone(),
                 risk: held.risk,
             }),
-        }
+        })
     }
 
     pub(super) fn keep_decision(

@@ -342,6 +342,15 @@ impl Decide {
     }
 }
 
+/// Why it is not sure enough that it is the person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSure {
+    #[error("approving what is of {risk} risk needs a second factor, given in the last 5 minutes")]
+    StepUpNeeded { risk: Risk },
+    #[error("approving what is of {risk} risk needs a second factor here, and `{by}` has none")]
+    SecondFactorNeeded { by: PersonName, risk: Risk },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecideError {
     #[error("no such request")]
@@ -355,10 +364,8 @@ pub enum DecideError {
     Stale { digest: Digest, version: u64 },
     #[error("{0}")]
     NotPermitted(WhyNot),
-    #[error("approving what is of {risk} risk needs a second factor, given in the last 5 minutes")]
-    StepUpNeeded { risk: Risk },
-    #[error("approving what is of {risk} risk needs a second factor here, and `{by}` has none")]
-    SecondFactorNeeded { by: PersonName, risk: Risk },
+    #[error("{0}")]
+    NotSure(NotSure),
     #[error("nobody waits, and its transaction had written: it can be approved only while its client waits")]
     NobodyWaits,
     #[error("{0}")]

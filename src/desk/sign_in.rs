@@ -257,8 +257,13 @@ impl Desk {
     }
 
     /// Whether there was one.
-    pub async fn totp_remove(&self, person: PersonName, by: PersonName) -> Result<bool, ManageError> {
-        self.manage(move |store, now| Ok(store.totp_remove(&person, &by, now)?))
+    pub async fn totp_remove(
+        &self,
+        person: PersonName,
+        by: PersonName,
+        kept: Option<SessionHash>,
+    ) -> Result<bool, ManageError> {
+        self.manage(move |store, now| Ok(store.totp_remove(&person, &by, kept, now)?))
             .await
     }
 
@@ -298,8 +303,13 @@ impl Desk {
     }
 
     /// Whether it was there.
-    pub async fn passkey_remove(&self, person: PersonName, id: Vec<u8>) -> Result<bool, ManageError> {
-        self.manage(move |store, now| Ok(store.passkey_remove(&person, &id, now)?))
+    pub async fn passkey_remove(
+        &self,
+        person: PersonName,
+        id: Vec<u8>,
+        kept: Option<SessionHash>,
+    ) -> Result<bool, ManageError> {
+        self.manage(move |store, now| Ok(store.passkey_remove(&person, &id, kept, now)?))
             .await
     }
 

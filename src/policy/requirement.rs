@@ -31,6 +31,12 @@ pub struct Unclear {
     pub next_step: String,
 }
 
+impl Term {
+    fn shares_a_group(&self, other: &Self) -> bool {
+        self.groups.iter().any(|group| other.groups.contains(group))
+    }
+}
+
 impl Requirement {
     /// So many people of any of these groups; of every approver where none is named.
     pub fn of(groups: Vec<String>, people: u32) -> Self {
@@ -116,7 +122,9 @@ impl Requirement {
     /// What is asked where two rules hold one message: nobody who decides it passes by either.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
-        if let ([one], [two]) = (&self.terms[..], &other.terms[..]) {
+        if let ([one], [two]) = (&self.terms[..], &other.terms[..])
+            && (one.groups.is_empty() || two.groups.is_empty() || one.shares_a_group(two))
+        {
             let groups = common(one.groups.clone(), &two.groups);
             return Self::of(groups, one.people.max(two.people));
         }
@@ -393,7 +401,7 @@ mod tests {
     fn two_rules_ask_for_both() {
         let and = |one: &str, two: &str| read(one).and(&read(two)).to_string();
         assert_eq!(and("1 of dba", "2 of dba or security"), "2 of dba");
-        assert_eq!(and("1 of dba", "1 of security"), "1 of dba");
+        assert_eq!(and("1 of dba", "1 of security"), "1 of dba + 1 of security");
         assert_eq!(and("dba:1 + security:1", "2 of dba"), "2 of dba + 1 of security");
         let any = Requirement::of(Vec::new(), 1);
         let two = read("dba:1 + security:1");

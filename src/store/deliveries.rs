@@ -345,7 +345,8 @@ pub fn is_meant(pattern: &str, kind: &str) -> bool {
 }
 
 fn queue_for(transaction: &Connection, endpoint: &str, told: &Told, at: Timestamp) -> Result<(), StoreError> {
-    let mut statement = transaction.prepare_cached("SELECT count(*) FROM deliveries WHERE endpoint = ?1")?;
+    let mut statement = transaction
+        .prepare_cached("SELECT count(*) FROM deliveries WHERE endpoint = ?1 AND failed_at IS NULL")?;
     let waiting: i64 = statement.query_row([endpoint], |row| row.get(0))?;
     if waiting >= QUEUE_MAX {
         transaction.execute(

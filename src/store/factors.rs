@@ -11,9 +11,9 @@ use crate::clock::Timestamp;
 use crate::identity::one_time::{RECOVERY_CODES, RecoveryCode, RecoveryHash, TotpSecret};
 use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
-use crate::identity::secret::{LinkHash, Secret};
+use crate::identity::secret::{LinkHash, Secret, SessionHash};
 use crate::store::people::{PeopleError, find_person, from_names, names, note};
-use crate::store::sessions::end_sessions;
+use crate::store::sessions::{end_other_sessions, end_sessions};
 use crate::store::sqlite::{Store, StoreError};
 
 /// A link to set a password is handed over and used the same day.
@@ -259,11 +259,13 @@ impl Store {
         Ok(is_confirmed.then_some(codes))
     }
 
-    /// The authenticator app counts no longer, nor do its recovery codes. Whether there was one.
+    /// The authenticator app counts no longer, nor do its recovery codes, nor any session but `kept`. Whether there was
+    /// one.
     pub fn totp_remove(
         &mut self,
         person: &PersonName,
         by: &PersonName,
+        kept: Option<SessionHash>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(|transaction| {
@@ -273,6 +275,7 @@ impl Store {
                 .optional()?;
             forget_recovery(transaction, person)?;
             if confirmed == Some(true) {
+                end_other_sessions(transaction, person, kept)?;
                 note(transaction, "totp_removed", person.as_str(), by, now)?;
             }
             Ok(confirmed == Some(true))
@@ -330,17 +333,19 @@ impl Store {
         })
     }
 
-    /// Whether it was there.
+    /// It counts no longer, nor does any session but `kept`. Whether it was there.
     pub fn passkey_remove(
         &mut self,
         person: &PersonName,
         id: &[u8],
+        kept: Option<SessionHash>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(|transaction| {
             let text = "DELETE FROM passkeys WHERE person = ?1 AND id = ?2";
             let was_there = transaction.execute(text, params![person.as_str(), id])? > 0;
             if was_there {
+                end_other_sessions(transaction, person, kept)?;
                 note(transaction, "passkey_removed", person.as_str(), person, now)?;
             }
             Ok(was_there)

@@ -325,6 +325,21 @@ pub(super) fn end_sessions(transaction: &Connection, person: &PersonName) -> Res
     Ok(transaction.execute(text, [person.as_str()])?)
 }
 
+/// Ends every session of somebody but this one, and that one has no second factor behind it any more: what has been taken
+/// away may have opened them, or made them surer.
+pub(super) fn end_other_sessions(
+    transaction: &Connection,
+    person: &PersonName,
+    kept: Option<SessionHash>,
+) -> Result<(), StoreError> {
+    let kept = kept.map(|hash| hash.as_bytes().to_vec());
+    let text = "DELETE FROM browser_sessions WHERE person = ?1 AND (?2 IS NULL OR hash <> ?2)";
+    transaction.execute(text, params![person.as_str(), kept])?;
+    let text = "UPDATE browser_sessions SET strong_at = NULL WHERE person = ?1";
+    transaction.execute(text, [person.as_str()])?;
+    Ok(())
+}
+
 struct FoundSession {
     signed_in: SignedIn,
     session: SessionInfo,

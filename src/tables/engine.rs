@@ -25,6 +25,9 @@ use crate::journal::Reader;
 use crate::wire::postgres::frame;
 use crate::wire::postgres::message::server;
 
+/// Columns of a table or a result: all of a row are in memory at once, each as long as a text may be.
+const COLUMNS_MAX: i32 = 200;
+
 /// Steps of the engine between two looks at the clock: a fraction of a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 /// A translated query. Units: bytes. The client's text is far shorter by its own limit.
@@ -54,7 +57,7 @@ impl Default for Limits {
             result_bytes: 64 << 20,
             records: 1_000_000,
             load_bytes: 512 << 20,
-            text_bytes: 16 << 20,
+            text_bytes: 4 << 20,
         }
     }
 }
@@ -177,6 +180,10 @@ impl Run {
                     failed = Err(error);
                     return;
                 }
+                if out.len() > self.limits.result_bytes {
+                    failed = Err(too_large(&format!("{} bytes", self.limits.result_bytes)));
+                    return;
+                }
             }
         });
         failed
@@ -253,6 +260,7 @@ fn open(around: &Arc<Around>, watch: &Watch, limits: &Limits) -> rusqlite::Resul
         (Limit::SQLITE_LIMIT_LENGTH, length),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1),
     ] {

@@ -1,6 +1,7 @@
 //! Functions that the engine lacks, or has with another meaning. Never reads a file and never runs longer than its texts
 //! are long; what could is bounded here. Read `translate/call.rs` for the names that queries call them by.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use md5::{Digest as _, Md5};
@@ -160,6 +161,14 @@ impl Args<'_, '_> {
 #[error("{0}")]
 struct AuxError(String);
 
+/// What the trims take away: the letters of the second argument, or blanks.
+fn trimmed_letters(a: &Args<'_, '_>) -> HashSet<char> {
+    match a.count() {
+        0 | 1 => HashSet::from([' ']),
+        _more => a.text(1).chars().collect(),
+    }
+}
+
 fn too_long(limit: usize) -> SqlError {
     SqlError::new(
         state::TOO_MUCH,
@@ -208,6 +217,38 @@ const FUNCTIONS: &[Entry] = &[
             Some(bytes) if bytes <= a.around.text_bytes_max => text(piece.repeat(count)),
             _ => Err(too_long(a.around.text_bytes_max)),
         }
+    }),
+    // SQLite's own of these take time by the product of their texts' lengths, and look at no clock meanwhile.
+    ("cs_strpos", 2, |a| {
+        let (whole, part) = (a.text(0), a.text(1));
+        let at = whole.find(&part);
+        Ok(Value::Integer(
+            at.map_or(0, |at| whole[..at].chars().count() as i64 + 1),
+        ))
+    }),
+    ("cs_replace", 3, |a| {
+        let (whole, part, by) = (a.text(0), a.text(1), a.text(2));
+        if part.is_empty() {
+            return text(whole);
+        }
+        let count = whole.matches(&part).count();
+        let longer = by.len().saturating_sub(part.len()).saturating_mul(count);
+        if whole.len().saturating_add(longer) > a.around.text_bytes_max {
+            return Err(too_long(a.around.text_bytes_max));
+        }
+        text(whole.replace(&part, &by))
+    }),
+    ("cs_btrim", -1, |a| {
+        let letters = trimmed_letters(a);
+        text(a.text(0).trim_matches(|letter| letters.contains(&letter)))
+    }),
+    ("cs_ltrim", -1, |a| {
+        let letters = trimmed_letters(a);
+        text(a.text(0).trim_start_matches(|letter| letters.contains(&letter)))
+    }),
+    ("cs_rtrim", -1, |a| {
+        let letters = trimmed_letters(a);
+        text(a.text(0).trim_end_matches(|letter| letters.contains(&letter)))
     }),
     ("cs_left", 2, |a| {
         let whole = a.text(0);

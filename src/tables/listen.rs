@@ -53,7 +53,7 @@ pub struct Shared {
     pub reader: Reader,
     pub listener: Option<Listener>,
     pub throttle: Throttle<IpAddr>,
-    pub queries: Semaphore,
+    pub queries: Arc<Semaphore>,
     connections: AtomicUsize,
     cancels: Mutex<HashMap<i32, Cancel>>,
 }
@@ -140,7 +140,7 @@ pub async fn start(settings: Settings, desk: Desk, reader: Reader) -> Result<Tab
         reader,
         listener,
         throttle: Throttle::default(),
-        queries: Semaphore::new(QUERIES_MAX),
+        queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         connections: AtomicUsize::new(0),
         cancels: Mutex::default(),
     });

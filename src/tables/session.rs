@@ -704,15 +704,20 @@ impl Session {
             reader: self.shared.reader.clone(),
         };
         let shared = Arc::clone(&self.shared);
-        let turn = tokio::time::timeout(limits.time, shared.queries.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(limits.time, Arc::clone(&shared.queries).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Ok(Err(SqlError::new(
                 "53000",
                 "too many queries of the log run already",
                 "retry when others have ended",
             )));
         };
-        self.apart(move || run.answer()).await
+        // The thread gives its place back, not the session: that may be gone while a query still works.
+        self.apart(move || {
+            let _turn = turn;
+            run.answer()
+        })
+        .await
     }
 
     /// Works on a thread of its own; a client that goes meanwhile ends it.

@@ -252,7 +252,16 @@ pub async fn page(
 ) -> Result<Response, Trouble> {
     visitor.caller.needs(Scope::Read)?;
     // Recorded first: who has opened the card, and when.
-    let _card = act_over(&rooms, &visitor.caller, CHANNEL, None, &id, ActKind::View).await?;
+    let _card = act_over(
+        &rooms,
+        &visitor.caller,
+        visitor.caller.assurance(),
+        CHANNEL,
+        None,
+        &id,
+        ActKind::View,
+    )
+    .await?;
     let held = load(&rooms, request_id(&id)?).await?;
     let now = Timestamp::now();
     let is_raw = !query.raw.is_empty();
@@ -641,7 +650,16 @@ async fn talk(
     what: ActKind,
 ) -> Result<Response, Trouble> {
     let key = (!key.is_empty()).then_some(key);
-    let axum::Json(card) = act_over(rooms, &visitor.caller, CHANNEL, key, id, what).await?;
+    let axum::Json(card) = act_over(
+        rooms,
+        &visitor.caller,
+        visitor.caller.assurance(),
+        CHANNEL,
+        key,
+        id,
+        what,
+    )
+    .await?;
     Ok(see_other(&format!("/r/{}#discussion", card.id)))
 }
 

@@ -338,6 +338,7 @@ pub fn act(by: &str, what: ActKind) -> Act {
     Act {
         by: person(by),
         token_seen_by: BTreeSet::new(),
+        assurance: Assurance::TOKEN,
         channel: "test".to_owned(),
         idempotency: None,
         what,

@@ -106,7 +106,7 @@ const cases = {
     assert.match(page.url(), /\/sign-in\?next=\/rules$/);
     await page.getByLabel("Token").fill("cs_wrong");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("alert").getByText("unknown, has expired or was revoked").waitFor();
+    await page.getByRole("alert").getByText("wrong, has ended or was revoked").waitFor();
     await page.getByLabel("Token").fill(first.token);
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByRole("heading", { name: "Rules", exact: true }).waitFor();

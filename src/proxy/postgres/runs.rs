@@ -283,14 +283,17 @@ impl Session {
         if run.changes_meaning {
             self.facts.stale = true;
         }
-        match tag {
-            "COMMIT" | "PREPARE TRANSACTION" => self.transaction.ended = Some(TransactionOutcome::Committed),
-            "ROLLBACK" => self.transaction.ended = Some(TransactionOutcome::RolledBack),
-            _ => {}
-        }
         let Some(action) = judged.judgement.actions.get(statement) else {
             return;
         };
+        // ROLLBACK TO SAVEPOINT has the tag of ROLLBACK, and ends nothing.
+        let ends = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
+        if action.effects.iter().any(ends) {
+            self.transaction.ended = Some(match tag {
+                "ROLLBACK" => TransactionOutcome::RolledBack,
+                _committed => TransactionOutcome::Committed,
+            });
+        }
         for effect in &action.effects {
             if let Effect::ProxySetting { name, value } = effect {
                 self.set_own(name, value);
@@ -324,6 +327,10 @@ impl Session {
         match status {
             Status::Idle => self.transaction_over(),
             Status::InTransaction | Status::Failed => {
+                // AND CHAIN, or a BEGIN behind it in the same message: another transaction has begun already.
+                if self.transaction.ended.is_some() {
+                    self.transaction_over();
+                }
                 let now = Timestamp::now();
                 self.transaction.opened_at.get_or_insert(now);
             }

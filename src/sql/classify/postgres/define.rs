@@ -169,6 +169,23 @@ impl Walk<'_, '_> {
         self.target(create.relation());
         self.targets(create.inh_relations());
         self.elements(create.table_elts());
+        self.partition_bound(create.partbound());
+        if let Some(partitioned) = create.partspec() {
+            for element in partitioned.part_params().iter() {
+                self.column(element.name());
+                self.stored(element.expr());
+            }
+        }
+    }
+
+    /// The values of a partition's bound are computed once, while it is made or attached.
+    fn partition_bound(&mut self, bound: Option<&nodes::PartitionBoundSpec>) {
+        let Some(bound) = bound else { return };
+        for values in [bound.listdatums(), bound.lowerdatums(), bound.upperdatums()] {
+            for value in values {
+                self.expression(value);
+            }
+        }
     }
 
     /// Columns and constraints: what they compute is stored here and run later.
@@ -240,7 +257,10 @@ impl Walk<'_, '_> {
                 self.expression(constraint.raw_expr());
                 self.target(constraint.pktable());
             }
-            Node::PartitionCmd(partition) => self.target(partition.name()),
+            Node::PartitionCmd(partition) => {
+                self.target(partition.name());
+                self.partition_bound(partition.bound());
+            }
             Node::RangeVar(relation) => self.target(Some(relation)),
             // Everything else in this place is a name, an option or a stored default.
             _ => {}
