@@ -329,6 +329,7 @@ fn ask(number: u64) -> Ask {
         verdict: Verdict::held_because("it drops a table"),
         parameters: Vec::new(),
         transaction: Transaction::Idle,
+        reply: None,
         claimed: BTreeMap::new(),
         facts: BTreeMap::new(),
         names: String::new(),

@@ -108,6 +108,11 @@ pub enum TermKind {
 }
 
 impl LogFilter {
+    /// Whether a record of these canonical bytes may be wanted, its time and its statement aside.
+    pub fn may_want(&self, payload: &[u8]) -> Result<bool, Malformed> {
+        Ok(self.wanted().says(payload)? != Said::No)
+    }
+
     /// Made ready to be compared with many records.
     pub(super) fn wanted(&self) -> Wanted {
         let mut tests = Vec::new();
