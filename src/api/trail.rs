@@ -99,6 +99,8 @@ pub struct LogQuery {
 impl LogQuery {
     /// The filter that it means.
     pub fn filter(self, now: Timestamp) -> Result<LogFilter, Problem> {
+        // Looked at on every route: what only a histogram uses may not be nonsense elsewhere.
+        limit_of("buckets", self.buckets, BUCKETS_DEFAULT, BUCKETS_MAX)?;
         let at = |name, text: Option<String>| text.map(|text| moment(name, &text, now)).transpose();
         let order = match word(
             "order",
