@@ -477,8 +477,13 @@ impl Trial {
         let Some(by) = self.by.clone() else {
             return Err(self.turned_away(rooms, REFUSED).await);
         };
+        let mut lane = None;
         if let Some(code) = &code {
-            begin_code(&rooms.sign_ins, &self.lane_of_codes(&by), self.source, code)?;
+            let Some(person) = person_of(rooms, &by).await? else {
+                return Err(self.turned_away(rooms, REFUSED).await);
+            };
+            begin_code(&rooms.sign_ins, &person, self.source, code)?;
+            lane = Some(person);
         }
         let life = rooms.sign_ins.settings.life;
         let opening = rooms
@@ -489,8 +494,8 @@ impl Trial {
             Opening::Opened(opened) => {
                 let name = opened.signed_in.person.name.as_str();
                 rooms.sign_ins.came_in(name, self.source.0);
-                if code.is_some() {
-                    end_codes(&rooms.sign_ins, &self.lane_of_codes(&by), self.source);
+                if let Some(person) = &lane {
+                    end_codes(&rooms.sign_ins, person, self.source);
                 }
                 Ok(*opened)
             }
@@ -506,15 +511,6 @@ impl Trial {
             }
             Opening::WrongCode => Err(self.turned_away(rooms, WRONG_CODE).await),
             Opening::Refused => Err(self.turned_away(rooms, REFUSED).await),
-        }
-    }
-
-    /// Of a token: the token itself, for its person is not known before it counts.
-    fn lane_of_codes(&self, by: &OpenedBy) -> String {
-        match by {
-            OpenedBy::Token(hash) => hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
-            OpenedBy::Password { person, .. } => person.to_string(),
-            OpenedBy::Passkey(used) => used.before.person.to_string(),
         }
     }
 
@@ -551,6 +547,19 @@ impl Trial {
             "try again; an administrator helps with `countersign user token NAME` or `countersign user passwd NAME`",
         )
     }
+}
+
+/// Whose codes are guessed at: guesses count for the person, however many tokens they come with.
+async fn person_of(rooms: &Rooms, by: &OpenedBy) -> Result<Option<String>, Problem> {
+    Ok(match by {
+        OpenedBy::Token(hash) => {
+            let found = rooms.desk.authenticate_token(*hash).await;
+            let found = found.map_err(|error| Problem::unavailable(&error))?;
+            found.map(|found| found.person.name.to_string())
+        }
+        OpenedBy::Password { person, .. } => Some(person.to_string()),
+        OpenedBy::Passkey(used) => Some(used.before.person.to_string()),
+    })
 }
 
 /// The same words whether the name is known or not.

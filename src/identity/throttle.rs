@@ -23,7 +23,7 @@ pub const LOG_INS: Pace = Pace {
     forget_after: Duration::from_secs(60),
 };
 
-/// Keys remembered; beyond it the stale ones go, and then all.
+/// Keys remembered; beyond it the stale ones go, and then those that have failed least.
 const KEYS_MAX: usize = 10_000;
 
 /// Failures by whoever they are counted for.
@@ -81,8 +81,11 @@ impl<K: Eq + Hash> Throttle<K> {
         if failures.len() >= KEYS_MAX {
             failures.retain(|_, (_, last)| now.saturating_duration_since(*last) < forget_after);
         }
-        if failures.len() >= KEYS_MAX {
-            failures.clear();
+        // Whoever has failed least goes first: a flood of keys that fail once makes nobody forget who fails often.
+        let mut spared = 1;
+        while failures.len() >= KEYS_MAX {
+            failures.retain(|_, (count, _)| *count > spared);
+            spared = spared.saturating_mul(2);
         }
         let (count, last) = failures.entry(key).or_insert((0, now));
         if now.saturating_duration_since(*last) >= forget_after {
@@ -118,6 +121,19 @@ mod tests {
         assert_eq!(throttle.failed("a", now), LOG_INS.max);
         throttle.succeeded(&"a");
         assert_eq!(throttle.failed("a", now), LOG_INS.first);
+    }
+
+    #[test]
+    fn a_flood_of_keys_makes_nobody_forget_who_guesses() {
+        let throttle = Throttle::default();
+        let now = Instant::now();
+        for _ in 0..20 {
+            throttle.failed(0, now);
+        }
+        for key in 1..=3 * KEYS_MAX {
+            throttle.failed(key, now);
+        }
+        assert_eq!(throttle.failed(0, now), LOG_INS.max);
     }
 
     #[test]
