@@ -460,6 +460,14 @@ fn log_that_was_signed_anew_is_found_by_an_anchor_alone() {
     assert_eq!(verified(dir.path()).finding, None);
     let finding = verify(&with_anchor, |_, _| {}).expect("readable").finding;
     assert!(finding.expect("the anchor contradicts").what.contains("anchor"));
+    fs::write(&with_anchor.anchors[0], "").expect("emptied");
+    let finding = verify(&with_anchor, |_, _| {}).expect("readable").finding;
+    assert!(
+        finding
+            .expect("an empty anchor vouches for nothing")
+            .what
+            .contains("holds no checkpoint")
+    );
 }
 
 #[test]

@@ -193,6 +193,7 @@ fn go(
         Err(failed) => return Err(failed),
     };
     for anchor in &request.anchors {
+        let before = report.anchors;
         read_notes(anchor, key, false, |checkpoint| {
             report.anchors += 1;
             let is_largest = report
@@ -207,6 +208,11 @@ fn go(
                 source: Source::Anchor,
             });
         })?;
+        // Emptied, or another file than was meant: it would vouch for nothing.
+        if report.anchors == before {
+            let what = format!("the anchor `{}` holds no checkpoint", anchor.display());
+            return Err(Finding::of_file(what).into());
+        }
     }
     let size = report.last.as_ref().map_or(0, |last| last.size);
     let runs_file = folder.file(RUNS_FILE);
