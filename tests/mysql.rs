@@ -352,6 +352,8 @@ fn a_person_ends_a_session_while_it_waits_and_while_it_does_not() {
     assert_eq!((told.number, told.state.as_str()), (1927, "70100"), "{told:?}");
     assert!(told.message.contains("it runs wild"), "{told:?}");
     stage.until(&request, "withdrawn");
+    // Nobody had asked: it begins a new count.
+    idle.expect_sequence(0);
     let told = error(&idle.answers());
     assert_eq!((told.number, told.state.as_str()), (1927, "70100"), "{told:?}");
 }

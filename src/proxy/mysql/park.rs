@@ -101,6 +101,9 @@ impl Session {
             .await_decision(request, &mut parked, &mut sending, &notice)
             .await;
         self.thread.shared.metrics.held.dec();
+        if ended.is_err() {
+            self.awaited = sending.next_sequence.wrapping_add(sending.ahead);
+        }
         match ended? {
             Ended::Refused(refusal) => self.refuse(&refusal, &sending),
             Ended::Approved { by } => self.release(sending, number, request, &by).await,

@@ -112,6 +112,8 @@ pub struct Session {
     pub(super) wait_max: Option<Duration>,
     /// What the client answers to a reviewer's question, until it is sent along with a held statement.
     pub(super) reply: Option<String>,
+    /// The number of the packet that the client waits for, where the session ends before its command is answered.
+    pub(super) awaited: u8,
     /// The last record written, until it is known to be on disk.
     pub(super) unsynced: Option<Recorded>,
     /// The rows that answer the proxy's own question, and whether it failed.
@@ -177,6 +179,7 @@ impl Session {
             claimed,
             wait_max: None,
             reply: None,
+            awaited: 0,
             unsynced: None,
             answers: Vec::new(),
             own_failed: None,
@@ -430,7 +433,7 @@ impl Session {
         if let Some((number, sqlstate, message)) = refusal
             && self.relay.is_between()
         {
-            self.put_error(number, sqlstate, &message, 0);
+            self.put_error(number, sqlstate, &message, self.awaited);
         }
         // A client that does not read must not keep the session.
         let _timed_out = tokio::time::timeout(GOOD_BYE_WITHIN, self.pipe.flush_client()).await;
