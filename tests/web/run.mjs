@@ -315,7 +315,10 @@ const cases = {
     await page.keyboard.press("?");
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
+    // The browser closes it in its own time, and keys are the dialog's until then.
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
     await page.keyboard.press("j");
+    await page.waitForFunction(() => document.activeElement?.classList.contains("row-link"));
     await page.keyboard.press("Enter");
     await page.locator("[data-card]").waitFor();
     await page.locator("#approve").waitFor({ state: "visible" });
