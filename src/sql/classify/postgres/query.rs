@@ -105,6 +105,15 @@ impl Walk<'_, '_> {
     fn locking(&mut self, select: &nodes::SelectStmt) {
         for clause in select.locking_clause().iter() {
             self.raise(Class::Write, "locks the rows it reads");
+            // OF names what stands in FROM, by its alias. A name with a schema is refused by the server's analysis; it
+            // is said as it stands all the same, so that nothing here rests on that.
+            for locked in clause.locked_rels() {
+                if let Node::RangeVar(relation) = locked
+                    && relation.schemaname().is_some()
+                {
+                    self.relation(relation);
+                }
+            }
             // FOR KEY SHARE is not the lock that a plain UPDATE of the row takes.
             let as_an_update = clause.strength >= LockClauseStrength::LCS_FORSHARE;
             let one_table = select.from_clause().len() == 1
