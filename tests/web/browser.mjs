@@ -1,0 +1,115 @@
+// What every case has: a browser of somebody, the agent with psql, the API, and what axe and the layout say of a page.
+// What it needs comes in COUNTERSIGN_SHEET, as `countersign demo --json` prints it.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import assert from "node:assert/strict";
+
+// The drivers are installed apart from this folder.
+const require = createRequire(join(process.env.COUNTERSIGN_NODE_MODULES, "x.js"));
+const { chromium } = require("playwright-core");
+const { AxeBuilder } = require("@axe-core/playwright");
+
+export const sheet = JSON.parse(process.env.COUNTERSIGN_SHEET);
+export const [first, second] = sheet.log_ins;
+export const WAIT_MS = 15_000;
+
+export const browser = await chromium.launch({
+  executablePath: process.env.COUNTERSIGN_CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox"],
+});
+
+/** Breaches of the policy, and errors of scripts, on any page of any case. */
+export const breaches = [];
+export const contexts = [];
+
+/** A browser of somebody who is signed in, unless they are nobody. */
+export async function someone(logIn, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  context.setDefaultTimeout(WAIT_MS);
+  contexts.push(context);
+  const page = await context.newPage();
+  page.on("console", (message) => {
+    if (/content security policy|trusted ?types?|refused to/i.test(message.text())) breaches.push(message.text());
+  });
+  page.on("pageerror", (error) => breaches.push(String(error)));
+  if (logIn) {
+    await page.goto(sheet.web_url);
+    await page.getByLabel("Token").fill(logIn.token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Queue" }).waitFor();
+  }
+  return page;
+}
+
+export const at = (path) => new URL(path, sheet.web_url).href;
+
+export async function api(path, logIn = first) {
+  const answer = await fetch(new URL(`/api/v1${path}`, sheet.api_url), {
+    headers: { authorization: `Bearer ${logIn.token}` },
+  });
+  assert.equal(answer.status, 200, path);
+  return answer.json();
+}
+
+/** The agent: sends a statement and waits. */
+export function agent(sql) {
+  const file = join(mkdtempSync(join(tmpdir(), "countersign-web-")), "statement.sql");
+  writeFileSync(file, sql);
+  const child = spawn("psql", [sheet.postgres_url, "-X", "-At", "-v", "ON_ERROR_STOP=1", "-f", file]);
+  let out = "";
+  let errors = "";
+  child.stdout.on("data", (text) => (out += text));
+  child.stderr.on("data", (text) => (errors += text));
+  const ended = new Promise((done) => child.on("close", (code) => done({ code, out, errors })));
+  return { ended, leave: () => child.kill() };
+}
+
+/** The statement once it is held. `mark` is in no other statement. */
+export async function held(sql, mark) {
+  const waits = agent(sql);
+  const until = Date.now() + WAIT_MS;
+  while (Date.now() < until) {
+    const { items } = await api("/requests?state=pending");
+    const found = items.find((item) => (item.text ?? "").includes(mark));
+    // Estimated first, so that no news of it loads a page again while a case goes on.
+    if (found?.impact.status === "done") return { ...waits, id: found.id, text: found.text };
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`not held: ${(await waits.ended).errors}`);
+}
+
+export const state = async (id) => (await api(`/requests/${id}`)).state;
+
+export async function approve(page) {
+  await page.getByText("Approve…", { exact: true }).locator("visible=true").first().click();
+  await page.getByRole("button", { name: /^Approve [0-9A-Z]{6}$/ }).click();
+}
+
+export async function deny(page, reason) {
+  await page.getByText("Deny…", { exact: true }).locator("visible=true").first().click();
+  await page.locator("#deny-reason").fill(reason);
+  await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
+}
+
+/** What axe and the layout find wrong with the page as it is shown now. */
+export async function faults(page, place) {
+  const found = [];
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  if (wide > 0) found.push(`${place}: ${wide} px too wide`);
+  const { violations } = await new AxeBuilder({ page })
+    .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+    .analyze();
+  for (const violation of violations) {
+    found.push(`${place}: ${violation.id}: ${violation.nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
+  }
+  return found;
+}
+
+/** Light and dark, desk and phone: what every page is looked at in. */
+export const LOOKS = ["light", "dark"].flatMap((colorScheme) =>
+  [1280, 320].map((width) => ({ colorScheme, viewport: { width, height: 900 } })),
+);
