@@ -202,6 +202,12 @@ impl Metrics {
         self.refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 
+    /// How many statements were refused for this reason since the start.
+    pub fn refusals(&self, reason: &'static str) -> u64 {
+        let counter = self.refused.get(&RefusalLabels { reason });
+        counter.map_or(0, |counter| counter.get())
+    }
+
     pub fn count_decision(&self, decision: &'static str, waited: Duration) {
         self.decisions.get_or_create(&DecisionLabels { decision }).inc();
         self.wait_seconds.observe(waited.as_secs_f64());

@@ -41,6 +41,7 @@ pub use lane::{Lane, Recorded, Synced};
 pub use read::{Around, Page, Reader};
 pub use summary::{BUCKETS_MAX, Bucket, FACET_VALUES_MAX, Facet, FacetValue, Facets, Histogram};
 pub use tail::{Tail, TailFrom};
+pub use tree::AnchorStatus;
 
 /// The lane in which the journal writes of itself.
 pub const JOURNAL_LANE: u16 = u16::MAX;
@@ -198,6 +199,12 @@ impl Journal {
         self.owner.shared.settings.key_dir.join(tree::PUBLIC_KEY_FILE)
     }
 
+    /// Bytes that the log's disk still takes; `None`: it does not say.
+    pub fn room(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.owner.shared.settings.dir).ok()?;
+        disk.f_bavail.checked_mul(disk.f_frsize)
+    }
+
     /// How many records are on disk, and what of them is signed and anchored.
     pub fn tree(&self) -> TreeStatus {
         let marks = self.owner.shared.marks();
@@ -205,6 +212,7 @@ impl Journal {
             records: marks.iter().map(|mark| mark.records).sum(),
             signed: self.owner.tree.signed(),
             anchored: self.owner.tree.anchored(),
+            anchors: self.owner.tree.anchors(),
         }
     }
 
@@ -259,7 +267,7 @@ impl std::fmt::Debug for Journal {
 }
 
 /// What of the log is signed, and what somebody else holds a checkpoint of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeStatus {
     /// On disk.
     pub records: u64,
@@ -267,6 +275,8 @@ pub struct TreeStatus {
     pub signed: Option<(u64, Timestamp)>,
     /// Under the last checkpoint that every anchor has taken; 0 without anchors.
     pub anchored: u64,
+    /// Each anchor, in the order of the settings; empty: none is configured.
+    pub anchors: Vec<AnchorStatus>,
 }
 
 /// Takes the folder for this process, until the file is closed.

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::files::{CHECKPOINTS_FILE, Folder, Levels, last_note};
-use super::keeper::Status;
+use super::keeper::{AnchorStatus, Status};
 use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
 use crate::audit::merkle::hash_of_range;
 use crate::journal::JournalError;
@@ -37,6 +37,26 @@ pub enum Anchor {
     File(PathBuf),
     /// Posted to, one note a call; any 2xx means that it is kept.
     Url(String),
+}
+
+impl Anchor {
+    /// For people: of a URL without what may be a secret in it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url(url) => {
+                let bare = url.split(['?', '#']).next().unwrap_or_default();
+                match bare.split_once("://") {
+                    Some((scheme, rest)) => {
+                        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                        let host = host.rsplit('@').next().unwrap_or_default();
+                        format!("{scheme}://{host}/{path}")
+                    }
+                    None => bare.to_owned(),
+                }
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Anchor {
@@ -91,6 +111,8 @@ pub fn check_files(
 struct Owed {
     anchor: Anchor,
     taken: u64,
+    /// Why it did not take the last one that it was given.
+    failed: Option<String>,
     next_try: Instant,
     backoff: Duration,
 }
@@ -120,6 +142,7 @@ pub fn start(
             .find(|(name, _)| *name == anchor.to_string())
             .map_or(0, |(_, size)| *size),
         anchor: anchor.clone(),
+        failed: None,
         next_try: Instant::now(),
         backoff: BACKOFF_MIN,
     });
@@ -176,13 +199,14 @@ impl Outbox {
             };
             match done {
                 Ok(()) => {
-                    (owed.taken, owed.backoff) = (size, BACKOFF_MIN);
+                    (owed.taken, owed.backoff, owed.failed) = (size, BACKOFF_MIN, None);
                 }
                 Err(cause) => {
                     let (anchor, seconds) = (&owed.anchor, owed.backoff.as_secs());
                     tracing::warn!(
                         "the anchor {anchor} did not take a checkpoint, tried again in {seconds} s: {cause}"
                     );
+                    owed.failed = Some(cause);
                     owed.next_try = Instant::now() + owed.backoff;
                     owed.backoff = (owed.backoff * 2).min(BACKOFF_MAX);
                 }
@@ -195,8 +219,12 @@ impl Outbox {
     }
 
     fn tell(&self) {
-        let least = self.owed.iter().map(|owed| owed.taken).min();
-        self.status.is_anchored(least.unwrap_or(0));
+        let anchors = self.owed.iter().map(|owed| AnchorStatus {
+            name: owed.anchor.shown(),
+            taken: owed.taken,
+            failed: owed.failed.clone(),
+        });
+        self.status.have_taken(anchors.collect());
     }
 
     fn write_taken(&self) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,28 @@ pub struct Status {
     /// Microseconds since 1970; 0 before the first checkpoint.
     time: AtomicI64,
     anchored: AtomicU64,
+    anchors: Mutex<Vec<AnchorStatus>>,
+}
+
+/// How it stands with one anchor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorStatus {
+    /// A file's path or a URL without what stands behind `?`.
+    pub name: String,
+    /// Records under the last checkpoint that it has taken.
+    pub taken: u64,
+    /// Why it did not take the newest; `None`: it did, or has not been asked yet.
+    pub failed: Option<String>,
+}
+
+impl AnchorStatus {
+    pub fn of(name: &str, taken: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            taken,
+            failed: None,
+        }
+    }
 }
 
 impl Status {
@@ -49,8 +71,18 @@ impl Status {
         self.anchored.load(Ordering::Relaxed)
     }
 
-    pub fn is_anchored(&self, size: u64) {
-        self.anchored.store(size, Ordering::Relaxed);
+    /// How it stands with each anchor, in the order of the settings.
+    pub fn anchors(&self) -> Vec<AnchorStatus> {
+        self.anchors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn have_taken(&self, anchors: Vec<AnchorStatus>) {
+        let least = anchors.iter().map(|anchor| anchor.taken).min();
+        self.anchored.store(least.unwrap_or(0), Ordering::Relaxed);
+        *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
     }
 
     pub fn has_signed(&self, signed: &Signed) {

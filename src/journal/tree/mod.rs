@@ -36,7 +36,7 @@ use crate::clock::Timestamp;
 pub use anchor::Anchor;
 pub(super) use anchor::start as start_anchors;
 pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
-pub use keeper::{Status, start};
+pub use keeper::{AnchorStatus, Status, start};
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 pub use open::open;
 
