@@ -67,13 +67,18 @@ pub async fn prove(
     caller.needs(Scope::Log)?;
     let record = RecordId::parse(&id).ok_or_else(|| Problem::not_found("record", &id))?;
     record_look(&caller, &rooms, format!("proof {record}")).await?;
+    let proof = proof_of(&rooms, record).await?;
+    let proof = proof.ok_or_else(|| Problem::not_found("signed record", &id))?;
+    Ok(([(CONTENT_TYPE, TEXT)], proof).into_response())
+}
+
+/// The proof of one record; `None`: there is no such record, or no checkpoint covers it yet. Who asks has recorded it.
+pub async fn proof_of(rooms: &Rooms, record: RecordId) -> Result<Option<String>, Problem> {
     let (reader, key) = (rooms.reader.clone(), rooms.journal.public_key_file());
     let made = tokio::task::spawn_blocking(move || proof::prove(&reader, &key, record)).await;
     match made {
-        Ok(Ok(proof)) => Ok(([(CONTENT_TYPE, TEXT)], proof).into_response()),
-        Ok(Err(ProofError::Unknown(_) | ProofError::Unsigned(_))) => {
-            Err(Problem::not_found("signed record", &id))
-        }
+        Ok(Ok(proof)) => Ok(Some(proof)),
+        Ok(Err(ProofError::Unknown(_) | ProofError::Unsigned(_))) => Ok(None),
         Ok(Err(error)) => Err(Problem::unavailable(&error)),
         Err(error) => Err(Problem::unavailable(&error)),
     }

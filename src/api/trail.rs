@@ -406,11 +406,7 @@ pub async fn tail(
     record_look(&caller, &rooms, format!("tail {}", raw.unwrap_or_default())).await?;
     let reader = rooms.reader.clone();
     let tail = blocking(move || reader.tail(TailFrom::End, filter)).await?;
-    let batches = stream::unfold(Some(tail), |tail| async {
-        let (records, tail) = next_batch(tail?).await?;
-        Some((records, Some(tail)))
-    });
-    let events = batches.flat_map(|records| {
+    let events = batches(tail).flat_map(|records| {
         stream::iter(records).map(|record| {
             let data = serde_json::to_string(&record).expect("a record is a map with text keys");
             Ok(Event::default().event("record").data(data))
@@ -418,6 +414,14 @@ pub async fn tail(
     });
     let events = Box::pin(events).take_until(Box::pin(tokio::time::sleep(STREAM_LIFE)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// Records as they come, some at a time; ends when the log can no longer be read.
+pub fn batches(tail: Tail) -> impl Stream<Item = Vec<Record>> {
+    stream::unfold(Some(tail), |tail| async {
+        let (records, tail) = next_batch(tail?).await?;
+        Some((records, Some(tail)))
+    })
 }
 
 /// What comes next, however long that takes; `None` when the log can no longer be read.

@@ -310,6 +310,12 @@ impl std::fmt::Display for Key {
     }
 }
 
+/// The cursor that stands at a record: a query from there on gives what lies behind it in its order, older or younger.
+pub fn cursor_at(record: &Record) -> Option<String> {
+    let (time, id) = (record.time, record.id?);
+    Some(Key { time, id }.to_string())
+}
+
 impl<'a> Want<'a> {
     pub fn of(filter: &'a LogFilter) -> Result<Self, JournalError> {
         Ok(Self {

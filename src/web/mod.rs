@@ -7,11 +7,15 @@
 
 mod assets;
 mod card;
+mod chart;
+mod follow;
 mod grants;
 mod log;
 mod moments;
 mod page;
 mod queue;
+mod record;
+mod record_list;
 mod reports;
 mod rules;
 mod sessions;
@@ -49,7 +53,9 @@ pub fn router() -> Router<Rooms> {
         .route("/sessions", get(sessions::page))
         .route("/sessions/{id}", get(sessions::timeline))
         .route("/log", get(log::page))
-        .route("/log/{id}", get(log::record))
+        .route("/log/follow", get(follow::follow))
+        .route("/log/{id}", get(record::page))
+        .route("/log/{id}/proof", get(record::prove))
         .route("/rules", get(rules::page).post(rules::attempt))
         .route("/grants", get(grants::page))
         .route("/grants/{id}/revoke", post(grants::revoke))

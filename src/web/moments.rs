@@ -1,10 +1,12 @@
 //! Times and spans as people read them. Never reads a clock.
 //! Read `page.rs` for where the server's time comes from.
 
+use serde::Serialize;
+
 use crate::clock::Timestamp;
 
 /// A moment: exact for programs, short for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moment {
     /// RFC 3339.
     pub exact: String,

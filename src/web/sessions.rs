@@ -6,9 +6,9 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::log::{RecordShown, read};
 use super::moments::{Moment, span};
 use super::page::{Shell, Trouble, Visitor, shown};
+use super::record_list::{RecordShown, read};
 use crate::api::Rooms;
 use crate::api::problem::Problem;
 use crate::api::requests::desk_problem;

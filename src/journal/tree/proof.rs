@@ -91,7 +91,7 @@ pub fn prove(reader: &Reader, key_file: &Path, id: RecordId) -> Result<String, P
     let note = last_checkpoint(journal)?.ok_or(ProofError::Unsigned(id))?;
     let size = key.verify(&note)?.checkpoint.size;
     let (bytes, text) = reader.bytes_of(id)?.ok_or(ProofError::Unknown(id))?;
-    let leaf = leaf_of(&folder, id, size)?.ok_or(ProofError::Unsigned(id))?;
+    let leaf = leaf_under(journal, id, size)?.ok_or(ProofError::Unsigned(id))?;
     let mut levels = Levels::of(&folder);
     let hashes: io::Result<Vec<Hash>> = inclusion_ranges(leaf, size)
         .into_iter()
@@ -121,8 +121,12 @@ pub fn prove(reader: &Reader, key_file: &Path, id: RecordId) -> Result<String, P
     }
 }
 
-/// Where a record stands in the tree of the first `size` leaves.
-fn leaf_of(folder: &Folder, id: RecordId, size: u64) -> Result<Option<u64>, JournalError> {
+/// Where a record stands in the tree of a journal's first `size` leaves; `None`: it is not among them.
+pub fn leaf_under(journal: &Path, id: RecordId, size: u64) -> Result<Option<u64>, JournalError> {
+    if size == 0 {
+        return Ok(None);
+    }
+    let folder = Folder::of(journal);
     let path = folder.file(RUNS_FILE);
     let runs = Runs::read(&path).map_err(|cause| JournalError::read(&path, cause))?;
     let holds = |run: &&super::files::Run| {

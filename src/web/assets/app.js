@@ -4,6 +4,7 @@
 
 import { startCard } from "./card.js";
 import { startClock } from "./clock.js";
+import { startFollow } from "./follow.js";
 import { startKeys } from "./keys.js";
 import { startLive, startNotifications } from "./live.js";
 import { startQueue } from "./queue.js";
@@ -11,6 +12,7 @@ import { startQueue } from "./queue.js";
 startClock();
 startKeys();
 startNotifications();
+startFollow();
 const refreshQueue = startQueue();
 const cardNews = startCard();
 if (document.body.dataset.signedIn !== undefined) {
