@@ -32,7 +32,7 @@ use self::log_sql::read_log_sql;
 pub use self::log_tree::LogTree;
 use self::log_tree::read_log_tree;
 use self::notify::{read_pages, read_webhooks};
-use self::people::read_people;
+use self::people::{read_break_glass, read_people};
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
 pub use self::upstream::{Upstream, UpstreamUser};
@@ -63,6 +63,8 @@ pub struct Config {
     /// Where auditors read the log by SQL; `None`: nowhere.
     pub log_sql: Option<tables::Settings>,
     pub people: api::browser::Settings,
+    /// How often one person may break glass within 24 hours; 0: nobody may.
+    pub break_glass_per_day: u32,
     pub rules: RulesFile,
     pub limits: Limits,
     pub audit: AuditMode,
@@ -126,6 +128,7 @@ impl Config {
             api: read_api(reader),
             log_sql: read_log_sql(reader),
             people: read_people(reader),
+            break_glass_per_day: read_break_glass(reader),
             rules: read_rules(reader),
             limits: read_limits(reader),
             audit: value_or(
@@ -250,6 +253,7 @@ impl Config {
             standing: self.limits.standing,
             pass_through: self.pass_through(),
             second_factor: self.people.second_factor,
+            break_glass_per_day: self.break_glass_per_day,
         }
     }
 

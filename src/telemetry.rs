@@ -92,6 +92,8 @@ pub struct Metrics {
     pub catalogs_stale: Gauge,
     /// Records of the log that no anchor holds a checkpoint over; without anchors all of them.
     pub unanchored_records: Gauge,
+    /// Reviews of what one person approved alone that nobody has signed yet.
+    pub open_reviews: Gauge,
     /// When the log's last checkpoint was signed, in seconds since 1970; 0 before the first.
     pub last_checkpoint: Gauge,
     registry: Arc<Registry>,
@@ -113,6 +115,12 @@ impl Metrics {
         let catalogs_stale = Gauge::default();
         let unanchored_records = Gauge::default();
         let last_checkpoint = Gauge::default();
+        let open_reviews = Gauge::default();
+        registry.register(
+            "open_reviews",
+            "Reviews of what one person approved alone that nobody has signed yet",
+            open_reviews.clone(),
+        );
         registry.register(
             "unanchored_records",
             "Records of the log that no anchor holds a checkpoint over",
@@ -188,6 +196,7 @@ impl Metrics {
             catalogs_stale,
             unanchored_records,
             last_checkpoint,
+            open_reviews,
             registry: Arc::new(registry),
         }
     }

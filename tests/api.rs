@@ -1,6 +1,8 @@
 //! The API and the command line as its client: each route allowed, forbidden and malformed, on a real desk with a
 //! store and a journal of its own.
 
+#[path = "api/break_glass.rs"]
+mod break_glass;
 #[path = "api/openapi.rs"]
 mod openapi;
 #[path = "api/watch.rs"]
@@ -298,6 +300,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
+    ("post", "/api/v1/requests/{id}/break-glass"),
+    ("post", "/api/v1/requests/{id}/review"),
+    ("get", "/api/v1/reviews"),
     ("post", "/api/v1/requests/{id}/comments"),
     ("post", "/api/v1/requests/{id}/questions"),
     ("post", "/api/v1/requests/{id}/escalations"),
@@ -486,6 +491,9 @@ async fn every_route_wants_its_role() {
         ("carol", "post", "/api/v1/requests/7K3F9Q/decision"),
         ("alice, reading", "post", "/api/v1/requests/7K3F9Q/decision"),
         ("carol", "post", "/api/v1/requests/7K3F9Q/questions"),
+        ("dave", "post", "/api/v1/requests/7K3F9Q/break-glass"),
+        ("alice", "post", "/api/v1/requests/7K3F9Q/break-glass"),
+        ("alice, reading", "post", "/api/v1/requests/7K3F9Q/review"),
         ("alice", "get", "/api/v1/webhooks"),
         ("carol", "post", "/api/v1/webhooks/ops/test"),
         ("bob", "post", "/api/v1/webhooks/ops/replay"),
@@ -545,6 +553,8 @@ async fn every_route_wants_its_role() {
 fn body_of(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("questions") => json!({ "question": "why?" }),
+        Some("break-glass") => json!({ "reason": "down", "digest": "0".repeat(64) }),
+        Some("review") => json!({ "finding": "fine", "text": "looked at it" }),
         _ => json!({ "decision": "approve" }),
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "desk/acts.rs"]
 mod acts;
+#[path = "desk/break_glass.rs"]
+mod break_glass;
 #[path = "desk/faults.rs"]
 mod faults;
 #[cfg(feature = "faults")]

@@ -269,6 +269,7 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
     let decision = PersonsDecision {
         request: "7K3F9Q",
         decision: "deny",
+        event: "",
         approver: "dba-1",
         reason: "drops a column that billing reads: données",
         channel: "cli",
@@ -419,6 +420,13 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         Some(SESSION),
         Body::Attempt(read_as),
     );
+    let alone = PersonsDecision {
+        decision: "approve",
+        event: "break_glass",
+        reason: "the shop is down and nobody answers",
+        ..decision
+    };
+    entry("decision by one person alone", None, Body::Decision(alone));
 }
 
 fn peer() -> Peer {

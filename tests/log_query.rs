@@ -83,6 +83,7 @@ fn append(lane: &mut countersign::journal::Lane, dice: &mut Dice, number: u64, t
             reason: "",
         },
         1 => Body::Decision(PersonsDecision {
+            event: "",
             request: dice.one(&REQUESTS),
             decision: if dice.below(2) == 0 { "approve" } else { "deny" },
             approver: dice.one(&PEOPLE),

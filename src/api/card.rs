@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use super::requests::{GuardsBody, ScopeBody};
 use crate::catalog::impact::Impact;
 use crate::hold::{
-    self, HeldRequest, HeldStatement, InRun, Parameter, ParameterFormat, READ_AS, Ran, Shape, State,
-    StateKind, Transaction,
+    self, Authority, HeldRequest, HeldStatement, InRun, Parameter, ParameterFormat, READ_AS, Ran, Shape,
+    State, StateKind, Transaction,
 };
 use crate::render::{Layout, Reading, Statement as Rendered, Value, visible_line};
 use crate::sql::action::Breadth;
@@ -192,6 +192,9 @@ pub struct Said {
     pub by: String,
     /// `approve` or `deny`.
     pub decision: String,
+    /// By one person alone, whatever the rule asked for; somebody else reviews it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
     pub reason: String,
     /// `api`, `cli` …
     pub channel: String,
@@ -311,6 +314,7 @@ impl Card {
                 .map(|said| Said {
                     by: said.by.to_string(),
                     decision: if said.approves { "approve" } else { "deny" }.to_owned(),
+                    break_glass: said.authority == Authority::BreakGlass,
                     reason: said.reason.clone(),
                     channel: said.channel.clone(),
                     token_seen_by: said.token_seen_by.iter().map(ToString::to_string).collect(),

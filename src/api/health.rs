@@ -149,6 +149,13 @@ pub async fn metrics(State(rooms): State<Rooms>) -> Response {
             .catalogs_stale
             .set(i64::try_from(stale).unwrap_or(i64::MAX));
     }
+    // Where the store cannot be read, the number stays as it was; /readyz tells of the store.
+    if let Ok(open) = rooms.desk.open_reviews().await {
+        rooms
+            .metrics
+            .open_reviews
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
     let tree = rooms.journal.tree();
     let unanchored = tree.records.saturating_sub(tree.anchored);
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);

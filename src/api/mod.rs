@@ -2,6 +2,7 @@
 //! here. Never decides who may decide: that is `identity/directory.rs`. Read `login.rs` next, then `requests.rs`.
 
 pub mod acts;
+pub mod break_glass;
 pub mod browser;
 pub mod card;
 pub mod catalog;
@@ -21,6 +22,7 @@ pub mod problem;
 pub mod proofs;
 pub mod read;
 pub mod requests;
+pub mod reviews;
 pub mod serve;
 pub mod sessions;
 pub mod trail;
@@ -144,6 +146,9 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))
         .routes(routes!(requests::decide))
+        .routes(routes!(break_glass::break_glass))
+        .routes(routes!(reviews::sign))
+        .routes(routes!(reviews::list))
         .routes(routes!(acts::comment))
         .routes(routes!(acts::ask))
         .routes(routes!(acts::escalate))

@@ -145,7 +145,7 @@ pub fn limit_of(name: &str, asked: Option<usize>, default: usize, max: usize) ->
     }
 }
 
-fn digest(name: &str, text: &str) -> Result<Digest, Problem> {
+pub fn digest(name: &str, text: &str) -> Result<Digest, Problem> {
     Digest::parse(text).ok_or_else(|| unacceptable(name, text, "write its 64 hex digits"))
 }
 
@@ -246,7 +246,7 @@ impl GuardsBody {
         })
     }
 
-    fn guards(&self) -> Result<Guards, Problem> {
+    pub fn guards(&self) -> Result<Guards, Problem> {
         let mut guards = Guards::default();
         let rows_max = self.rows_max.map(|rows| rows.to_string());
         for (name, value) in [
@@ -643,7 +643,19 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
             )
         }
         DecideError::NotGuarded(why) => not_guarded(&why),
-        DecideError::ReasonMissing => Problem::new(Kind::ReasonRequired, detail, "say why in `reason`"),
+        DecideError::ReasonMissing | DecideError::NoReason => {
+            Problem::new(Kind::ReasonRequired, detail, "say why in `reason`")
+        }
+        DecideError::BreakGlassOff => Problem::new(
+            Kind::Conflict,
+            detail,
+            "ask those whom the rule names; the setting is `people.break_glass_per_day`",
+        ),
+        DecideError::BreakGlassTooOften { .. } => Problem::new(
+            Kind::Conflict,
+            detail,
+            "ask those whom the rule names, or somebody else with the role break_glass",
+        ),
         DecideError::LogUnavailable | DecideError::StoreUnavailable | DecideError::Stopping => {
             Problem::unavailable(&detail)
         }
@@ -659,6 +671,13 @@ pub fn not_sure_problem(why: &NotSure) -> Problem {
             Kind::SecondFactorNeeded,
             detail,
             "enrol an authenticator app (`countersign user totp`) or a passkey, or ask another reviewer",
+        ),
+        NotSure::SecondLogInNeeded => step_up_needed(detail),
+        NotSure::NoSecondFactor { .. } | NotSure::SecondFactorTooNew { .. } => Problem::new(
+            Kind::SecondFactorNeeded,
+            detail,
+            "ask those whom the rule names; enrol an authenticator app (`countersign user totp`) or a passkey for another \
+             day",
         ),
     }
 }

@@ -79,7 +79,7 @@ pub enum Body<'a> {
         requests: &'a [&'a str],
     },
     /// `held`, `reattached`, `detached`, `withdrawn`, `expired`, `stale`, `started`, `granted`, `lapsed`, `redeemed`,
-    /// `outcome_unknown`, `finished`, `failed`.
+    /// `outcome_unknown`, `finished`, `failed`; what people do: `comment`, `reviewed` and the rest of `RemarkKind`.
     RequestEvent {
         request: &'a str,
         event: &'a str,
@@ -217,6 +217,8 @@ pub struct PersonsDecision<'a> {
     pub request: &'a str,
     /// `approve` or `deny`.
     pub decision: &'a str,
+    /// `break_glass` where one person approved alone, whatever the rule asked for; else empty.
+    pub event: &'a str,
     pub approver: &'a str,
     pub reason: &'a str,
     /// `api`, `cli` and so on.
@@ -491,6 +493,7 @@ impl Entry<'_> {
             }
             Body::Decision(decision) => {
                 put_text(tag::REQUEST, decision.request, out);
+                put_text(tag::EVENT, decision.event, out);
                 put_text(tag::DETAIL, decision.scope, out);
                 put_text(tag::DECISION, decision.decision, out);
                 put_text(tag::APPROVER, decision.approver, out);

@@ -212,6 +212,11 @@ fn remark_lines(remark: &Remark) -> Vec<(&'static str, String)> {
 
 /// What one person said.
 pub fn said_by(said: &Said) -> String {
+    let alone = if said.break_glass {
+        " alone (break glass)"
+    } else {
+        ""
+    };
     let reason = if said.reason.is_empty() {
         String::new()
     } else {
@@ -237,7 +242,7 @@ pub fn said_by(said: &Said) -> String {
         format!(", with {}", parts.join(", "))
     });
     format!(
-        "{}{scope}{guards} by {} over {}{seen}{reason}",
+        "{}{alone}{scope}{guards} by {} over {}{seen}{reason}",
         said.decision, said.by, said.channel
     )
 }

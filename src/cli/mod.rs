@@ -27,6 +27,7 @@ mod output;
 mod people;
 mod policy;
 mod requests;
+mod reviews;
 pub mod serve;
 mod sessions;
 pub mod watch;
@@ -85,6 +86,9 @@ enum Command {
     Escalate(acts::EscalateArgs),
     /// Name the person who approves a request instead of you
     Delegate(acts::DelegateArgs),
+    /// List and sign the reviews of what one person approved alone (`approve --break-glass`)
+    #[command(subcommand)]
+    Review(reviews::ReviewCommand),
     /// List and revoke standing grants, which `approve --for 30m --uses 20` makes
     #[command(subcommand)]
     Grant(grants::GrantCommand),
@@ -167,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Comment(args) => block_on(acts::comment(args, output)),
         Command::Escalate(args) => block_on(acts::escalate(args, output)),
         Command::Delegate(args) => block_on(acts::delegate(args, output)),
+        Command::Review(command) => block_on(reviews::run(command, output)),
         Command::Grant(command) => block_on(grants::run(command, output)),
         Command::Session(command) => block_on(sessions::run(command, output)),
         Command::Log(command) => block_on(log::run(*command, output)),

@@ -12,6 +12,7 @@ use super::card::{Ink, card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use crate::api::break_glass::BreakGlassBody;
 use crate::api::card::Card;
 use crate::api::events::GrantNews;
 use crate::api::read::parse_duration;
@@ -76,6 +77,10 @@ pub struct ApproveArgs {
     /// A code of your authenticator app, for what is of high or critical risk
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
+    /// Approve alone, whatever the rule asks for: needs the role break_glass, a reason and a code. Everybody is told, and
+    /// somebody else reviews it
+    #[arg(long, requires = "reason", conflicts_with_all = ["minutes", "run"])]
+    break_glass: bool,
     /// Make a standing grant, too: statements that differ only in literals and parameters run without asking, so long
     /// (30m, 1h)
     #[arg(long = "for", value_name = "TIME", value_parser = parse_minutes, requires = "count")]
@@ -218,6 +223,7 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
     items
         .iter()
         .for_each(|card| output.text(&list_line(card, Timestamp::now())));
+    super::reviews::tell_open(&client).await?;
     Ok(Exit::Done)
 }
 
@@ -380,7 +386,10 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         None if std::io::stdin().is_terminal() && !output.is_json() => {
             let card = view(&client, args.id).await?;
             eprint!("{}", whole_card(&client, &card).await?);
-            let question = question(&card, scope.as_ref(), guards)?;
+            let question = match args.break_glass {
+                true => break_glass_question(&card, guards),
+                false => question(&card, scope.as_ref(), guards)?,
+            };
             if !is_confirmed(&question)? {
                 return Err(CliError::error("not approved", ""));
             }
@@ -397,6 +406,15 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
         }
     };
     let (digest, version) = digest;
+    if args.break_glass {
+        let body = BreakGlassBody {
+            reason: args.reason.unwrap_or_default(),
+            digest,
+            version,
+            guards: GuardsBody::of(guards),
+        };
+        return break_glass(&deciding, args.id, &body, output).await;
+    }
     let said = DecisionBody {
         decision: "approve".to_owned(),
         reason: args.reason.filter(|reason| !reason.is_empty()),
@@ -433,6 +451,46 @@ async fn decide(
         .await?;
     output.either(&card, || said_text(&card, &said.decision));
     Ok(Exit::Done)
+}
+
+async fn break_glass(
+    client: &Client,
+    id: RequestId,
+    body: &BreakGlassBody,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let key = format!("{:032x}", rand::random::<u128>());
+    let card: Card = client
+        .post_once(&format!("/requests/{id}/break-glass"), body, &key)
+        .await?;
+    output.either(&card, || {
+        format!(
+            "{}{}  you approved it alone; somebody else signs the review: `countersign review sign {}`\n",
+            said_text(&card, "approve"),
+            card.id,
+            card.id
+        )
+    });
+    Ok(Exit::Done)
+}
+
+/// What somebody says yes to who approves alone.
+fn break_glass_question(card: &Card, guards: Guards) -> String {
+    let guarded = match guards.is_empty() {
+        true => String::new(),
+        false => format!(" with {guards}"),
+    };
+    let needed: Vec<String> = card
+        .requirement
+        .iter()
+        .map(|need| format!("{} of {}", need.needed, visible_line(&need.group)))
+        .collect();
+    format!(
+        "The rule asks for {}. You approve it alone: everybody is told, and somebody else reviews it.\nBreak glass for {}, \
+         once{guarded}?",
+        needed.join(" and "),
+        card.id
+    )
 }
 
 fn said_text(card: &Card, decision: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use crate::api::browser::{self, IDLE_DEFAULT, WHOLE_LIFE};
+use crate::desk::BREAK_GLASS_PER_DAY;
 use crate::identity::assurance::SecondFactor;
 use crate::store::SessionLife;
 
@@ -27,6 +28,16 @@ pub fn read_people(reader: &mut Reader) -> browser::Settings {
         origin: read_origin(reader),
         second_factor: second_factor.map_or(SecondFactor::default(), |found| found.value),
     }
+}
+
+/// More is no limit: one person does not approve alone all day long.
+const BREAK_GLASS_PER_DAY_MAX: i64 = 100;
+
+pub fn read_break_glass(reader: &mut Reader) -> u32 {
+    reader
+        .integer("people.break_glass_per_day", 0..=BREAK_GLASS_PER_DAY_MAX)
+        .and_then(|found| u32::try_from(found.value).ok())
+        .unwrap_or(BREAK_GLASS_PER_DAY)
 }
 
 /// `https://host` or `https://host:port`, as a browser sends it; plain HTTP on this machine alone, for browsers keep no

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, NotSure, Wake, crash_point};
-use crate::hold::{Approval, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
+use crate::hold::{Approval, Authority, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
 use crate::identity::assurance::{Assurance, STEP_UP_WITHIN, SecondFactor};
 use crate::identity::directory::{Hands, Person, WhyNot, may_decide};
 use crate::identity::principal::PersonName;
@@ -73,6 +73,7 @@ impl Core {
             token_seen_by: decide.token_seen_by.clone(),
             groups: Some(groups),
             approves: decide.decision == Decision::Approve,
+            authority: Authority::Rule,
             reason: decide.reason.clone(),
             channel: decide.channel.clone(),
             terms,
@@ -216,8 +217,12 @@ impl Core {
             channel: said.channel.clone(),
             digest: held.digest.to_string(),
             scope: covered_words(&said),
+            breaks_glass: said.authority == Authority::BreakGlass,
         };
-        let people = decided.approved_by();
+        let mut people = decided.approved_by();
+        // Whoever speaks now is told of as the last, though they may have spoken before.
+        people.retain(|name| *name != said.by);
+        people.push(said.by.clone());
         let is_enough = decided.is_approved_by_enough();
         let grant = self.grant_until(held, now);
         if said.approves && matches!(held.state, State::Detached) && grant.is_none() {
@@ -335,7 +340,7 @@ impl Core {
     }
 }
 
-fn already_decided(held: &HeldRequest) -> DecideError {
+pub(super) fn already_decided(held: &HeldRequest) -> DecideError {
     DecideError::AlreadyDecided {
         by: held.decisions.last().map(|said| said.by.clone()),
         state: held.state.kind(),

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use crate::desk::core::NotMoved;
 use crate::desk::record::NotRecorded;
-use crate::desk::{ActError, AskError, DecideError, DeskError, EndGrantError, NotStarted};
+use crate::desk::{ActError, AskError, DecideError, DeskError, EndGrantError, NotStarted, ReviewError};
 use crate::store::sqlite::StoreError;
 
 fn note_store(error: &StoreError) {
@@ -41,7 +41,8 @@ unavailable!(
     NotStarted,
     DecideError,
     DeskError,
-    EndGrantError
+    EndGrantError,
+    ReviewError
 );
 
 impl From<NotMoved> for NotStarted {

@@ -6,6 +6,7 @@
 
 mod act;
 mod ask;
+mod break_glass;
 mod core;
 mod crash;
 mod decide;
@@ -16,6 +17,7 @@ mod leave;
 mod links;
 mod notes;
 mod record;
+mod review;
 mod run;
 mod sessions;
 mod sign_in;
@@ -30,12 +32,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use self::act::{Act, ActError, ActKind, QUESTION_BYTES_MAX, REMARK_BYTES_MAX, REMARKS_MAX};
+pub use self::break_glass::{BREAK_GLASS_PER_DAY, BreakGlass, FACTOR_AGE_MIN};
 pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
 pub use self::crash::{Crashed, crash_after};
 pub use self::deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
 pub use self::links::{LINK_CODE_LIFE, Link};
+pub use self::review::{ReviewError, ReviewFilter, ReviewPage, SignReview};
 pub use self::sessions::{EndIt, EndSessionError, LiveSession, LiveSessions, Seat};
 pub use self::sign_in::TurnedAway;
 pub use self::thread::Desk;
@@ -69,6 +73,8 @@ pub struct Settings {
     pub pass_through: Vec<Agent>,
     /// Who needs a second factor to approve what is of high or critical risk.
     pub second_factor: SecondFactor,
+    /// How often one person may approve alone within 24 hours; 0: nobody may.
+    pub break_glass_per_day: u32,
 }
 
 impl Default for Settings {
@@ -79,6 +85,7 @@ impl Default for Settings {
             standing: StandingLimits::default(),
             pass_through: Vec::new(),
             second_factor: SecondFactor::default(),
+            break_glass_per_day: BREAK_GLASS_PER_DAY,
         }
     }
 }
@@ -349,6 +356,16 @@ pub enum NotSure {
     StepUpNeeded { risk: Risk },
     #[error("approving what is of {risk} risk needs a second factor here, and `{by}` has none")]
     SecondFactorNeeded { by: PersonName, risk: Risk },
+    #[error(
+        "breaking glass needs a second log-in: a second factor given in the last 5 minutes, after signing in"
+    )]
+    SecondLogInNeeded,
+    #[error("breaking glass needs a second factor, and `{by}` has none")]
+    NoSecondFactor { by: PersonName },
+    #[error(
+        "breaking glass needs a second factor that was enrolled at least 24 h ago, and that of `{by}` was not"
+    )]
+    SecondFactorTooNew { by: PersonName },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -374,6 +391,12 @@ pub enum DecideError {
     NotGuarded(NotGuarded),
     #[error("a denial needs a reason")]
     ReasonMissing,
+    #[error("breaking glass needs a reason")]
+    NoReason,
+    #[error("breaking glass is switched off by the settings")]
+    BreakGlassOff,
+    #[error("`{by}` has broken glass {limit} times within 24 h, which is the limit")]
+    BreakGlassTooOften { by: PersonName, limit: u32 },
     #[error("audit log unavailable, nothing decided")]
     LogUnavailable,
     #[error("store unavailable, nothing decided")]

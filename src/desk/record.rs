@@ -84,13 +84,31 @@ fn tells(fields: &Fields, note: &Note) -> bool {
                 && is(&fields.detail, detail)
                 && is(&fields.by, by.as_deref().unwrap_or_default())
         }
-        Note::Decision { by, .. } => is(&fields.approver, by),
+        Note::Decision {
+            by,
+            approves,
+            breaks_glass,
+            ..
+        } => {
+            is(&fields.approver, by)
+                && is(&fields.decision, decision_word(*approves))
+                && is(&fields.event, break_glass_word(*breaks_glass))
+        }
         Note::Grant {
             grant, event, detail, ..
         } => is(&fields.grant, grant) && is(&fields.event, event) && is(&fields.detail, detail),
         Note::People { what, name, .. } => is(&fields.change, what) && is(&fields.name, name),
         Note::SignIn { event, person, .. } => is(&fields.event, event) && is(&fields.name, person),
     }
+}
+
+const fn decision_word(approves: bool) -> &'static str {
+    if approves { "approve" } else { "deny" }
+}
+
+/// The mark of a decision that one person took alone.
+const fn break_glass_word(breaks_glass: bool) -> &'static str {
+    if breaks_glass { "break_glass" } else { "" }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -193,11 +211,13 @@ impl Clerk {
                 channel,
                 digest,
                 scope,
+                breaks_glass,
             } => {
                 let digest = Digest::parse(digest).ok_or_else(|| damaged("a digest in the outbox"))?;
                 let body = Body::Decision(PersonsDecision {
                     request,
-                    decision: if *approves { "approve" } else { "deny" },
+                    decision: decision_word(*approves),
+                    event: break_glass_word(*breaks_glass),
                     approver: by,
                     reason,
                     channel,

@@ -15,11 +15,14 @@ use crate::clock::Timestamp;
 use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
-    Act, ActError, Ask, AskError, Asked, CredentialEnded, Decide, DecideError, DeskError, DeskEvent, Detach,
-    EndGrantError, GrantEvent, GrantShown, LiveSessions, ManageError, Moment, NewAgent, NewPerson, NewToken,
-    NotStarted, RequestFilter, RequestPage, RunOutcome, Settings,
+    Act, ActError, Ask, AskError, Asked, BreakGlass, CredentialEnded, Decide, DecideError, DeskError,
+    DeskEvent, Detach, EndGrantError, GrantEvent, GrantShown, LiveSessions, ManageError, Moment, NewAgent,
+    NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, ReviewError, ReviewFilter, ReviewPage,
+    RunOutcome, Settings, SignReview,
 };
-use crate::hold::{Digest, HeldRequest, Permit, Presented, RequestId, StandingGrantId, StandingKind, State};
+use crate::hold::{
+    Digest, HeldRequest, Permit, Presented, RequestId, Review, StandingGrantId, StandingKind, State,
+};
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName, SessionId};
@@ -235,6 +238,40 @@ impl Desk {
         self.call(move |core, now| core.decide(request, &decide, now))
             .await
             .unwrap_or(Err(DecideError::Stopping))
+    }
+
+    /// One person approves alone, whatever the rule asks for.
+    pub async fn break_glass(
+        &self,
+        request: RequestId,
+        said: BreakGlass,
+    ) -> Result<HeldRequest, DecideError> {
+        self.call(move |core, now| core.break_glass(request, &said, now))
+            .await
+            .unwrap_or(Err(DecideError::Stopping))
+    }
+
+    /// Somebody else signs what they found of that.
+    pub async fn sign_review(&self, request: RequestId, sign: SignReview) -> Result<Review, ReviewError> {
+        self.call(move |core, now| core.sign_review(request, &sign, now))
+            .await
+            .unwrap_or(Err(ReviewError::Stopping))
+    }
+
+    /// Newest first.
+    pub async fn reviews(&self, filter: ReviewFilter) -> Result<ReviewPage, ReviewError> {
+        self.call(move |core, _| core.reviews(&filter))
+            .await
+            .unwrap_or(Err(ReviewError::Stopping))
+    }
+
+    pub async fn review(&self, request: RequestId) -> Result<Option<Review>, DeskError> {
+        self.read(move |store, _| store.review(request)).await
+    }
+
+    /// How many reviews nobody has signed yet.
+    pub async fn open_reviews(&self) -> Result<u64, DeskError> {
+        self.read(|store, _| store.open_reviews()).await
     }
 
     /// Whatever people do with a request besides deciding it.

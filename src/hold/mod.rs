@@ -8,6 +8,7 @@ mod lifecycle;
 mod permit;
 mod remark;
 mod request;
+mod review;
 mod run;
 mod standing;
 
@@ -18,9 +19,10 @@ pub use lifecycle::{Event, IllegalMove, Ran, State, StateKind, step};
 pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use remark::{Remark, RemarkKind, Speaker};
 pub use request::{
-    Approval, ClaimId, Delegation, HeldRequest, HeldStatement, Need, Owner, Parameter, ParameterFormat,
-    READ_AS, RequestId, Transaction, masked,
+    Approval, Authority, ClaimId, Delegation, HeldRequest, HeldStatement, Need, Owner, Parameter,
+    ParameterFormat, READ_AS, RequestId, Transaction, masked,
 };
+pub use review::{Finding, Review, Signature};
 pub use run::{CLASSES as RUN_CLASSES, InRun, RunBounds, RunCovers, RunParts, Touches};
 pub use standing::{
     CoveredBy, Maker, NotOpen, Reach, Shape, ShapeParts, Standing, StandingEnd, StandingGrant,

@@ -181,6 +181,8 @@ pub struct Approval {
     pub groups: Option<BTreeSet<String>>,
     /// `false` is a denial.
     pub approves: bool,
+    /// By what right it was said.
+    pub authority: Authority,
     pub reason: String,
     pub channel: String,
     /// The standing grant that it asks for besides the one run; `None`: only that run.
@@ -190,6 +192,15 @@ pub struct Approval {
     /// What is to hold while it runs.
     pub guards: Guards,
     pub at: Timestamp,
+}
+
+/// By what right somebody decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// As the rule says: it counts for the groups that the person is in.
+    Rule,
+    /// By a role of its own: alone, whatever the rule asks for. Somebody else reviews it afterwards.
+    BreakGlass,
 }
 
 /// Somebody stands in for somebody else.
@@ -350,8 +361,17 @@ impl HeldRequest {
         groups
     }
 
-    /// Whether so many have approved as it takes.
+    /// The approval that one person gave alone, if one did.
+    pub fn glass_broken(&self) -> Option<&Approval> {
+        let mut said = self.decisions.iter();
+        said.find(|said| said.approves && said.authority == Authority::BreakGlass)
+    }
+
+    /// Whether so many have approved as it takes; or one person has, who alone is enough.
     pub fn is_approved_by_enough(&self) -> bool {
+        if self.glass_broken().is_some() {
+            return true;
+        }
         let approvals = self.approvals();
         self.requirement_now().is_met(approvals.len(), |person, groups| {
             is_in(approvals[person].groups.as_ref(), groups)

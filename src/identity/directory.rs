@@ -125,6 +125,8 @@ pub enum Role {
     Approver,
     Auditor,
     Admin,
+    /// Approves alone, whatever the rule asks for; somebody else reviews it afterwards. No other role has this in it.
+    BreakGlass,
 }
 
 /// Somebody with a token for the API.
@@ -148,6 +150,8 @@ pub enum Scope {
     Log,
     /// Manage people, agents and grants.
     Manage,
+    /// Approve alone, whatever the rule asks for.
+    BreakGlass,
 }
 
 /// What a token may be used for, never more than its person's roles give.
@@ -161,6 +165,8 @@ pub enum WhyNot {
     Inactive(PersonName),
     #[error("`{0}` has neither the role approver nor admin")]
     NotAnApprover(PersonName),
+    #[error("`{0}` has not the role break_glass")]
+    NotInTheRole(PersonName),
     #[error("`{0}` owns the agent")]
     OwnsTheAgent(PersonName),
     #[error("`{0}` created or rotated the agent's credential, and so has seen it")]
@@ -206,6 +212,7 @@ impl WhyNot {
             }
             Self::Inactive(_)
             | Self::NotAnApprover(_)
+            | Self::NotInTheRole(_)
             | Self::OwnsTheAgent(_)
             | Self::HasSeenTheSecret(_)
             | Self::IsActedFor(_)
@@ -327,26 +334,50 @@ pub fn may_decide(
     approvers: &[String],
 ) -> Result<(), WhyNot> {
     let name = || person.name.clone();
-    let seen = |other: &PersonName| {
-        stakes.of(other).map(|why| WhyNot::TokenSeenBy {
-            person: name(),
-            seen_by: other.clone(),
-            why: Box::new(why),
-        })
-    };
-    if !person.active {
-        Err(WhyNot::Inactive(name()))
-    } else if let Some(why) = stakes
-        .of(&person.name)
-        .or_else(|| token_seen_by.iter().find_map(seen))
-    {
-        Err(why)
-    } else if !person.scopes().has(Scope::Decide) {
+    has_no_stake(person, token_seen_by, stakes)?;
+    if !person.scopes().has(Scope::Decide) {
         Err(WhyNot::NotAnApprover(name()))
     } else if !approvers.is_empty() && !approvers.iter().any(|group| person.is_in(group)) {
         Err(WhyNot::NotInAGroup(name(), approvers.to_vec()))
     } else {
         Ok(())
+    }
+}
+
+/// Whether `person` may approve alone what `stakes` describe: promise 4 as for every decision, and the role of its own.
+pub fn may_break_glass(
+    person: &Person,
+    token_seen_by: &BTreeSet<PersonName>,
+    stakes: &Stakes,
+) -> Result<(), WhyNot> {
+    has_no_stake(person, token_seen_by, stakes)?;
+    if person.roles.contains(&Role::BreakGlass) {
+        Ok(())
+    } else {
+        Err(WhyNot::NotInTheRole(person.name.clone()))
+    }
+}
+
+/// Promise 4 alone: an active person who has no stake, with a token that nobody with one has seen.
+pub fn has_no_stake(
+    person: &Person,
+    token_seen_by: &BTreeSet<PersonName>,
+    stakes: &Stakes,
+) -> Result<(), WhyNot> {
+    let seen = |other: &PersonName| {
+        stakes.of(other).map(|why| WhyNot::TokenSeenBy {
+            person: person.name.clone(),
+            seen_by: other.clone(),
+            why: Box::new(why),
+        })
+    };
+    if !person.active {
+        return Err(WhyNot::Inactive(person.name.clone()));
+    }
+    let own = stakes.of(&person.name);
+    match own.or_else(|| token_seen_by.iter().find_map(seen)) {
+        Some(why) => Err(why),
+        None => Ok(()),
     }
 }
 
@@ -373,13 +404,14 @@ impl Person {
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Approver, Self::Auditor, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Approver, Self::Auditor, Self::Admin, Self::BreakGlass];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Approver => "approver",
             Self::Auditor => "auditor",
             Self::Admin => "admin",
+            Self::BreakGlass => "break_glass",
         }
     }
 
@@ -393,6 +425,7 @@ impl Role {
             Self::Approver => &[Scope::Read, Scope::Decide],
             Self::Auditor => &[Scope::Read, Scope::Log],
             Self::Admin => &[Scope::Read, Scope::Decide, Scope::Log, Scope::Manage],
+            Self::BreakGlass => &[Scope::Read, Scope::BreakGlass],
         }
     }
 }
@@ -404,7 +437,13 @@ impl fmt::Display for Role {
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Read, Self::Decide, Self::Log, Self::Manage];
+    pub const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Decide,
+        Self::Log,
+        Self::Manage,
+        Self::BreakGlass,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -412,6 +451,7 @@ impl Scope {
             Self::Decide => "decide",
             Self::Log => "log",
             Self::Manage => "manage",
+            Self::BreakGlass => "break_glass",
         }
     }
 
@@ -494,6 +534,30 @@ mod tests {
             assert_eq!(check("bot"), Err(WhyNot::IsTheAgent(name("bot"))));
             assert_eq!(check("dora"), Ok(()));
         }
+    }
+
+    #[test]
+    fn only_the_role_breaks_glass_and_never_over_a_stake() {
+        let unseen = BTreeSet::new();
+        for role in [Role::Approver, Role::Auditor, Role::Admin] {
+            let other = person("dora", &[role], &["break_glass", "dba"]);
+            let refused = may_break_glass(&other, &unseen, &stakes());
+            assert_eq!(refused, Err(WhyNot::NotInTheRole(name("dora"))), "{role}");
+        }
+        let dora = person("dora", &[Role::BreakGlass], &[]);
+        assert_eq!(may_break_glass(&dora, &unseen, &stakes()), Ok(()));
+        // It decides nothing in the usual way.
+        let refused = may_decide(&dora, &unseen, &stakes(), &[]);
+        assert_eq!(refused, Err(WhyNot::NotAnApprover(name("dora"))));
+        for who in ["olga", "carl", "rita", "anna", "bot"] {
+            let staked = person(who, &[Role::BreakGlass, Role::Admin], &[]);
+            may_break_glass(&staked, &unseen, &stakes()).expect_err(who);
+            may_break_glass(&dora, &[name(who)].into(), &stakes()).expect_err(who);
+        }
+        let mut gone = dora;
+        gone.active = false;
+        let refused = may_break_glass(&gone, &unseen, &stakes());
+        assert_eq!(refused, Err(WhyNot::Inactive(name("dora"))));
     }
 
     #[test]

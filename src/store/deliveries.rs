@@ -271,7 +271,28 @@ struct Told {
 }
 
 /// What people are told of a note of the log.
-fn told_of(note: &Note) -> Option<Told> {
+fn told_of(note: &Note) -> Vec<Told> {
+    let told = told_first(note);
+    // Whoever closes cards by `request.decided` gets that, too.
+    let broken = match note {
+        Note::Decision {
+            request,
+            by,
+            breaks_glass: true,
+            ..
+        } => Some(Told {
+            kind: "request.break_glass".to_owned(),
+            request: Some(request.clone()),
+            grant: None,
+            state: String::new(),
+            detail: format!("by {by}"),
+        }),
+        _other => None,
+    };
+    told.into_iter().chain(broken).collect()
+}
+
+fn told_first(note: &Note) -> Option<Told> {
     match note {
         Note::Event {
             request,
@@ -316,7 +337,7 @@ fn told_of(note: &Note) -> Option<Told> {
 
 /// Queues what people are to be told, in the transaction that makes it true.
 pub(super) fn queue(transaction: &Connection, notes: &[Note], at: Timestamp) -> Result<(), StoreError> {
-    for told in notes.iter().filter_map(told_of) {
+    for told in notes.iter().flat_map(told_of) {
         queue_one(transaction, &told, at)?;
     }
     Ok(())

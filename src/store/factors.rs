@@ -37,6 +37,8 @@ pub struct Factors {
     pub has_totp: bool,
     pub recovery_codes: u32,
     pub passkeys: Vec<PasskeyInfo>,
+    /// Since when there is a second factor, if there is one.
+    pub second_since: Option<Timestamp>,
 }
 
 /// A passkey, as its owner sees it in a list.
@@ -246,8 +248,8 @@ impl Store {
             let Some(step) = totp.secret.step_of(code, totp.last_step, now) else {
                 return Ok(false);
             };
-            let text = "UPDATE totp SET confirmed = 1, last_step = ?2 WHERE person = ?1";
-            transaction.execute(text, params![person.as_str(), stored_step(step)])?;
+            let text = "UPDATE totp SET confirmed = 1, last_step = ?2, made_at = ?3 WHERE person = ?1";
+            transaction.execute(text, params![person.as_str(), stored_step(step), now.micros()])?;
             forget_recovery(transaction, person)?;
             for code in &codes {
                 let text = "INSERT INTO recovery_codes (person, hash) VALUES (?1, ?2)";
@@ -533,10 +535,18 @@ fn find_factors(connection: &Connection, person: &PersonName) -> Result<Factors,
             used_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_micros),
         })
     })?;
+    let passkeys: Vec<PasskeyInfo> = passkeys.collect::<Result<_, _>>()?;
+    let totp = "SELECT made_at FROM totp WHERE person = ?1 AND confirmed = 1";
+    let totp: Option<i64> = connection
+        .query_row(totp, [person.as_str()], |row| row.get(0))
+        .optional()?;
+    let totp = totp.map(Timestamp::from_micros);
+    let oldest = passkeys.iter().map(|passkey| passkey.made_at).chain(totp).min();
     Ok(Factors {
         has_password: find_password(connection, person)?.is_some(),
-        has_totp: has_totp(connection, person)?,
+        has_totp: totp.is_some(),
         recovery_codes: connection.query_row(count, [person.as_str()], |row| row.get(0))?,
-        passkeys: passkeys.collect::<Result<_, _>>()?,
+        passkeys,
+        second_since: oldest,
     })
 }

@@ -36,6 +36,9 @@ pub enum Note {
         /// What it covers, where that is more than one run.
         #[serde(default)]
         scope: String,
+        /// One person approved alone.
+        #[serde(default)]
+        breaks_glass: bool,
     },
     Grant {
         grant: String,

@@ -6,13 +6,15 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
-    Approval, ClaimId, Digest, HeldRequest, Owner, RequestId, StandingGrant, StandingGrantId, StateKind,
+    Approval, Authority, ClaimId, Digest, HeldRequest, Owner, RequestId, StandingGrant, StandingGrantId,
+    StateKind,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::store::card::{self, Card, Columns, StateData};
 use crate::store::outbox::{Note, queue};
 use crate::store::people;
 use crate::store::remarks::{self, NewRemark};
+use crate::store::reviews;
 use crate::store::sqlite::{Store, StoreError};
 use crate::store::standing;
 
@@ -392,8 +394,8 @@ fn insert(transaction: &Connection, held: &HeldRequest, notes: &[Note]) -> Resul
 fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO decisions (request, person, approves, reason, channel, token_seen_by, idempotency, at, terms, guards,
-           in_groups)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+           in_groups, break_glass)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     let said = &decision.said;
     let in_groups = said.groups.as_ref().map(serde_json::to_string).transpose();
@@ -412,7 +414,11 @@ fn keep_decision(transaction: &Connection, id: RequestId, decision: &NewDecision
             .transpose()?,
         standing::guards_text(said.guards)?,
         in_groups,
+        said.authority == Authority::BreakGlass,
     ])?;
+    if said.authority == Authority::BreakGlass {
+        reviews::begin(transaction, id, said)?;
+    }
     if let Some(grant) = &decision.grant {
         standing::insert(transaction, grant)?;
     }
@@ -472,7 +478,7 @@ fn request_of(connection: &Connection, row: &Row<'_>) -> Result<HeldRequest, Sto
 
 fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, StoreError> {
     let text =
-        "SELECT person, approves, reason, channel, at, token_seen_by, terms, guards, in_groups FROM decisions
+        "SELECT person, approves, reason, channel, at, token_seen_by, terms, guards, in_groups, break_glass FROM decisions
                 WHERE request = ?1 ORDER BY at, rowid";
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query([id])?;
@@ -485,6 +491,10 @@ fn decisions_of(connection: &Connection, id: &str) -> Result<Vec<Approval>, Stor
             by: card::person(&by)?,
             token_seen_by: people::from_names(&row.get::<_, String>(5)?)?,
             approves: row.get(1)?,
+            authority: match row.get(9)? {
+                true => Authority::BreakGlass,
+                false => Authority::Rule,
+            },
             groups: row
                 .get::<_, Option<String>>(8)?
                 .map(|groups| serde_json::from_str(&groups))

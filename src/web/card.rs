@@ -10,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::break_glass::{GlassShown, ReviewShown, may_review};
 use super::moments::{Moment, countdown, span};
 use super::page::{Sender, Shell, Trouble, Visitor, see_other, shown};
 use super::queue::may_be_decided_by;
@@ -88,7 +89,9 @@ impl SaidShown {
         Self {
             at: Moment::parse(&said.at, now),
             by: visible_line(&said.by),
-            decision: if said.decision == "approve" {
+            decision: if said.break_glass {
+                "approved alone"
+            } else if said.decision == "approve" {
                 "approved"
             } else {
                 "denied"
@@ -242,6 +245,9 @@ struct CardPage {
     presets: [&'static str; 5],
     /// Makes a form that is sent twice count once.
     key: String,
+    glass: Option<GlassShown>,
+    review: Option<ReviewShown>,
+    may_review: bool,
 }
 
 pub async fn page(
@@ -270,9 +276,11 @@ pub async fn page(
     let title = format!("{} {}", held.id, held.class);
     let shell = Shell::of(&visitor, &rooms, "queue", title).await?;
     let may_not = may_be_decided_by(&visitor, &held).err().unwrap_or_default();
-    Ok(shown(&card_page(
-        shell, &held, &earlier, &before, may_not, is_raw, now,
-    )))
+    let mut page = card_page(shell, &held, &earlier, &before, may_not, is_raw, now);
+    page.glass = GlassShown::of(&visitor, &held);
+    page.review = ReviewShown::of_request(&rooms, &held, now).await?;
+    page.may_review = may_review(&visitor);
+    Ok(shown(&page))
 }
 
 async fn load(rooms: &Rooms, id: RequestId) -> Result<HeldRequest, Problem> {
@@ -356,7 +364,7 @@ fn card_page(
         .collect();
     let count = |word: &str| {
         let said = earlier.iter().flat_map(|other| &other.said);
-        said.filter(|said| said.decision == word).count()
+        said.filter(|said| said.decision.starts_with(word)).count()
     };
     let before: Vec<BeforeShown> = before.iter().map(|record| BeforeShown::of(record, now)).collect();
     CardPage {
@@ -429,6 +437,9 @@ fn card_page(
         may_not,
         presets: PRESETS,
         key: format!("{:032x}", rand::random::<u128>()),
+        glass: None,
+        review: None,
+        may_review: false,
         id: card.id,
         state: card.state,
         risk: card.risk,

@@ -6,6 +6,7 @@
 //! The policy of `POLICY` lets nothing run but the modules in `assets/`, and those build no markup from text.
 
 mod assets;
+mod break_glass;
 mod card;
 mod chart;
 mod follow;
@@ -46,6 +47,8 @@ pub fn router() -> Router<Rooms> {
         .route("/queue.json", get(queue::rows))
         .route("/r/{id}", get(card::page))
         .route("/r/{id}/decision", post(card::decide))
+        .route("/r/{id}/break-glass", post(break_glass::approve_alone))
+        .route("/r/{id}/review", post(break_glass::sign_review))
         .route("/r/{id}/comment", post(card::comment))
         .route("/r/{id}/question", post(card::ask))
         .route("/sign-in", get(sign_in::page).post(sign_in::open))

@@ -236,6 +236,8 @@ pub struct Shell {
     pub may_decide: bool,
     /// Requests that wait, up to a hundred.
     pub waiting: usize,
+    /// Reviews that nobody has signed yet, of what one person approved alone.
+    pub open_reviews: u64,
     pub assets: String,
     /// The server's time, in milliseconds since 1970.
     pub now_millis: i64,
@@ -257,6 +259,10 @@ impl Shell {
             true => rooms.desk.list(filter).await.map_err(desk_problem)?.items.len(),
             false => 0,
         };
+        let open_reviews = match visitor.may(Scope::Read) {
+            true => rooms.desk.open_reviews().await.map_err(desk_problem)?,
+            false => 0,
+        };
         Ok(Self {
             look: visitor.look,
             title: title.into(),
@@ -266,6 +272,7 @@ impl Shell {
             sees_log: visitor.may(Scope::Log),
             may_decide: visitor.may(Scope::Decide),
             waiting,
+            open_reviews,
             assets: assets::folder(),
             now_millis: Timestamp::now().micros() / 1_000,
         })
@@ -282,6 +289,7 @@ impl Shell {
             sees_log: false,
             may_decide: false,
             waiting: 0,
+            open_reviews: 0,
             assets: assets::folder(),
             now_millis: Timestamp::now().micros() / 1_000,
         }

@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::break_glass::ReviewShown;
 use super::page::{Shell, Trouble, Visitor, shown};
 use super::shown::Row;
 use crate::api::Rooms;
@@ -50,6 +51,8 @@ struct QueuePage {
     next: Option<String>,
     classes: &'static [&'static str],
     risks: [&'static str; 4],
+    /// Of what one person approved alone.
+    reviews: Vec<ReviewShown>,
 }
 
 impl QueuePage {
@@ -68,6 +71,7 @@ pub async fn page(
 ) -> Result<Response, Trouble> {
     visitor.caller.needs(Scope::Read)?;
     let listed = listed(&visitor, &rooms, &asked).await?;
+    let reviews = ReviewShown::open(&rooms, Timestamp::now()).await?;
     let shell = Shell::of(&visitor, &rooms, "queue", "Queue").await?;
     Ok(shown(&QueuePage {
         shell,
@@ -77,6 +81,7 @@ pub async fn page(
         asked,
         classes: &CLASS_WORDS,
         risks: RISKS,
+        reviews,
     }))
 }
 

@@ -161,6 +161,91 @@ fn promise_5_a_kill_between_any_two_steps_of_a_use_gives_none_back_and_leaves_th
     }
 }
 
+/// Where the process ends while one person approves alone and another signs the review; what the request is then, whether
+/// its review is there and signed, and the events of the request that the log has in the end.
+const PLACES_OF_GLASS: &[(&str, StateKind, Option<bool>, &[&str])] = &[
+    ("request_logged", StateKind::Detached, None, &["held", "detached"]),
+    (
+        "glass_broken",
+        StateKind::Grant,
+        Some(false),
+        &["held", "break_glass", "granted"],
+    ),
+    (
+        "break_glass_logged",
+        StateKind::Grant,
+        Some(false),
+        &["held", "break_glass", "granted"],
+    ),
+    (
+        "review_stored",
+        StateKind::Grant,
+        Some(true),
+        &["held", "break_glass", "reviewed", "granted"],
+    ),
+    (
+        "review_logged",
+        StateKind::Grant,
+        Some(true),
+        &["held", "break_glass", "reviewed", "granted"],
+    ),
+];
+
+#[test]
+fn a_kill_between_any_two_steps_of_breaking_glass_leaves_the_truth_and_an_open_review() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return break_and_review(Path::new(&dir));
+    }
+    for (place, state, review, events) in PLACES_OF_GLASS {
+        let dir = scratch();
+        let script = dir.path().join("faults");
+        fs::write(&script, "").expect("a script");
+        let mut store = Store::open(&store_path(dir.path())).expect("a store");
+        let long_ago = Timestamp::from_micros(Timestamp::now().micros() - 100_000_000_000);
+        populate(&mut store, long_ago);
+        let role = countersign::identity::directory::Role::BreakGlass;
+        crate::break_glass::equip(&mut store, "gina", &[role], long_ago);
+        drop(store);
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "killed::a_kill_between_any_two_steps_of_breaking_glass_leaves_the_truth_and_an_open_review",
+            ])
+            .env(CHILD, dir.path())
+            .env("COUNTERSIGN_CRASH_AT", place)
+            .env("COUNTERSIGN_JOURNAL_FAULTS", &script)
+            .output()
+            .expect("a child");
+        assert!(!child.status.success(), "{place}: {child:?}");
+        lose_power(dir.path());
+        // A second restart finds nothing new to say.
+        for _ in 0..2 {
+            let held = look(dir.path(), place, events);
+            assert_eq!(held.state.kind(), *state, "{place}");
+            let mut store = Store::open(&store_path(dir.path())).expect("a store");
+            let found = store.review(held.id).expect("an answer");
+            let found = found.map(|review| review.signed.is_some());
+            assert_eq!(found, *review, "{place}");
+        }
+    }
+}
+
+fn break_and_review(dir: &Path) {
+    use crate::break_glass::{breaking, signing};
+    let desk = start(dir);
+    let mut ask = World::new().sending("bot-a", 1);
+    crate::world::needs(&mut ask, 2);
+    block_on(async {
+        let Ok(Asked::Parked(parked)) = desk.ask(ask.clone()).await else {
+            panic!("not parked")
+        };
+        let said = breaking("gina", Timestamp::now());
+        desk.break_glass(parked.request, said).await.expect("alone");
+        let sign = signing("alan", countersign::hold::Finding::Fine);
+        desk.sign_review(parked.request, sign).await.expect("signed");
+    });
+}
+
 /// A decided run with a standing grant, done; then one use of it.
 fn use_once(dir: &Path) {
     let desk = start(dir);

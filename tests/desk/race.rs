@@ -121,6 +121,74 @@ fn check(desk: &Desk, id: RequestId, round: usize, seen: &Round) {
 }
 
 #[test]
+fn glass_is_broken_once_however_many_race_for_it_and_its_review_is_signed_once() {
+    use crate::break_glass::{breaking, equip, signing};
+    use countersign::hold::{Authority, Finding};
+    use countersign::identity::directory::Role;
+
+    let dir = scratch();
+    let mut store = Store::open(&store_path(dir.path())).expect("a store");
+    let long_ago = Timestamp::from_micros(Timestamp::now().micros() - 100_000_000_000);
+    populate(&mut store, long_ago);
+    for who in ["gina", "gary"] {
+        equip(&mut store, who, &[Role::BreakGlass], long_ago);
+    }
+    let settings = Settings {
+        break_glass_per_day: 1000,
+        ..Settings::default()
+    };
+    let desk = Desk::start(store, open_journal(dir.path()), settings).expect("a desk");
+    let mut sender = World::new();
+    for round in 0..200 {
+        let mut ask = sender.sending("bot-a", 1);
+        crate::world::needs(&mut ask, 2);
+        let Ok(Asked::Parked(parked)) = block_on(desk.ask(ask)) else {
+            panic!("round {round}: not parked")
+        };
+        let id = parked.request;
+        let (broken, approved, denied) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let break_it = |who: &str| {
+            let said = breaking(who, Timestamp::now());
+            if block_on(desk.break_glass(id, said)).is_ok() {
+                broken.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| break_it("gina"));
+            threads.spawn(|| break_it("gary"));
+            threads.spawn(|| decide(&desk, id, "dora", Decision::Approve, &approved));
+            if round % 2 == 0 {
+                threads.spawn(|| decide(&desk, id, "dave", Decision::Deny, &denied));
+            }
+        });
+        let held = block_on(desk.show(id)).expect("the request");
+        let (broken, denied) = (broken.into_inner(), denied.into_inner());
+        assert_eq!(broken + denied, 1, "round {round}: {:?}", held.decisions);
+        let alone = held
+            .decisions
+            .iter()
+            .filter(|said| said.authority == Authority::BreakGlass);
+        assert_eq!(alone.count(), broken, "round {round}");
+        let review = block_on(desk.review(id)).expect("an answer");
+        assert_eq!(review.is_some(), broken == 1, "round {round}");
+        let signed = AtomicUsize::new(0);
+        let sign = |who: &str, finding| {
+            if block_on(desk.sign_review(id, signing(who, finding))).is_ok() {
+                signed.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| sign("alan", Finding::Fine));
+            threads.spawn(|| sign("root", Finding::NotFine));
+        });
+        assert_eq!(signed.into_inner(), broken, "round {round}");
+        block_on(desk.withdraw(id, "the next round")).expect("an answer");
+    }
+    let open = block_on(desk.open_reviews()).expect("a number");
+    assert_eq!(open, 0);
+}
+
+#[test]
 fn acts_that_race_with_each_other_and_with_decisions_each_take_hold_once_or_not_at_all() {
     let dir = scratch();
     let desk = desk(dir.path());

@@ -243,6 +243,7 @@ fn decision_is_signed_within_a_second_and_a_half() {
     };
     wait_for(1);
     let decision = PersonsDecision {
+        event: "",
         request: "7K3F9Q",
         decision: "deny",
         approver: "dba-1",

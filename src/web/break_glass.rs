@@ -1,0 +1,187 @@
+//! Two forms of the card: one person approves alone, and somebody else signs the review of that.
+//! Never decides who may: `desk` does. Read `card.rs` for the page around them.
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::moments::Moment;
+use super::page::{Sender, Trouble, Visitor, see_other};
+use crate::api::Rooms;
+use crate::api::break_glass::{BreakGlassBody, Call, break_glass_over};
+use crate::api::browser::{Source, step_up};
+use crate::api::problem::{Kind, Problem};
+use crate::api::read::request_id;
+use crate::api::requests::desk_problem;
+use crate::api::reviews::{ReviewBody, sign_over};
+use crate::clock::Timestamp;
+use crate::desk::ReviewFilter;
+use crate::hold::{HeldRequest, Review};
+use crate::identity::directory::{Scope, may_break_glass};
+use crate::render::visible_line;
+
+/// How the log tells what was said on a page.
+const CHANNEL: &str = "web";
+
+/// Open reviews that the queue names; the command line lists all.
+const REVIEWS_MAX: usize = 50;
+
+/// That this person may approve alone, and how they give a second log-in.
+pub struct GlassShown {
+    pub code_hint: &'static str,
+}
+
+impl GlassShown {
+    /// `None`: it is decided, or this person may not.
+    pub fn of(visitor: &Visitor, held: &HeldRequest) -> Option<Self> {
+        let caller = &visitor.caller;
+        let may = may_break_glass(&caller.person, &caller.token_seen_by, &held.stakes);
+        let is_offered = held.state.is_undecided() && visitor.may(Scope::BreakGlass) && may.is_ok();
+        is_offered.then_some(Self {
+            code_hint: "the second log-in; empty only if you gave a second factor within the last 5 minutes, after \
+                        signing in",
+        })
+    }
+}
+
+/// The review of a request that one person approved alone.
+pub struct ReviewShown {
+    pub request: String,
+    pub broken_by: String,
+    pub reason: String,
+    pub opened: Moment,
+    /// Who signed it and what they found; empty while it is open.
+    pub signed: String,
+}
+
+impl ReviewShown {
+    pub fn of(review: &Review, now: Timestamp) -> Self {
+        Self {
+            request: review.request.to_string(),
+            broken_by: visible_line(review.broken_by.as_str()),
+            reason: visible_line(&review.reason),
+            opened: Moment::of(review.opened_at, now),
+            signed: review.signed.as_ref().map_or(String::new(), |signed| {
+                format!(
+                    "Signed by {} at {}: {}, {}",
+                    signed.by,
+                    signed.at,
+                    signed.finding.as_str().replace('_', " "),
+                    visible_line(&signed.text)
+                )
+            }),
+        }
+    }
+
+    pub async fn of_request(
+        rooms: &Rooms,
+        held: &HeldRequest,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Problem> {
+        let review = rooms.desk.review(held.id).await.map_err(desk_problem)?;
+        Ok(review.map(|review| Self::of(&review, now)))
+    }
+
+    /// Those that nobody has signed yet, newest first.
+    pub async fn open(rooms: &Rooms, now: Timestamp) -> Result<Vec<Self>, Problem> {
+        let filter = ReviewFilter {
+            is_open: Some(true),
+            limit: REVIEWS_MAX,
+            cursor: None,
+        };
+        let page = rooms.desk.reviews(filter).await;
+        let page = page.map_err(|error| Problem::unavailable(&error))?;
+        Ok(page.items.iter().map(|review| Self::of(review, now)).collect())
+    }
+}
+
+/// Whether this person is offered the form of a review; whether they may sign this one the desk says.
+pub fn may_review(visitor: &Visitor) -> bool {
+    visitor.may(Scope::Log) || visitor.may(Scope::Decide)
+}
+
+#[derive(Debug, Deserialize)]
+pub struct BreakGlassForm {
+    #[serde(default, rename = "_csrf")]
+    csrf: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    version: u64,
+    /// That the whole statement was read.
+    #[serde(default)]
+    read: String,
+    #[serde(default)]
+    key: String,
+}
+
+pub async fn approve_alone(
+    sender: Sender,
+    source: Source,
+    State(rooms): State<Rooms>,
+    Path(id): Path<String>,
+    Form(form): Form<BreakGlassForm>,
+) -> Result<Response, Trouble> {
+    let visitor = sender.check(&form.csrf)?;
+    visitor.caller.needs(Scope::BreakGlass)?;
+    let id = request_id(&id)?;
+    if form.read.is_empty() {
+        return Err(Problem::new(
+            Kind::Unacceptable,
+            "an approval without the word that the whole statement was read",
+            format!("go back to /r/{id}, read the statement to its end, and tick the box"),
+        )
+        .into());
+    }
+    let body = BreakGlassBody {
+        reason: form.reason.replace(char::is_control, " "),
+        digest: form.digest,
+        version: Some(form.version),
+        guards: None,
+    };
+    let call = Call {
+        channel: CHANNEL,
+        key: Some(form.key).filter(|key| !key.is_empty()),
+        body: body.checked()?,
+    };
+    let assurance = match form.code.trim() {
+        "" => visitor.caller.assurance(),
+        code => step_up(&rooms, &visitor.caller, source, code.to_owned()).await?,
+    };
+    let _card = break_glass_over(&rooms, &visitor.caller, assurance, &id.to_string(), call).await?;
+    Ok(see_other(&format!("/r/{id}")))
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ReviewForm {
+    #[serde(default, rename = "_csrf")]
+    csrf: String,
+    #[serde(default)]
+    finding: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    key: String,
+}
+
+pub async fn sign_review(
+    sender: Sender,
+    State(rooms): State<Rooms>,
+    Path(id): Path<String>,
+    Form(form): Form<ReviewForm>,
+) -> Result<Response, Trouble> {
+    let visitor = sender.check(&form.csrf)?;
+    let id = request_id(&id)?;
+    let body = ReviewBody {
+        finding: form.finding,
+        text: form.text.replace(char::is_control, " "),
+    };
+    let key = Some(form.key).filter(|key| !key.is_empty());
+    let _review = sign_over(&rooms, &visitor.caller, CHANNEL, key, &id.to_string(), body).await?;
+    Ok(see_other(&format!("/r/{id}#review")))
+}
