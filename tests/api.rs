@@ -906,6 +906,19 @@ async fn nobody_decides_on_their_own_work_over_the_api() {
             );
         }
     }
+    let (_, page) = house
+        .get(
+            "carol",
+            &format!("/api/v1/log?q=event:decision_refused+request:{id}"),
+        )
+        .await;
+    let tried = page["items"].as_array().expect("items");
+    let who: BTreeSet<&str> = tried.iter().map(|record| text(record, "by")).collect();
+    assert_eq!(
+        (tried.len(), who),
+        (6, BTreeSet::from(["olivia", "rita", "frank"])),
+        "{page}"
+    );
     let (status, _) = house
         .call("dave", Method::POST, "/api/v1/agents/bot/rotate", None)
         .await;

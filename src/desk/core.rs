@@ -20,11 +20,11 @@ use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by}
 use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
 use crate::desk::{
-    CredentialEnded, DeskError, DeskEvent, Detach, GrantEvent, Moment, RequestFilter, RequestPage,
-    RunOutcome, Settings, Told, Wake,
+    CredentialEnded, Decide, Decision, DeskError, DeskEvent, Detach, GrantEvent, Moment, RequestFilter,
+    RequestPage, RunOutcome, Settings, Told, Wake,
 };
 use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, Owner, RequestId, StandingGrantId, State, step};
-use crate::identity::directory::Agent;
+use crate::identity::directory::{Agent, WhyNot};
 use crate::identity::principal::{PrincipalName, SessionId};
 use crate::journal::Lane;
 use crate::store::sqlite::{Store, StoreError};
@@ -219,6 +219,30 @@ impl Core {
 
     pub fn record_log_query(&mut self, by: &str, query: &str, now: Moment) -> Result<(), DeskError> {
         self.record(Body::LogQuery { by, query }, now)
+    }
+
+    /// That somebody tried who may not decide, such as on a statement of their own, is for an auditor to know. It stays
+    /// refused if the log cannot take it.
+    pub fn record_refused_decision(
+        &mut self,
+        request: RequestId,
+        decide: &Decide,
+        why: &WhyNot,
+        now: Moment,
+    ) {
+        let word = match decide.decision {
+            Decision::Approve => "approve",
+            Decision::Deny => "deny",
+        };
+        let body = Body::RequestEvent {
+            request: request.as_str(),
+            event: "decision_refused",
+            by: Some(decide.by.as_str()),
+            detail: &format!("{word} over {}: {why}", decide.channel),
+        };
+        if let Err(error) = self.record(body, now) {
+            warn!(request.id = %request, "a refused decision is not in the log: {error}");
+        }
     }
 
     pub fn record_rules_change(&mut self, change: RulesChange<'_>, now: Moment) -> Result<(), DeskError> {

@@ -235,9 +235,15 @@ impl Desk {
     }
 
     pub async fn decide(&self, request: RequestId, decide: Decide) -> Result<HeldRequest, DecideError> {
-        self.call(move |core, now| core.decide(request, &decide, now))
-            .await
-            .unwrap_or(Err(DecideError::Stopping))
+        self.call(move |core, now| {
+            let said = core.decide(request, &decide, now);
+            if let Err(DecideError::NotPermitted(why)) = &said {
+                core.record_refused_decision(request, &decide, why, now);
+            }
+            said
+        })
+        .await
+        .unwrap_or(Err(DecideError::Stopping))
     }
 
     /// One person approves alone, whatever the rule asks for.
