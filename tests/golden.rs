@@ -283,8 +283,14 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         generation: [0x6E; 32],
         by: "start",
         detail: "",
+        text: "",
     };
     entry("rules change", None, Body::RulesChange(rules));
+    let with_text = RulesChange {
+        text: "[[rule]]\nname = \"données\"\n",
+        ..rules
+    };
+    entry("rules change with its text", None, Body::RulesChange(with_text));
     entry(
         "people change",
         None,

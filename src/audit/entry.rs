@@ -35,6 +35,9 @@ pub const FIELD_BYTES_MAX: usize = 64 << 10;
 /// All parameter values of one attempt together; the rest are named by type and length alone and marked as cut.
 pub const PARAMETERS_BYTES_MAX: usize = 1 << 20;
 
+/// Longest rule file whose text is kept; of longer ones the digest alone. Rules that people read are far shorter.
+pub const RULES_TEXT_BYTES_MAX: usize = 256 << 10;
+
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -261,6 +264,8 @@ pub struct RulesChange<'a> {
     /// A person, or `signal`, `start`.
     pub by: &'a str,
     pub detail: &'a str,
+    /// What stands in the file, of which `generation` is the digest; empty where it is not kept.
+    pub text: &'a str,
 }
 
 /// A person came in, was turned away, or left.
@@ -369,6 +374,7 @@ pub(crate) mod tag {
     pub const DECIDED_IN: u8 = 0x26;
     pub const READ_AS: u8 = 0x27;
     pub const METHOD: u8 = 0x2C;
+    pub const RULES_TEXT: u8 = 0x2E;
     /// Repeats.
     pub const TABLE: u8 = 0x30;
     /// Repeats.
@@ -516,6 +522,10 @@ impl Entry<'_> {
                 put_text(tag::DETAIL, rules.detail, out);
                 put_text(tag::CHANGE, rules.change, out);
                 put_text(tag::FILE, rules.file, out);
+                // Half a rule file would say something else, so it is whole or not there.
+                if (1..=RULES_TEXT_BYTES_MAX).contains(&rules.text.len()) {
+                    put_bytes(tag::RULES_TEXT, rules.text.as_bytes(), out);
+                }
                 self.put_session(out);
                 put_bytes(tag::GENERATION, &rules.generation, out);
             }

@@ -129,6 +129,9 @@ pub struct Fields {
     /// SHA-256 of the rule file.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_hex")]
     pub generation: Option<[u8; 32]>,
+    /// What stands in that file, if it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_text: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
     /// Not verified.
@@ -289,7 +292,8 @@ impl Fields {
             .parameters
             .iter()
             .map(|parameter| length(&parameter.value) + length(&parameter.hex));
-        self.text.as_ref().map_or(0, Vec::len) + values.sum::<usize>() + size_of::<Self>()
+        let texts = self.text.as_ref().map_or(0, Vec::len) + length(&self.rules_text);
+        texts + values.sum::<usize>() + size_of::<Self>()
     }
 
     /// Puts the values beside their parameters; `None`: they have been erased. Values of another attempt were left
@@ -359,6 +363,7 @@ impl Fields {
             tag::DECIDED_IN => self.decided_in = text()?,
             tag::READ_AS => self.read_as = text()?,
             tag::METHOD => self.method = text()?,
+            tag::RULES_TEXT => self.rules_text = text()?,
             tag::TABLE => self.tables.extend(text()?),
             tag::REQUESTS => self.requests.extend(text()?),
             tag::ATTEMPT_NUMBER => attempt.number = number()?,

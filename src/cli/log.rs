@@ -38,7 +38,7 @@ pub enum LogCommand {
     Verify(log_verify::VerifyArgs),
     /// Write the proof of one record, which `log verify --proof` checks without the log
     Proof(log_verify::ProofArgs),
-    /// Write all records that match to a file, as CSV, NDJSON, JSON or OCSF
+    /// Write all records that match to a file, as CSV, NDJSON, JSON or OCSF; or the evidence bundle of a period
     Export(log_export::ExportArgs),
     /// Count records over time, by verdict
     Histogram(HistogramArgs),
@@ -166,6 +166,10 @@ impl FilterArgs {
 
     fn source(&self) -> Result<Source, CliError> {
         Source::open(self.data_dir.as_deref())
+    }
+
+    pub(super) const fn data_dir(&self) -> Option<&std::path::PathBuf> {
+        self.data_dir.as_ref()
     }
 
     pub(super) fn reader(&self) -> Option<Reader> {
@@ -452,7 +456,7 @@ fn value(record: &Record) -> Value {
     serde_json::to_value(record).expect("a record is a map with text keys")
 }
 
-fn usage(problem: Problem) -> CliError {
+pub(super) fn usage(problem: Problem) -> CliError {
     CliError::usage(problem.0.detail, problem.0.next_step)
 }
 
@@ -463,13 +467,14 @@ pub(super) fn unreadable(error: JournalError) -> CliError {
 /// What stands first in a line, in this order; the rest follows by name.
 const FIRST: [&str; 3] = ["time", "id", "kind"];
 /// Long or of use to programs only: left to `show` and `--json`.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 9] = [
     "text",
     "text_sha256",
     "text_bytes",
     "fingerprint",
     "digest",
     "generation",
+    "rules_text",
     "parameters",
     "positions",
 ];

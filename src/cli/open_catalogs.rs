@@ -202,7 +202,7 @@ impl Watched {
 async fn record_trusted(desk: &Desk, file: &Path, trusted: &Trusted, by: &str) -> Result<(), CliError> {
     let file = file.display().to_string();
     let recorded = desk
-        .record_rules_change(file, trusted.digest, by.to_owned())
+        .record_rules_change(file, trusted.digest, Arc::from(""), by.to_owned())
         .await;
     recorded.map_err(desk_error)
 }

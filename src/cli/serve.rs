@@ -347,7 +347,12 @@ pub fn open_rules(file: &RulesFile) -> Result<RuleSet, CliError> {
 
 async fn record_rules(desk: &Desk, rules: &RuleSet, by: &str) -> Result<(), CliError> {
     let recorded = desk
-        .record_rules_change(rules.file.clone(), rules.generation, by.to_owned())
+        .record_rules_change(
+            rules.file.clone(),
+            rules.generation,
+            Arc::clone(&rules.text),
+            by.to_owned(),
+        )
         .await;
     recorded.map_err(desk_error)
 }

@@ -359,11 +359,13 @@ impl Desk {
             .unwrap_or(Err(DeskError::Stopping))
     }
 
-    /// `generation` is that of the rules that are in force from now on; `by` is a person, `start` or `signal`.
+    /// `generation` is that of the rules that are in force from now on, and `text` what stands in their file, if it is to
+    /// be kept; `by` is a person, `start` or `signal`.
     pub async fn record_rules_change(
         &self,
         file: String,
         generation: [u8; 32],
+        text: Arc<str>,
         by: String,
     ) -> Result<(), DeskError> {
         self.call(move |core, now| {
@@ -373,6 +375,7 @@ impl Desk {
                 generation,
                 by: &by,
                 detail: "",
+                text: &text,
             };
             core.record_rules_change(change, now)
         })
@@ -395,6 +398,7 @@ impl Desk {
                 generation,
                 by: &by,
                 detail: &detail,
+                text: "",
             };
             core.record_rules_change(change, now)
         })

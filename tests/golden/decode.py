@@ -14,7 +14,7 @@ NAMES = {i + 1: name for i, name in enumerate(
     "boot version principal owner profile source upstream database database_user application_name tls protocol class"
     " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
     " name query type_name format value hex key grant decided_in read_as".split())}
-NAMES |= {0x2C: "method", 0x30: "tables", 0x31: "requests"}
+NAMES |= {0x2C: "method", 0x2E: "rules_text", 0x30: "tables", 0x31: "requests"}
 NAMES |= {0x40 + i: name for i, name in enumerate(
     "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
 NAMES |= {0x80 + i: name for i, name in enumerate(
