@@ -313,6 +313,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/checkpoint"),
+    ("get", "/api/v1/log/evidence"),
     ("get", "/api/v1/log/{id}/proof"),
     ("get", "/api/v1/log/tail"),
     ("get", "/api/v1/log/histogram"),
@@ -499,6 +500,7 @@ async fn every_route_wants_its_role() {
         ("bob", "post", "/api/v1/webhooks/ops/replay"),
         ("alice", "get", "/api/v1/log"),
         ("alice", "get", "/api/v1/log/tail"),
+        ("alice", "get", "/api/v1/log/evidence?from=1d&to=2026-12-01"),
         ("alice", "get", "/api/v1/log/histogram"),
         ("alice", "get", "/api/v1/log/facets"),
         ("alice", "get", "/api/v1/log/0.1"),
@@ -725,6 +727,16 @@ async fn what_cannot_be_read_is_said_with_a_next_step() {
             "unacceptable",
         ),
         ("/api/v1/log?verdikt=hold", StatusCode::BAD_REQUEST, "malformed"),
+        (
+            "/api/v1/log/evidence?from=1d",
+            StatusCode::BAD_REQUEST,
+            "malformed",
+        ),
+        (
+            "/api/v1/log/evidence?from=1d&to=2d",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unacceptable",
+        ),
         (
             "/api/v1/log?q=clas:ddl",
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -1525,6 +1537,48 @@ async fn the_log_is_exported_whole_and_each_export_is_recorded() {
         assert_eq!(std::fs::read_to_string(&file).expect("it is there"), table);
     }
     let (code, _, _) = house.run("alice", &["log", "export"]).await;
+    assert_eq!(code, 5);
+}
+
+#[tokio::test]
+async fn evidence_is_bundled_over_the_api_and_by_the_command_line_and_recorded() {
+    let house = House::build().await;
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    house.decide("alice", text(&card, "id"), approval(&card)).await;
+    let file = house.folder.path().join("bundle.zip");
+    let name = file.to_str().expect("a path");
+    let arguments = [
+        "log",
+        "export",
+        "--evidence",
+        "--from",
+        "1h",
+        "--to",
+        "2099-01-01",
+        "--out",
+        name,
+    ];
+    // The decision is signed within a second or so.
+    let mut bundled = String::new();
+    for _ in 0..100 {
+        let (code, _, messages) = house.run("carol", &arguments).await;
+        let (_, told, _) = house.run("carol", &["log", "verify", "--evidence", name]).await;
+        bundled = format!("{code} {messages} {told}");
+        if code == 0 && told.contains("1 privileged") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        bundled.contains("1 privileged") && bundled.contains("VERIFIED"),
+        "{bundled}"
+    );
+    let (_, page) = house.get("carol", "/api/v1/log?q=kind:log_query+by:carol").await;
+    assert!(
+        text(&page["items"][1], "query").starts_with("evidence from="),
+        "{page}"
+    );
+    let (code, _, _) = house.run("alice", &arguments).await;
     assert_eq!(code, 5);
 }
 

@@ -10,6 +10,7 @@ mod channels;
 mod connections;
 mod document;
 pub mod events;
+pub mod evidence;
 pub mod export;
 pub mod factors;
 pub mod grants;
@@ -164,6 +165,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(trail::tail))
         .routes(routes!(trail::histogram))
         .routes(routes!(trail::facets))
+        .routes(routes!(evidence::evidence))
         .routes(routes!(trail::around))
         .routes(routes!(trail::show))
         .routes(routes!(proofs::checkpoint))

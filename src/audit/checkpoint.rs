@@ -98,6 +98,12 @@ impl Checkpoint {
         };
         (checkpoint.text() == text).then_some(checkpoint)
     }
+
+    /// What a note says, signed or not: to find the one that is verified then.
+    pub fn unverified(note: &str) -> Option<Self> {
+        let (text, _) = note.split_once("\n\n")?;
+        Self::parse(&note[..text.len() + 1])
+    }
 }
 
 impl VerifyingKey {

@@ -1,19 +1,23 @@
-//! `log export`: every record that matches, to a file or standard output, however many there are.
-//! Never leaves a file under the asked name that is not whole. Read `api/export/mod.rs` for the formats.
+//! `log export`: every record that matches, to a file or standard output, however many there are; or the evidence bundle
+//! of a period. Never leaves a file under the asked name that is not whole. Read `api/export/mod.rs` for the formats.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::client::Client;
 use super::exit::{CliError, Exit};
-use super::log::{FilterArgs, pairs, unreadable};
+use super::log::{FilterArgs, pairs, unreadable, usage};
+use crate::api::evidence::{self, EvidenceError, EvidenceQuery, Plan};
 use crate::api::export::{self, Format};
 use crate::api::trail::LogQuery;
-use crate::journal::{LogFilter, Order};
+use crate::clock::Timestamp;
+use crate::config::JOURNAL_FOLDER;
+use crate::journal::tree::proof;
+use crate::journal::{LogFilter, Order, Reader};
 
 /// How often the line of progress is written.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -25,15 +29,29 @@ pub struct ExportArgs {
     /// csv, ndjson, json or ocsf (Datastore Activity, a JSON event a line)
     #[arg(long, default_value = "ndjson", value_parser = clap::builder::PossibleValuesParser::new(Format::WORDS))]
     format: String,
-    /// Where to write [default: standard output]
+    /// Where to write [default: standard output]; a bundle goes to an archive if the name ends with .zip, else into a new
+    /// folder [default: an archive in this folder, named after its period]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Oldest first
     #[arg(long)]
     oldest_first: bool,
+    /// The evidence bundle of a period instead, for an audit: who asked for what, who approved, exceptions, rules, people,
+    /// readers, and all records with what proves them; `log verify --evidence` checks it
+    #[arg(long, requires = "from", requires = "to", conflicts_with_all = ["format", "oldest_first"])]
+    evidence: bool,
+    /// With --evidence: from this moment on, such as 2026-10-01 (midnight UTC)
+    #[arg(long, value_name = "MOMENT", requires = "evidence")]
+    from: Option<String>,
+    /// With --evidence: up to this moment, without it
+    #[arg(long, value_name = "MOMENT", requires = "evidence")]
+    to: Option<String>,
 }
 
 pub async fn run(args: ExportArgs) -> Result<Exit, CliError> {
+    if args.evidence {
+        return run_evidence(args).await;
+    }
     let mut target = Target::open(args.out.clone())?;
     match args.filter.reader() {
         Some(reader) => {
@@ -73,6 +91,82 @@ pub async fn run(args: ExportArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// The bundle of a period, as an archive or a folder.
+async fn run_evidence(args: ExportArgs) -> Result<Exit, CliError> {
+    if !pairs(args.filter.query()?).is_empty() {
+        return Err(CliError::usage(
+            "an evidence bundle holds every record of its period, and nothing narrows it",
+            "leave out everything but --from, --to, --out and --data-dir",
+        ));
+    }
+    let query = EvidenceQuery {
+        from: args.from.clone().unwrap_or_default(),
+        to: args.to.clone().unwrap_or_default(),
+    };
+    let (from, to) = query.period(Timestamp::now()).map_err(usage)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| evidence::file_name(from, to).into());
+    let is_archive = out.extension().is_some_and(|extension| extension == "zip");
+    if !is_archive && std::fs::read_dir(&out).is_ok_and(|mut files| files.next().is_some()) {
+        return Err(CliError::error(
+            format!("the folder `{}` is not empty", out.display()),
+            "name a new folder with --out, or a file that ends with .zip",
+        ));
+    }
+    let archive = if is_archive {
+        out.clone()
+    } else {
+        with_ending(&out, ".zip")
+    };
+    let mut target = Target::open(Some(archive.clone()))?;
+    match args.filter.data_dir() {
+        Some(dir) => {
+            let reader = Reader::open(&dir.join(JOURNAL_FOLDER));
+            let plan = Plan::make(reader, &proof::public_key_in(dir), from, to).map_err(unmade)?;
+            plan.write(&mut target).map_err(unmade)?;
+        }
+        None => {
+            let period = [("from", from.to_string()), ("to", to.to_string())];
+            let client = Client::from_environment()?;
+            client
+                .download("/log/evidence", &period, |bytes| target.put(bytes))
+                .await?;
+        }
+    }
+    target.finish()?;
+    if !is_archive {
+        unpack(&archive, &out)?;
+        eprintln!("unpacked to {}", out.display());
+    }
+    eprintln!("check it: countersign log verify --evidence {}", out.display());
+    Ok(Exit::Done)
+}
+
+fn unmade(error: EvidenceError) -> CliError {
+    CliError::error(&error, error.next_step())
+}
+
+/// A folder takes its name once it is whole.
+fn unpack(archive: &Path, folder: &Path) -> Result<(), CliError> {
+    let unwhole = with_ending(folder, ".part");
+    let file = File::open(archive).map_err(failed)?;
+    let unpacked = zip::ZipArchive::new(BufReader::new(file)).and_then(|mut zip| zip.extract(&unwhole));
+    unpacked.map_err(|error| failed(io::Error::other(error)))?;
+    if folder.is_dir() {
+        std::fs::remove_dir(folder).map_err(failed)?;
+    }
+    std::fs::rename(unwhole, folder).map_err(failed)?;
+    std::fs::remove_file(archive).map_err(failed)
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Where an export goes: a file takes its name once it is whole.
 struct Target {
     out: Box<dyn Write>,
@@ -84,11 +178,7 @@ struct Target {
 
 impl Target {
     fn open(name: Option<PathBuf>) -> Result<Self, CliError> {
-        let unwhole = name.as_ref().map(|name| {
-            let mut file = name.clone().into_os_string();
-            file.push(".part");
-            PathBuf::from(file)
-        });
+        let unwhole = name.as_ref().map(|name| with_ending(name, ".part"));
         let out: Box<dyn Write> = match &unwhole {
             Some(file) => Box::new(BufWriter::new(File::create(file).map_err(failed)?)),
             None => Box::new(io::stdout()),
@@ -133,6 +223,18 @@ impl Target {
             name.display()
         );
         Ok(())
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes)
+            .map(|()| bytes.len())
+            .map_err(|error| io::Error::other(error.message))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -38,6 +38,9 @@ pub struct VerifyArgs {
     /// Check what `log proof` wrote instead of a log
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
+    /// Check what `log export --evidence` wrote instead of a log: a folder, or an archive
+    #[arg(long, value_name = "PATH", conflicts_with = "proof")]
+    evidence: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +69,9 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(file) = &args.proof {
         return run_proof(file, args, output);
     }
+    if let Some(bundle) = &args.evidence {
+        return super::log_evidence::run(bundle, args.key.as_deref(), &args.anchor, output);
+    }
     let data_dir = args.data_dir()?;
     let request = Request {
         journal: data_dir.join(JOURNAL_FOLDER),
@@ -73,14 +79,7 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<Exit, CliError> {
         key_dir: data_dir,
         anchors: args.anchor.clone(),
     };
-    for anchor in &request.anchors {
-        if !anchor.is_file() {
-            return Err(CliError::error(
-                format!("there is no file `{}`", anchor.display()),
-                "name a file of checkpoints with --anchor",
-            ));
-        }
-    }
+    anchors_are_there(&request.anchors)?;
     let mut told = Progress::new();
     let report = verify(&request, |done, total| told.tell(done, total));
     told.end();
@@ -92,15 +91,25 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<Exit, CliError> {
     })
 }
 
+pub(super) fn anchors_are_there(anchors: &[PathBuf]) -> Result<(), CliError> {
+    match anchors.iter().find(|anchor| !anchor.is_file()) {
+        Some(anchor) => Err(CliError::error(
+            format!("there is no file `{}`", anchor.display()),
+            "name a file of checkpoints with --anchor",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A line on a terminal that is written over again and again.
-struct Progress {
+pub(super) struct Progress {
     started: Instant,
     told: Option<Instant>,
     is_terminal: bool,
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
             told: None,
@@ -108,7 +117,7 @@ impl Progress {
         }
     }
 
-    fn tell(&mut self, done: u64, total: u64) {
+    pub(super) fn tell(&mut self, done: u64, total: u64) {
         let is_due = self.told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY);
         if !self.is_terminal || !is_due || self.started.elapsed() < QUIET_AT_FIRST {
             return;
@@ -120,7 +129,7 @@ impl Progress {
         let _flushed = std::io::stderr().flush();
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.told.is_some() {
             eprint!("\r\u{1b}[K");
         }
@@ -260,7 +269,7 @@ fn value(report: &Report) -> Value {
 }
 
 /// 1284503 as 1,284,503.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

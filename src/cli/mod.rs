@@ -18,6 +18,7 @@ mod live;
 mod live_mysql;
 mod log;
 mod log_bars;
+mod log_evidence;
 mod log_export;
 mod log_verify;
 mod man;

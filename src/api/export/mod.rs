@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::audit::Record;
 use crate::journal::{JournalError, LogFilter, Reader};
 
+pub use csv::harmless;
 pub use ocsf::OCSF_VERSION;
 
 /// Records that are turned into bytes at once.

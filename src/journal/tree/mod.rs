@@ -24,6 +24,7 @@ mod keeper;
 mod key;
 mod open;
 pub mod proof;
+pub mod span;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUNS_FILE, Runs, last_note};
+use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUNS_FILE, Run, Runs, last_note};
 use super::key::read_public;
 use crate::audit::checkpoint::{Checkpoint, Unsound, VerifyingKey};
 use crate::audit::merkle::{Hash, PROOF_HASHES_MAX, hash_of_range, inclusion_ranges, is_included, leaf_hash};
@@ -86,38 +86,77 @@ pub fn last_checkpoint(journal: &Path) -> Result<Option<String>, JournalError> {
 /// Writes the proof of a record under the last checkpoint, and holds it against the public key before.
 pub fn prove(reader: &Reader, key_file: &Path, id: RecordId) -> Result<String, ProofError> {
     let key = read_public(key_file)?;
-    let journal = reader.dir();
-    let folder = Folder::of(journal);
-    let note = last_checkpoint(journal)?.ok_or(ProofError::Unsigned(id))?;
-    let size = key.verify(&note)?.checkpoint.size;
-    let (bytes, text) = reader.bytes_of(id)?.ok_or(ProofError::Unknown(id))?;
-    let leaf = leaf_under(journal, id, size)?.ok_or(ProofError::Unsigned(id))?;
-    let mut levels = Levels::of(&folder);
-    let hashes: io::Result<Vec<Hash>> = inclusion_ranges(leaf, size)
-        .into_iter()
-        .map(|range| hash_of_range(range, |subtree| levels.hash_of(subtree)))
-        .collect();
-    let hashes = hashes.map_err(|cause| JournalError::read(folder.path(), cause))?;
-    let mut extra = u32::try_from(bytes.len())
-        .unwrap_or(u32::MAX)
-        .to_be_bytes()
-        .to_vec();
-    extra.extend_from_slice(&bytes);
-    extra.extend_from_slice(&text.unwrap_or_default());
-    let mut proof = format!(
-        "{FIRST_LINE}\n{EXTRA_BEGINS}{}\n{INDEX_BEGINS}{leaf}\n",
-        STANDARD.encode(extra)
-    );
-    for hash in hashes {
-        proof.push_str(&STANDARD.encode(hash));
-        proof.push('\n');
+    let note = last_checkpoint(reader.dir())?.ok_or(ProofError::Unsigned(id))?;
+    Prover::under(reader, key, note)?.prove(id)
+}
+
+/// Writes proofs of records under one checkpoint.
+pub struct Prover<'r> {
+    reader: &'r Reader,
+    key: VerifyingKey,
+    note: String,
+    size: u64,
+    folder: Folder,
+    runs: Vec<Run>,
+    levels: Levels,
+}
+
+impl<'r> Prover<'r> {
+    /// `note` is a checkpoint of this log.
+    pub fn under(reader: &'r Reader, key: VerifyingKey, note: String) -> Result<Self, ProofError> {
+        let folder = Folder::of(reader.dir());
+        let path = folder.file(RUNS_FILE);
+        let runs = Runs::read(&path).map_err(|cause| JournalError::read(&path, cause))?;
+        Ok(Self {
+            size: key.verify(&note)?.checkpoint.size,
+            levels: Levels::of(&folder),
+            runs: runs.runs,
+            reader,
+            key,
+            note,
+            folder,
+        })
     }
-    proof.push('\n');
-    proof.push_str(&note);
-    match check(&proof, &key) {
-        Ok(_) => Ok(proof),
-        Err(ProofError::Wrong | ProofError::Text) => Err(ProofError::Changed(id)),
-        Err(other) => Err(other),
+
+    /// Where a record stands in the tree, if it is under the checkpoint.
+    pub fn leaf_of(&self, id: RecordId) -> Option<u64> {
+        let holds =
+            |run: &&Run| run.lane == id.lane && (run.first..run.first + run.count).contains(&id.number);
+        let run = self.runs.iter().find(holds);
+        let leaf = run.map(|run| run.start + (id.number - run.first));
+        leaf.filter(|leaf| *leaf < self.size)
+    }
+
+    pub fn prove(&mut self, id: RecordId) -> Result<String, ProofError> {
+        let (bytes, text) = self.reader.bytes_of(id)?.ok_or(ProofError::Unknown(id))?;
+        let leaf = self.leaf_of(id).ok_or(ProofError::Unsigned(id))?;
+        let levels = &mut self.levels;
+        let hashes: io::Result<Vec<Hash>> = inclusion_ranges(leaf, self.size)
+            .into_iter()
+            .map(|range| hash_of_range(range, |subtree| levels.hash_of(subtree)))
+            .collect();
+        let hashes = hashes.map_err(|cause| JournalError::read(self.folder.path(), cause))?;
+        let mut extra = u32::try_from(bytes.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes()
+            .to_vec();
+        extra.extend_from_slice(&bytes);
+        extra.extend_from_slice(&text.unwrap_or_default());
+        let mut proof = format!(
+            "{FIRST_LINE}\n{EXTRA_BEGINS}{}\n{INDEX_BEGINS}{leaf}\n",
+            STANDARD.encode(extra)
+        );
+        for hash in hashes {
+            proof.push_str(&STANDARD.encode(hash));
+            proof.push('\n');
+        }
+        proof.push('\n');
+        proof.push_str(&self.note);
+        match check(&proof, &self.key) {
+            Ok(_) => Ok(proof),
+            Err(ProofError::Wrong | ProofError::Text) => Err(ProofError::Changed(id)),
+            Err(other) => Err(other),
+        }
     }
 }
 
@@ -126,18 +165,15 @@ pub fn leaf_under(journal: &Path, id: RecordId, size: u64) -> Result<Option<u64>
     if size == 0 {
         return Ok(None);
     }
-    let folder = Folder::of(journal);
-    let path = folder.file(RUNS_FILE);
+    let path = Folder::of(journal).file(RUNS_FILE);
     let runs = Runs::read(&path).map_err(|cause| JournalError::read(&path, cause))?;
-    let holds = |run: &&super::files::Run| {
-        run.lane == id.lane && (run.first..run.first + run.count).contains(&id.number)
-    };
-    let leaf = runs
-        .runs
-        .iter()
-        .find(holds)
-        .map(|run| run.start + (id.number - run.first));
-    Ok(leaf.filter(|leaf| *leaf < size))
+    Ok(leaf_in(&runs.runs, id).filter(|leaf| *leaf < size))
+}
+
+fn leaf_in(runs: &[Run], id: RecordId) -> Option<u64> {
+    let holds = |run: &&Run| run.lane == id.lane && (run.first..run.first + run.count).contains(&id.number);
+    let run = runs.iter().find(holds)?;
+    Some(run.start + (id.number - run.first))
 }
 
 /// Checks a proof by the log's public key, and gives what it proves.
