@@ -5,6 +5,8 @@
 mod break_glass;
 #[path = "api/openapi.rs"]
 mod openapi;
+#[path = "api/preview.rs"]
+mod preview;
 #[path = "api/watch.rs"]
 mod watch;
 
@@ -300,6 +302,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/requests"),
     ("get", "/api/v1/requests/{id}"),
     ("post", "/api/v1/requests/{id}/decision"),
+    ("post", "/api/v1/requests/{id}/preview"),
     ("post", "/api/v1/requests/{id}/break-glass"),
     ("post", "/api/v1/requests/{id}/review"),
     ("get", "/api/v1/reviews"),
@@ -492,6 +495,7 @@ async fn every_route_wants_its_role() {
         ("carol", "post", "/api/v1/requests/7K3F9Q/decision"),
         ("alice, reading", "post", "/api/v1/requests/7K3F9Q/decision"),
         ("carol", "post", "/api/v1/requests/7K3F9Q/questions"),
+        ("carol", "post", "/api/v1/requests/7K3F9Q/preview"),
         ("dave", "post", "/api/v1/requests/7K3F9Q/break-glass"),
         ("alice", "post", "/api/v1/requests/7K3F9Q/break-glass"),
         ("alice, reading", "post", "/api/v1/requests/7K3F9Q/review"),
@@ -555,6 +559,7 @@ async fn every_route_wants_its_role() {
 fn body_of(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("questions") => json!({ "question": "why?" }),
+        Some("preview") => json!({ "reason": "no" }),
         Some("break-glass") => json!({ "reason": "down", "digest": "0".repeat(64) }),
         Some("review") => json!({ "finding": "fine", "text": "looked at it" }),
         _ => json!({ "decision": "approve" }),

@@ -19,6 +19,7 @@ pub mod impact;
 pub mod login;
 pub mod passkeys;
 pub mod people;
+pub mod preview;
 pub mod problem;
 pub mod proofs;
 pub mod read;
@@ -147,6 +148,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))
         .routes(routes!(requests::decide))
+        .routes(routes!(preview::preview))
         .routes(routes!(break_glass::break_glass))
         .routes(routes!(reviews::sign))
         .routes(routes!(reviews::list))

@@ -15,6 +15,7 @@ use super::output::Output;
 use crate::api::break_glass::BreakGlassBody;
 use crate::api::card::Card;
 use crate::api::events::GrantNews;
+use crate::api::preview::{Preview, PreviewBody};
 use crate::api::read::parse_duration;
 use crate::api::requests::{DecisionBody, GuardsBody, Page, RunScope, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
@@ -169,6 +170,9 @@ pub struct DenyArgs {
     /// Deny only if it is still this
     #[arg(long)]
     digest: Option<String>,
+    /// Print the very words that the agent would read, and deny nothing
+    #[arg(long, conflicts_with = "digest")]
+    preview: bool,
 }
 
 fn parse_minutes(text: &str) -> Result<u32, String> {
@@ -428,6 +432,17 @@ pub async fn approve(args: ApproveArgs, output: Output) -> Result<Exit, CliError
 
 pub async fn deny(args: DenyArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
+    if args.preview {
+        let body = PreviewBody { reason: args.reason };
+        let shown: Preview = client
+            .post(&format!("/requests/{}/preview", args.id), &body)
+            .await?;
+        if shown.is_cut {
+            eprintln!("the reason is too long for one message: its end is missing");
+        }
+        output.either(&shown, || shown.message.clone());
+        return Ok(Exit::Done);
+    }
     let said = DecisionBody {
         decision: "deny".to_owned(),
         reason: Some(args.reason).filter(|reason| !reason.is_empty()),

@@ -5,6 +5,7 @@ mod digest;
 mod grant;
 pub mod guard;
 mod lifecycle;
+pub mod message;
 mod permit;
 mod remark;
 mod request;

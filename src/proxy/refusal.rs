@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
+pub use crate::hold::message::one_line;
+use crate::hold::message::{denied_by_person, denied_by_rule};
 use crate::hold::{Guards, RequestId};
 use crate::wire::postgres::message::Fields;
-
-/// Drivers show the primary message alone, and some cut it.
-const MESSAGE_BYTES_MAX: usize = 480;
 
 /// Why a statement was not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub enum Refusal {
 impl Refusal {
     /// The error as a client gets it.
     pub fn fields(&self) -> Fields {
-        let message = cut(&ascii(&self.message("countersign.reply")));
+        let message = one_line(&self.message("countersign.reply"));
         Fields {
             severity: "ERROR".to_owned(),
             sqlstate: self.sqlstate().to_owned(),
@@ -79,7 +78,7 @@ impl Refusal {
 
     /// The message alone, as MySQL's clients get it.
     pub fn mysql_message(&self) -> String {
-        cut(&ascii(&self.message("@countersign_reply")))
+        one_line(&self.message("@countersign_reply"))
     }
 
     /// A held statement has its attempt from the desk, and its end too.
@@ -157,12 +156,8 @@ impl Refusal {
 
     fn message(&self, reply_setting: &str) -> String {
         match self {
-            Self::DeniedByRule { rule, reason } => {
-                format!("countersign: DENIED by rule {rule}: {reason}. Do not retry or rephrase.")
-            }
-            Self::DeniedByPerson { by, request, reason } => {
-                format!("countersign: DENIED by {by} ({request}): {reason}. Do not retry or rephrase.")
-            }
+            Self::DeniedByRule { rule, reason } => denied_by_rule(rule, reason).message,
+            Self::DeniedByPerson { by, request, reason } => denied_by_person(by, *request, reason).message,
             Self::Pending { request } => format!(
                 "countersign: PENDING ({request}): a person has not decided yet. Send the identical statement again \
                  after the decision; it then runs once. Do not rephrase."
@@ -306,7 +301,7 @@ fn notice(message: &str) -> Fields {
     Fields {
         severity: "NOTICE".to_owned(),
         sqlstate: "00000".to_owned(),
-        message: cut(&ascii(message)),
+        message: one_line(message),
         ..Fields::default()
     }
 }
@@ -316,14 +311,9 @@ pub fn fatal(sqlstate: &str, message: &str) -> Fields {
     Fields {
         severity: "FATAL".to_owned(),
         sqlstate: sqlstate.to_owned(),
-        message: cut(&ascii(message)),
+        message: one_line(message),
         ..Fields::default()
     }
-}
-
-/// Any text as an error's message has it: ASCII, and not too long.
-pub fn one_line(message: &str) -> String {
-    cut(&ascii(message))
 }
 
 fn duration(wait: Duration) -> String {
@@ -335,29 +325,10 @@ fn duration(wait: Duration) -> String {
     }
 }
 
-/// Clients differ in what they make of other characters in an error, and a terminal may obey them.
-fn ascii(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_ascii_graphic() || letter == ' ' {
-                letter
-            } else {
-                '?'
-            }
-        })
-        .collect()
-}
-
-fn cut(text: &str) -> String {
-    if text.len() <= MESSAGE_BYTES_MAX {
-        return text.to_owned();
-    }
-    format!("{}...", &text[..MESSAGE_BYTES_MAX - 3])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hold::message::MESSAGE_BYTES_MAX;
 
     #[test]
     fn a_message_is_ascii_and_short_whatever_a_reviewer_writes() {
@@ -375,5 +346,14 @@ mod tests {
         );
         assert_eq!(fields.sqlstate, "42501");
         assert_eq!(fields.routine, "countersign.denied");
+    }
+    #[test]
+    fn a_person_is_denied_in_the_words_that_were_previewed_on_both_protocols() {
+        let (request, reason) = (RequestId::from_random(7), "billing reads it é".repeat(50));
+        let previewed = denied_by_person("dba-1", request, &reason).message;
+        let by = "dba-1".to_owned();
+        let refusal = Refusal::DeniedByPerson { by, request, reason };
+        assert_eq!(refusal.fields().message, previewed);
+        assert_eq!(refusal.mysql_message(), previewed);
     }
 }

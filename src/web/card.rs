@@ -27,6 +27,7 @@ use crate::api::requests::{
 use crate::audit::{Kind, Record};
 use crate::clock::Timestamp;
 use crate::desk::{ActKind, DeskError, RequestFilter};
+use crate::hold::message::denied_by_person;
 use crate::hold::{HeldRequest, RequestId};
 use crate::identity::directory::Scope;
 use crate::journal::LogFilter;
@@ -245,6 +246,8 @@ struct CardPage {
     presets: [&'static str; 5],
     /// Makes a form that is sent twice count once.
     key: String,
+    /// What the agent reads of a denial.
+    preview: String,
     glass: Option<GlassShown>,
     review: Option<ReviewShown>,
     may_review: bool,
@@ -437,6 +440,12 @@ fn card_page(
         may_not,
         presets: PRESETS,
         key: format!("{:032x}", rand::random::<u128>()),
+        preview: denied_by_person(
+            shell.person.as_deref().unwrap_or_default(),
+            held.id,
+            "your reason",
+        )
+        .message,
         glass: None,
         review: None,
         may_review: false,

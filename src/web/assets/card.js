@@ -4,9 +4,6 @@
 
 import { tell } from "./live.js";
 
-/** What the agent's error has room for, in bytes; its words around the reason are counted too. */
-const MESSAGE_MAX = 480;
-
 /** Starts what a card needs; gives what is to be told of news, or null where no card is shown. */
 export function startCard() {
   const card = document.querySelector("[data-card]");
@@ -96,13 +93,41 @@ function openByBar() {
   }
 }
 
-/** The very words of the error: ASCII, one line, at most so long. */
+/** How long somebody pauses before the words are asked for, in milliseconds. */
+const PAUSE = 150;
+
+/** The very words of the error, as the server says them: there is one text for page, command line and agent. */
 function preview() {
   const reason = document.querySelector("[data-reason]");
   const shown = document.querySelector("[data-preview]");
-  if (!(reason instanceof HTMLInputElement) || !shown) return;
+  const card = document.querySelector("[data-card]");
+  if (!(reason instanceof HTMLInputElement) || !shown || !(card instanceof HTMLElement)) return;
+  const csrf = reason.form?.elements.namedItem("_csrf");
+  const path = `/api/v1/requests/${encodeURIComponent(card.dataset.card ?? "")}/preview`;
+  const empty = shown.textContent;
+  let timer = 0;
+  let latest = 0;
+  const ask = async () => {
+    const mine = ++latest;
+    if (reason.value.trim() === "") {
+      shown.textContent = empty;
+      return;
+    }
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: {
+        accept: "application/json",
+        "content-type": "application/json",
+        "x-csrf-token": csrf instanceof HTMLInputElement ? csrf.value : "",
+      },
+      body: JSON.stringify({ reason: reason.value }),
+    });
+    const told = await answer.json();
+    // A later word may have been answered first.
+    if (mine === latest) shown.textContent = answer.ok ? told.message : `${told.detail}: ${told.next_step}`;
+  };
   reason.addEventListener("input", () => {
-    const text = reason.value.trim().replace(/[^\x20-\x7e]/gu, "?");
-    shown.textContent = (text || "your reason").slice(0, MESSAGE_MAX);
+    clearTimeout(timer);
+    timer = setTimeout(() => void ask(), PAUSE);
   });
 }

@@ -46,6 +46,7 @@ export const cases = {
     await page.goto(at(`/r/${one.id}`));
     await page.getByText("Deny…", { exact: true }).locator("visible=true").first().click();
     await page.locator("#deny-reason").fill("billing reads it");
+    await page.getByText(/billing reads it\. Do not retry/).waitFor();
     const preview = await page.locator(".preview").innerText();
     assert.match(preview, /DENIED by dba-1 \([0-9A-Z]{6}\): billing reads it\. Do not retry/);
     await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
