@@ -3,6 +3,8 @@
 
 #[path = "api/break_glass.rs"]
 mod break_glass;
+#[path = "api/idempotency.rs"]
+mod idempotency;
 #[path = "api/openapi.rs"]
 mod openapi;
 #[path = "api/preview.rs"]

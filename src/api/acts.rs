@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::Rooms;
 use super::browser::{Source, assurance};
 use super::card::Card;
+use super::idempotency::idempotency_key;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, OptionalBody, request_id, unacceptable};
-use super::requests::{channel_of, idempotency_key, not_sure_problem};
+use super::requests::{channel_of, not_sure_problem};
 use crate::desk::{Act, ActError, ActKind};
 use crate::hold::RequestId;
 use crate::identity::assurance::Assurance;
@@ -69,7 +70,6 @@ pub struct ViewBody {}
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
     ),
     request_body = CommentBody,
     responses(
@@ -110,7 +110,6 @@ pub async fn comment(
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
     ),
     request_body = QuestionBody,
     responses(
@@ -147,7 +146,6 @@ pub async fn ask(
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
     ),
     request_body = EscalationBody,
     responses(
@@ -182,7 +180,6 @@ pub async fn escalate(
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
         ("countersign-code" = Option<String>, Header, description = "a one-time code, where a second factor is needed"),
     ),
     request_body = DelegationBody,

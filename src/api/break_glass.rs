@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::Rooms;
 use super::browser::{Source, assurance};
 use super::card::Card;
+use super::idempotency::idempotency_key;
 use super::login::{Caller, Via};
 use super::problem::{Problem, ProblemDocument};
 use super::read::{Body, Named, request_id};
-use super::requests::{GuardsBody, channel_of, decide_problem, digest, idempotency_key, required_reason};
+use super::requests::{GuardsBody, channel_of, decide_problem, digest, required_reason};
 use crate::desk::BreakGlass;
 use crate::hold::Guards;
 use crate::identity::assurance::Assurance;
@@ -45,7 +46,6 @@ pub struct BreakGlassBody {
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
         ("countersign-code" = Option<String>, Header, description = "a one-time code: the second log-in"),
     ),
     request_body = BreakGlassBody,

@@ -15,6 +15,7 @@ pub mod export;
 pub mod factors;
 pub mod grants;
 pub mod health;
+pub mod idempotency;
 pub mod impact;
 pub mod login;
 pub mod passkeys;
@@ -63,6 +64,8 @@ pub struct Rooms {
     pub notifier: Notifier,
     told: Arc<events::Told>,
     readiness: Arc<health::Readiness>,
+    /// Calls under an `Idempotency-Key` that are being answered now.
+    calls: Arc<idempotency::InFlight>,
 }
 
 impl Rooms {
@@ -83,6 +86,7 @@ impl Rooms {
             sign_ins: Arc::default(),
             notifier: Notifier::default(),
             told,
+            calls: Arc::default(),
         }
     }
 

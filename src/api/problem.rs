@@ -62,6 +62,9 @@ pub enum Kind {
     AlreadyDecided,
     Stale,
     Conflict,
+    InProgress,
+    AnsweredBefore,
+    KeyReused,
     TooLarge,
     NotJson,
     Unacceptable,
@@ -116,6 +119,21 @@ impl Kind {
             Self::AlreadyDecided => (StatusCode::CONFLICT, "already_decided", "Already decided"),
             Self::Stale => (StatusCode::CONFLICT, "stale", "Not what was shown"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "In the way of what is there"),
+            Self::InProgress => (
+                StatusCode::CONFLICT,
+                "in_progress",
+                "The same call is being answered",
+            ),
+            Self::AnsweredBefore => (
+                StatusCode::CONFLICT,
+                "answered_before",
+                "Answered before, and shown once",
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key_reused",
+                "The key belongs to another call",
+            ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Rooms;
 use super::browser::{Source, assurance, step_up_needed};
 use super::card::{CLASS_WORDS, Card};
+use super::idempotency::{KEY_BYTES_MAX, idempotency_key};
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacceptable, word};
@@ -31,8 +32,6 @@ use crate::sql::action::TableName;
 const LONG_POLL_MAX: Duration = Duration::from_secs(60);
 /// The most that is shown to an agent, and to people in lists.
 const REASON_BYTES_MAX: usize = 1000;
-/// Longer keys are no keys.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// Requests on one page.
 const PAGE_MAX: usize = 500;
 
@@ -439,7 +438,6 @@ fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionSco
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
         ("countersign-code" = Option<String>, Header, description = "a one-time code, for what needs a second factor"),
     ),
     request_body = DecisionBody,
@@ -487,9 +485,7 @@ pub async fn decide_by_page(
     caller.needs(Scope::Decide)?;
     let mut decide = decide_of(caller, &HeaderMap::new(), body)?;
     decide.channel = "web".to_owned();
-    decide.idempotency = (1..=IDEMPOTENCY_KEY_BYTES_MAX)
-        .contains(&key.len())
-        .then_some(key);
+    decide.idempotency = (1..=KEY_BYTES_MAX).contains(&key.len()).then_some(key);
     let said = rooms.desk.decide(id, decide).await;
     said.map_err(|error| decide_problem(id, error))
 }
@@ -582,21 +578,6 @@ pub fn channel_of(headers: &HeaderMap) -> &'static str {
         .get(USER_AGENT)
         .is_some_and(|agent| agent.as_bytes().starts_with(b"countersign/"));
     if from_cli { "cli" } else { "api" }
-}
-
-/// The key under which a call counts once.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    match value.to_str() {
-        Ok(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-        Ok(_) | Err(_) => Err(unacceptable(
-            "idempotency-key",
-            "…",
-            "send 1 to 128 ASCII characters",
-        )),
-    }
 }
 
 pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
+use super::idempotency::idempotency_key;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, Params, request_id, word};
-use super::requests::{Page, channel_of, idempotency_key, limit};
+use super::requests::{Page, channel_of, limit};
 use crate::desk::{ReviewError, ReviewFilter, SignReview};
 use crate::hold::{Finding, RequestId, Review};
 use crate::identity::directory::Scope;
@@ -130,7 +131,6 @@ pub struct ReviewBody {
     tag = "requests",
     params(
         ("id" = String, Path, description = "six letters and digits"),
-        ("idempotency-key" = Option<String>, Header, description = "the same key again gives the same answer again"),
     ),
     request_body = ReviewBody,
     responses(

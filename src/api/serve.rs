@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 use super::connections::Door;
 use super::problem::{Kind, Problem};
-use super::{Rooms, routes};
+use super::{Rooms, idempotency, routes};
 
 /// Longer than any body of this API.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
@@ -141,6 +141,7 @@ pub fn router_with(rooms: Rooms, pages: Router<Rooms>) -> Router {
         .merge(pages)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(rooms.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(guard))
         .with_state(rooms)

@@ -57,8 +57,8 @@ use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
 use crate::policy::{Risk, Verdict};
 use crate::sql::action::Judgement;
 pub use crate::store::{
-    CodeTaken, Factors, KeptPasskey, LINK_LIFE, OpenedBy, OpenedSession, Opening, PASSKEYS_MAX, PasskeyInfo,
-    PasskeyUse, SessionInfo, SessionLife, Whence,
+    CodeTaken, Factors, KeptAnswer, KeptPasskey, LINK_LIFE, OpenedBy, OpenedSession, Opening, PASSKEYS_MAX,
+    PasskeyInfo, PasskeyUse, SessionInfo, SessionLife, Whence,
 };
 
 /// The desk's part of the settings.

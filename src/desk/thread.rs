@@ -28,8 +28,8 @@ use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName, SessionId};
 use crate::identity::secret::{NativePassword, Secret, TokenHash};
 use crate::journal::Journal;
-use crate::store::PeopleError;
 use crate::store::sqlite::{ServingLock, Store, StoreError};
+use crate::store::{KeptAnswer, PeopleError};
 
 /// How often deadlines and other processes' changes are looked at; both are promised within 250 ms.
 const TICK: Duration = Duration::from_millis(100);
@@ -416,6 +416,27 @@ impl Desk {
         self.call(move |core, now| core.record_certificates_change(section, rejected.as_deref(), &by, now))
             .await
             .unwrap_or(Err(DeskError::Stopping))
+    }
+
+    /// What was answered to a person under this key within the last day.
+    pub async fn kept_answer(
+        &self,
+        person: PersonName,
+        key: String,
+    ) -> Result<Option<KeptAnswer>, DeskError> {
+        self.read(move |store, now| store.kept_answer(&person, &key, now))
+            .await
+    }
+
+    /// Keeps an answer, to be given again if the call comes again.
+    pub async fn keep_answer(
+        &self,
+        person: PersonName,
+        key: String,
+        answer: KeptAnswer,
+    ) -> Result<(), DeskError> {
+        self.read(move |store, now| store.keep_answer(&person, &key, &answer, now))
+            .await
     }
 
     pub async fn people(&self) -> Result<Vec<Person>, DeskError> {

@@ -1,6 +1,7 @@
 //! Keeps requests, decisions, grants, people and agents, and what the log has still to be told.
 //! Never keeps the log itself: that is `journal`. Read `sqlite.rs` next, then `requests.rs`.
 
+mod answers;
 mod card;
 mod deliveries;
 mod factors;
@@ -14,6 +15,7 @@ mod sessions;
 pub mod sqlite;
 mod standing;
 
+pub use answers::{ANSWER_LIFE, ANSWERS_BYTES_MAX, ANSWERS_MAX, KeptAnswer};
 pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
 pub use factors::{
     CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo, PasskeyUse,

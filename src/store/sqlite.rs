@@ -27,6 +27,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/009_channel_links.sql"),
     include_str!("schema/010_factors.sql"),
     include_str!("schema/011_break_glass.sql"),
+    include_str!("schema/012_answers.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.
