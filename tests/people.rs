@@ -645,6 +645,61 @@ async fn guesses_get_slower_and_lock_nobody_out() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
 
+/// A guess is counted before it is looked at, and is on record however soon its client hangs up. So whoever tries one
+/// password with many names learns no faster by going away.
+#[tokio::test]
+async fn a_guess_counts_whether_or_not_its_client_waits_for_the_answer() {
+    use tokio::io::AsyncWriteExt as _;
+    let mut house = House::build();
+    let names: Vec<String> = (0..10).map(|number| format!("name-{number}")).collect();
+    let address = house.url.trim_start_matches("http://").to_owned();
+    for name in &names {
+        let body = with_password(name, PASSWORD).to_string();
+        let call = format!(
+            "POST /api/v1/session HTTP/1.1\r\nhost: {address}\r\nsec-fetch-site: same-origin\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut client = tokio::net::TcpStream::connect(&address)
+            .await
+            .expect("a connection");
+        client.write_all(call.as_bytes()).await.expect("sent");
+        // Long enough to be read, too short for an answer.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        let told = house.sign_ins().await;
+        let refused: BTreeSet<_> = told
+            .iter()
+            .filter(|(event, _, method, _)| event == "refused" && method == "password")
+            .map(|(_, name, ..)| name.clone())
+            .collect();
+        if refused == names.iter().cloned().collect() {
+            break;
+        }
+        assert!(Instant::now() < patience, "on record are only {refused:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Ten mistakes cost an address nothing; from then on it waits, whichever name it tries.
+    let mut slowed = 0;
+    for name in ["one-more", "another", "a-third"] {
+        let answer = house.browser().sign_in(with_password(name, PASSWORD)).await;
+        slowed += u32::from(code(&answer) == "too_many_attempts");
+    }
+    assert!(slowed >= 1, "an address is never told to wait");
+    // Whoever has signed in from there before is not counted with those who never have.
+    house.password("alice", PASSWORD);
+    let token = house.token("alice", None, &[]);
+    let mut browser = house.browser();
+    assert_eq!(
+        browser.sign_in(json!({ "token": token })).await.status,
+        StatusCode::OK
+    );
+    let answer = browser.sign_in(with_password("alice", PASSWORD)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
 #[tokio::test]
 async fn a_password_is_changed_with_the_old_one_and_ends_every_session() {
     let mut house = House::build();

@@ -30,7 +30,7 @@ use crate::identity::one_time::RecoveryHash;
 use crate::identity::password::{self, PasswordVerifier};
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{CsrfToken, SessionHash, TokenHash};
-use crate::identity::throttle::{LOG_INS, Pace, Throttle};
+use crate::identity::throttle::{LOG_INS, Pace, Throttle, network};
 
 /// The prefix makes browsers take it over TLS alone (or from this very machine), for this host alone, and from no
 /// other.
@@ -45,15 +45,37 @@ pub const WHOLE_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Passwords that are hashed at one time: 19 MiB each. Whoever comes later waits for a place.
 const HASHES_AT_ONCE: usize = 2;
 
+/// Who may wait for such a place; whoever comes on top is told to try again at once. Each is a call that goes on to its
+/// end even if its client has gone.
+const HASHES_WAITING_MAX: usize = 32;
+
 /// How long somebody waits for such a place before they are told to try again.
 const HASH_WAIT: Duration = Duration::from_secs(10);
 
 /// A code has six digits, so it is guessed at a pace at which a year is too short; recovery codes are not slowed down,
 /// and so nobody is locked out by somebody else's guesses.
 const CODES: Pace = Pace {
+    free: 0,
     first: Duration::from_secs(1),
     max: Duration::from_secs(15 * 60),
     forget_after: Duration::from_secs(3600),
+};
+
+/// A person's codes, wherever they are guessed from: whoever has the password or a token, and many addresses, has as many
+/// lanes, and no more guesses for it.
+const CODES_OF_ALL: Pace = Pace {
+    free: 30,
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(15 * 60),
+    forget_after: Duration::from_secs(24 * 3600),
+};
+
+/// An address from which people have not signed in yet, whichever names it tries. A whole office may stand behind it.
+const ADDRESSES: Pace = Pace {
+    free: 10,
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(5),
+    forget_after: Duration::from_secs(60),
 };
 
 /// Addresses from which somebody has signed in before; beyond it all are forgotten.
@@ -91,14 +113,24 @@ impl Default for Settings {
 /// before. So guesses from elsewhere do not slow down the person where they usually are.
 type Lane = (String, Option<IpAddr>);
 
+/// An attempt that counts as wrong until it turns out right. It was counted before anything was looked at, so nobody gains
+/// by going away before the answer.
+#[must_use]
+struct Attempt {
+    /// Counted besides the person's lane where it is not known to be the person's.
+    address: Option<IpAddr>,
+}
+
 /// What signing in works with.
 pub struct SignIns {
     pub settings: Settings,
     passwords: Throttle<Lane>,
     codes: Throttle<Lane>,
-    sources: Throttle<IpAddr>,
+    codes_of_all: Throttle<String>,
+    addresses: Throttle<IpAddr>,
     known: Mutex<HashSet<(String, IpAddr)>>,
     hashing: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     pub(super) passkeys: Passkeys,
     told: Mutex<Told>,
 }
@@ -125,29 +157,55 @@ impl SignIns {
             passkeys,
             passwords: Throttle::new(LOG_INS),
             codes: Throttle::new(CODES),
-            sources: Throttle::new(LOG_INS),
+            codes_of_all: Throttle::new(CODES_OF_ALL),
+            addresses: Throttle::new(ADDRESSES),
             known: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(HASHES_AT_ONCE + HASHES_WAITING_MAX)),
             told: Mutex::default(),
         }
     }
 
     fn lane(&self, person: &str, source: IpAddr) -> Lane {
+        let network = network(source);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = known.contains(&(person.to_owned(), source));
-        (person.to_owned(), is_known.then_some(source))
+        let is_known = known.contains(&(person.to_owned(), network));
+        (person.to_owned(), is_known.then_some(network))
+    }
+
+    /// Takes the next attempt, of the person and of the address; neither is counted if either has to wait.
+    fn begin(
+        &self,
+        throttle: &Throttle<Lane>,
+        person: &str,
+        source: Source,
+        now: Instant,
+    ) -> Result<Attempt, Problem> {
+        let lane = self.lane(person, source.0);
+        let address = lane.1.is_none().then(|| network(source.0));
+        let begun = (address.map_or(Ok(()), |address| self.addresses.look(&address, now)))
+            .and_then(|()| throttle.begin(lane, now))
+            .and_then(|()| address.map_or(Ok(()), |address| self.addresses.begin(address, now)));
+        begun.map_err(|wait| too_many(self, wait))?;
+        Ok(Attempt { address })
+    }
+
+    /// The attempt was right: so it is not counted against the address.
+    fn was_right(&self, attempt: &Attempt) {
+        if let Some(address) = &attempt.address {
+            self.addresses.forgive_one(address);
+        }
     }
 
     /// Somebody is who they say: their guesses are forgiven, and counted apart from others' from now on.
     fn came_in(&self, person: &str, source: IpAddr) {
-        let lane = (person.to_owned(), Some(source));
+        let lane = (person.to_owned(), Some(network(source)));
         self.passwords.succeeded(&lane);
-        self.sources.succeeded(&source);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
-        known.insert((person.to_owned(), source));
+        known.insert((person.to_owned(), network(source)));
     }
 
     /// Whether the log is told of this failure, and then of how many before it that it was not told.
@@ -184,11 +242,14 @@ impl SignIns {
                 "try again in a few seconds",
             )
         };
+        let waiting = Arc::clone(&self.waiting)
+            .try_acquire_owned()
+            .map_err(|_| busy())?;
         let place = tokio::time::timeout(HASH_WAIT, Arc::clone(&self.hashing).acquire_owned()).await;
         let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
         let done = tokio::task::spawn_blocking(move || {
             // Held to the end even if whoever asked has gone: the memory is in use as long.
-            let _place = place;
+            let _places = (place, waiting);
             work()
         });
         done.await.map_err(|error| Problem::unavailable(&error))
@@ -219,9 +280,7 @@ impl SignIns {
         name: Option<&PersonName>,
         password: String,
     ) -> Result<Option<PasswordVerifier>, Problem> {
-        let lane = self.lane(typed, source.0);
-        let begun = self.passwords.begin(lane, Instant::now());
-        begun.map_err(|wait| too_many(self, wait))?;
+        let attempt = self.begin(&self.passwords, typed, source, Instant::now())?;
         let kept = match name {
             Some(name) => rooms.desk.password(name.clone()).await.map_err(desk_problem)?,
             None => None,
@@ -229,11 +288,14 @@ impl SignIns {
         let verifier = kept.map(|kept| kept.verifier);
         let compared = verifier.clone().unwrap_or_else(PasswordVerifier::of_nobody);
         let is_right = self.hash(move || is_password(&compared, &password)).await?;
-        Ok(verifier.filter(|_| is_right))
+        let verifier = verifier.filter(|_| is_right);
+        if verifier.is_some() {
+            self.was_right(&attempt);
+        }
+        Ok(verifier)
     }
 
-    /// The verifier of somebody's own password, for those who are signed in already; an error if it is another.
-    pub(super) async fn verified(
+    async fn verified(
         &self,
         rooms: &Rooms,
         source: Source,
@@ -260,6 +322,17 @@ impl SignIns {
         self.passwords.succeeded(&self.lane(person.as_str(), source.0));
         Ok(verifier)
     }
+}
+
+/// The verifier of somebody's own password, for those who are signed in already; an error if it is another.
+pub(super) async fn verified(
+    rooms: &Rooms,
+    source: Source,
+    person: &PersonName,
+    password: String,
+) -> Result<Option<PasswordVerifier>, Problem> {
+    let (rooms, person) = (rooms.clone(), person.clone());
+    to_the_end(async move { rooms.sign_ins.verified(&rooms, source, &person, password).await }).await
 }
 
 /// What somebody signs in by: a token, or a name and a password.
@@ -392,6 +465,24 @@ pub async fn sign_in(
     given: SignInBody,
 ) -> Result<SignedIn, Problem> {
     same_origin(headers, rooms)?;
+    let (rooms, headers) = (rooms.clone(), headers.clone());
+    to_the_end(async move { sign_in_now(&rooms, &headers, source, given).await }).await
+}
+
+/// Goes on to its end even if the client hangs up: what it tried is on record then, and counted, as if it had waited.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| Problem::unavailable(&error))?
+}
+
+async fn sign_in_now(
+    rooms: &Rooms,
+    headers: &HeaderMap,
+    source: Source,
+    given: SignInBody,
+) -> Result<SignedIn, Problem> {
     let code = given.code.filter(|code| !code.trim().is_empty());
     let trial = match (given.token, given.person, given.password) {
         (Some(token), None, None) => Trial::token(source, &token),
@@ -477,13 +568,12 @@ impl Trial {
         let Some(by) = self.by.clone() else {
             return Err(self.turned_away(rooms, REFUSED).await);
         };
-        let mut lane = None;
+        let mut attempt = None;
         if let Some(code) = &code {
             let Some(person) = person_of(rooms, &by).await? else {
                 return Err(self.turned_away(rooms, REFUSED).await);
             };
-            begin_code(&rooms.sign_ins, &person, self.source, code)?;
-            lane = Some(person);
+            attempt = begin_code(&rooms.sign_ins, &person, self.source, code)?;
         }
         let life = rooms.sign_ins.settings.life;
         let opening = rooms
@@ -494,9 +584,7 @@ impl Trial {
             Opening::Opened(opened) => {
                 let name = opened.signed_in.person.name.as_str();
                 rooms.sign_ins.came_in(name, self.source.0);
-                if let Some(person) = &lane {
-                    end_codes(&rooms.sign_ins, person, self.source);
-                }
+                end_codes(&rooms.sign_ins, name, self.source, attempt.as_ref());
                 Ok(*opened)
             }
             Opening::CodeNeeded => {
@@ -515,10 +603,7 @@ impl Trial {
     }
 
     pub(super) async fn turned_away(self, rooms: &Rooms, why: &'static str) -> Problem {
-        let sign_ins = &rooms.sign_ins;
-        let now = Instant::now();
-        let held_back = sign_ins.sources.failed(self.source.0, now);
-        if let Some(untold) = sign_ins.tells(now) {
+        if let Some(untold) = rooms.sign_ins.tells(Instant::now()) {
             let besides = match untold {
                 0 => String::new(),
                 more => format!(" ({more} more before it were not told one by one)"),
@@ -535,7 +620,6 @@ impl Trial {
                 return desk_problem(error);
             }
         }
-        tokio::time::sleep(held_back).await;
         let kind = if why == WRONG_CODE {
             Kind::CodeNeeded
         } else {
@@ -588,19 +672,35 @@ fn too_many(sign_ins: &SignIns, wait: Duration) -> Problem {
     .with(|more| more.retry_after_seconds = Some(seconds))
 }
 
-/// Takes the next attempt at a code of six digits; nobody guesses a recovery code.
-fn begin_code(sign_ins: &SignIns, person: &str, source: Source, code: &str) -> Result<(), Problem> {
+/// Takes the next attempt at a code of six digits; nobody guesses a recovery code, so that is none.
+fn begin_code(
+    sign_ins: &SignIns,
+    person: &str,
+    source: Source,
+    code: &str,
+) -> Result<Option<Attempt>, Problem> {
     if RecoveryHash::of(code).is_some() {
-        return Ok(());
+        return Ok(None);
     }
-    let lane = sign_ins.lane(person, source.0);
-    let begun = sign_ins.codes.begin(lane, Instant::now());
-    begun.map_err(|wait| too_many(sign_ins, wait))
+    let now = Instant::now();
+    let all = &sign_ins.codes_of_all;
+    all.look(&person.to_owned(), now)
+        .map_err(|wait| too_many(sign_ins, wait))?;
+    let attempt = sign_ins.begin(&sign_ins.codes, person, source, now)?;
+    all.begin(person.to_owned(), now)
+        .map_err(|wait| too_many(sign_ins, wait))?;
+    Ok(Some(attempt))
 }
 
-fn end_codes(sign_ins: &SignIns, person: &str, source: Source) {
-    sign_ins.codes.succeeded(&(person.to_owned(), None));
-    sign_ins.codes.succeeded(&(person.to_owned(), Some(source.0)));
+/// The code was right: no guess at codes is held against the person any longer.
+fn end_codes(sign_ins: &SignIns, person: &str, source: Source, attempt: Option<&Attempt>) {
+    if let Some(attempt) = attempt {
+        sign_ins.was_right(attempt);
+    }
+    sign_ins.codes_of_all.succeeded(&person.to_owned());
+    for place in [None, Some(network(source.0))] {
+        sign_ins.codes.succeeded(&(person.to_owned(), place));
+    }
 }
 
 /// Takes a code of the caller's, on top of what the call brings; a session is as sure from now on.
@@ -610,20 +710,23 @@ pub async fn step_up(
     source: Source,
     code: String,
 ) -> Result<Assurance, Problem> {
-    let name = &caller.person.name;
-    begin_code(&rooms.sign_ins, name.as_str(), source, &code)?;
-    let session = match &caller.via {
-        Via::Session(session) => Some(session.hash),
-        Via::Token => None,
-    };
+    let (rooms, name, session) = (rooms.clone(), caller.person.name.clone(), caller.session());
+    to_the_end(async move { take_code(&rooms, &name, session, source, code).await }).await
+}
+
+async fn take_code(
+    rooms: &Rooms,
+    name: &PersonName,
+    session: Option<SessionHash>,
+    source: Source,
+    code: String,
+) -> Result<Assurance, Problem> {
+    let attempt = begin_code(&rooms.sign_ins, name.as_str(), source, &code)?;
     let whence = Whence { source: source.0 };
-    let taken = rooms
-        .desk
-        .step_up(session, name.clone(), code, whence.clone())
-        .await;
+    let taken = rooms.desk.step_up(session, name.clone(), code, whence).await;
     match taken.map_err(desk_problem)? {
         CodeTaken::Taken { .. } => {
-            end_codes(&rooms.sign_ins, name.as_str(), source);
+            end_codes(&rooms.sign_ins, name.as_str(), source, attempt.as_ref());
             Ok(Assurance {
                 method: Method::Totp,
                 strong_at: Some(Timestamp::now()),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Rooms;
-use super::browser::{CodeBody, Source, assurance, second_factors, step_up_needed};
+use super::browser::{CodeBody, Source, assurance, second_factors, step_up_needed, verified};
 use super::login::{Caller, Via};
 use super::people::{manage_problem, person_name};
 use super::problem::{Kind, Problem, ProblemDocument};
@@ -223,7 +223,7 @@ pub async fn change_password(
     let old = match rooms.desk.password(person.clone()).await.map_err(desk_problem)? {
         Some(kept) => {
             let given = body.old_password.unwrap_or_default();
-            let by = rooms.sign_ins.verified(&rooms, source, &person, given).await?;
+            let by = verified(&rooms, source, &person, given).await?;
             Some(by.filter(|by| *by == kept.verifier).ok_or_else(stale_password)?)
         }
         None => None,

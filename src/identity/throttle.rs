@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How fast guesses get slower, and how soon they are forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Behind the first failure; doubled by each one after it.
+    /// Failures that cost nothing yet: many people may stand behind one key.
+    pub free: u32,
+    /// Behind the first failure after those; doubled by each one after it.
     pub first: Duration,
     pub max: Duration,
     /// Without a failure for so long, one starts anew.
@@ -18,10 +21,25 @@ pub struct Pace {
 
 /// Of secrets that nobody guesses at this pace, so that a mistake costs little.
 pub const LOG_INS: Pace = Pace {
+    free: 0,
     first: Duration::from_millis(100),
     max: Duration::from_secs(5),
     forget_after: Duration::from_secs(60),
 };
+
+/// Leading bits of an IPv6 address that one subscriber has at least: the others are theirs to choose.
+const NETWORK_BITS: u32 = 64;
+
+/// Whose an address is, as far as it tells: of IPv6 the network, for anybody has 2^64 addresses in their own.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - NETWORK_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
 
 /// Keys remembered; beyond it the stale ones go, and then those that have failed least.
 const KEYS_MAX: usize = 10_000;
@@ -58,14 +76,28 @@ impl<K: Eq + Hash> Throttle<K> {
     /// side count as well. An error says how long to wait first.
     pub fn begin(&self, key: K, now: Instant) -> Result<(), Duration> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((count, last)) = failures.get(&key) {
-            let since = now.saturating_duration_since(*last);
-            let open = self.delay(count.saturating_sub(1));
-            if since < self.pace.forget_after && since < open {
-                return Err(open - since);
-            }
-        }
+        self.is_open(&failures, &key, now)?;
         self.note(&mut failures, key, now);
+        Ok(())
+    }
+
+    /// Whether the next attempt would be taken now; counts nothing.
+    pub fn look(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_open(&failures, key, now)
+    }
+
+    fn is_open(&self, failures: &HashMap<K, (u32, Instant)>, key: &K, now: Instant) -> Result<(), Duration> {
+        let Some((count, last)) = failures.get(key) else {
+            return Ok(());
+        };
+        let since = now.saturating_duration_since(*last);
+        let open = count
+            .checked_sub(1)
+            .map_or(Duration::ZERO, |before| self.delay(before));
+        if since < self.pace.forget_after && since < open {
+            return Err(open - since);
+        }
         Ok(())
     }
 
@@ -74,6 +106,17 @@ impl<K: Eq + Hash> Throttle<K> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
+    }
+
+    /// Takes one attempt back, and no other: what somebody may do is no excuse for what others behind the key have tried.
+    pub fn forgive_one(&self, key: &K) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((count, _)) = failures.get_mut(key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                failures.remove(key);
+            }
+        }
     }
 
     fn note(&self, failures: &mut HashMap<K, (u32, Instant)>, key: K, now: Instant) -> Duration {
@@ -97,11 +140,16 @@ impl<K: Eq + Hash> Throttle<K> {
         delay
     }
 
-    fn delay(&self, failures: u32) -> Duration {
-        self.pace
-            .first
-            .saturating_mul(1 << failures.min(16))
-            .min(self.pace.max)
+    /// Behind a failure, of how many that came before it.
+    fn delay(&self, before: u32) -> Duration {
+        match before.checked_sub(self.pace.free) {
+            None => Duration::ZERO,
+            Some(counted) => self
+                .pace
+                .first
+                .saturating_mul(1 << counted.min(16))
+                .min(self.pace.max),
+        }
     }
 }
 
@@ -121,6 +169,28 @@ mod tests {
         assert_eq!(throttle.failed("a", now), LOG_INS.max);
         throttle.succeeded(&"a");
         assert_eq!(throttle.failed("a", now), LOG_INS.first);
+    }
+
+    #[test]
+    fn some_failures_are_free_and_one_success_takes_back_one_attempt() {
+        let throttle = Throttle::new(Pace { free: 3, ..LOG_INS });
+        let now = Instant::now();
+        for _ in 0..4 {
+            assert_eq!(throttle.begin("a", now), Ok(()));
+        }
+        assert_eq!(throttle.begin("a", now), Err(LOG_INS.first));
+        throttle.forgive_one(&"a");
+        assert_eq!(throttle.begin("a", now), Ok(()));
+        assert_eq!(throttle.begin("a", now), Err(LOG_INS.first));
+    }
+
+    #[test]
+    fn an_address_of_ipv6_stands_for_its_network() {
+        let of = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::1"));
+        assert_ne!(of("2001:db8:1:3::1"), of("2001:db8:1:2::1"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.8"), of("192.0.2.7"));
     }
 
     #[test]
