@@ -300,6 +300,69 @@ async fn a_session_does_no_more_than_the_token_that_opened_it() {
     assert_eq!(people.status(), StatusCode::FORBIDDEN);
 }
 
+/// What was narrowed stays so, even to all that its person may do that day: it does not grow with the person's roles, nor
+/// do the tokens and sessions that it makes.
+#[tokio::test]
+async fn what_was_narrowed_does_not_grow_with_the_roles_of_its_person() {
+    let mut house = House::build();
+    let all_of_an_approver: Scopes = [Scope::Read, Scope::Decide].into_iter().collect();
+    let narrowed = house.token("alice", Some(all_of_an_approver), &[]);
+    let mut browser = house.browser();
+    let answer = browser.sign_in(json!({ "token": narrowed })).await;
+    assert_eq!(answer.body["scopes"], json!(["read", "decide"]));
+    let mut made = Vec::new();
+    let (status, by_token) = house
+        .call(&narrowed, Method::POST, "/api/v1/users/alice/tokens", json!({}))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{by_token}");
+    made.push(by_token["token"].as_str().expect("a token").to_owned());
+    let by_session = browser
+        .call(Method::POST, "/api/v1/users/alice/tokens", Some(json!({})))
+        .await;
+    assert_eq!(by_session.status, StatusCode::CREATED, "{}", by_session.body);
+    made.push(by_session.body["token"].as_str().expect("a token").to_owned());
+    // None of them changes what its person signs in by, or links an account that decides for the person.
+    for (path, body) in [
+        (
+            "/api/v1/me/password",
+            json!({ "password": "somebody else's own" }),
+        ),
+        ("/api/v1/me/totp", json!({})),
+        ("/api/v1/me/passkeys/begin", json!({})),
+        ("/api/v1/me/links", json!({})),
+    ] {
+        let (status, answer) = house.call(&narrowed, Method::POST, path, body.clone()).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
+        let answer = browser.call(Method::POST, path, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}: {}", answer.body);
+    }
+
+    let roles = [Role::Approver, Role::Admin];
+    house
+        .store
+        .person_change(
+            &person("alice"),
+            Some(&roles),
+            None,
+            &person("root"),
+            Timestamp::now(),
+        )
+        .expect("changed");
+    made.push(narrowed);
+    for token in &made {
+        let (status, answer) = house.call(token, Method::GET, "/api/v1/users", json!({})).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    }
+    let people = browser.call(Method::GET, "/api/v1/users", None).await;
+    assert_eq!(people.status, StatusCode::FORBIDDEN, "{}", people.body);
+    let shown = browser.call(Method::GET, "/api/v1/session", None).await;
+    assert_eq!(shown.body["scopes"], json!(["read", "decide"]));
+    // A whole one does grow.
+    let whole = house.token("alice", None, &[]);
+    let (status, answer) = house.call(&whole, Method::GET, "/api/v1/users", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+}
+
 #[tokio::test]
 async fn nothing_changes_by_a_cookie_from_another_page() {
     let mut house = House::build();

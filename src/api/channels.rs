@@ -56,7 +56,11 @@ pub async fn link(
 ) -> Result<(axum::http::StatusCode, Json<LinkCode>), Problem> {
     caller.needs(Scope::Decide)?;
     if !caller.is_whole() {
-        caller.needs(Scope::Manage)?;
+        return Err(Problem::new(
+            Kind::Forbidden,
+            "this may do less than its person, and so links no account that could decide for the person",
+            "sign in with all that your roles give",
+        ));
     }
     let (code, expires_at) = rooms.desk.link_code(caller.hands()).await.map_err(desk_problem)?;
     let made = LinkCode {

@@ -17,7 +17,7 @@ use super::browser::COOKIE_NAME;
 use super::problem::{Kind, Problem};
 use crate::clock::Timestamp;
 use crate::identity::assurance::Assurance;
-use crate::identity::directory::{Hands, Person, Scope, Scopes, SignedIn};
+use crate::identity::directory::{Extent, Hands, Person, Scope, Scopes, SignedIn};
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{CsrfToken, SessionHash, TokenHash};
 
@@ -28,6 +28,7 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 pub struct Caller {
     pub person: Person,
     pub scopes: Scopes,
+    pub extent: Extent,
     /// Everybody else who has seen what they came in by, and so may be the one who calls.
     pub token_seen_by: BTreeSet<PersonName>,
     /// Until when the token is good, or the one that the session was opened by.
@@ -93,9 +94,12 @@ impl Caller {
         }
     }
 
-    /// Whether the token may do all that the person's roles give.
+    /// Whether the token may do all that the person's roles give, whatever those come to be.
     pub fn is_whole(&self) -> bool {
-        self.scopes == self.person.scopes()
+        match self.extent {
+            Extent::Whole => true,
+            Extent::Narrowed => false,
+        }
     }
 
     /// Whether the token may end every token of its person: a narrowed one ends none that may do more.
@@ -225,6 +229,7 @@ impl Caller {
         Self {
             person: found.person,
             scopes: found.scopes,
+            extent: found.extent,
             token_seen_by: found.token_seen_by,
             expires_at: found.expires_at,
             via,

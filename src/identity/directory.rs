@@ -89,10 +89,20 @@ pub enum OtherTokens {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
     pub person: Person,
+    /// What it may be used for today.
     pub scopes: Scopes,
+    pub extent: Extent,
     /// Everybody else who has seen the token, and so may be the one who brings it.
     pub token_seen_by: BTreeSet<PersonName>,
     pub expires_at: Option<Timestamp>,
+}
+
+/// Whether somebody may do all that their roles give, whatever those come to be. Kept from the making on, never worked
+/// out: what was narrowed to all that a person may do today would otherwise grow with the person's roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    Narrowed,
 }
 
 /// Who makes a change: a person, or anybody who has seen the token that is brought in that person's name.

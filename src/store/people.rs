@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::clock::Timestamp;
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{
-    Agent, Credential, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, SignedIn,
+    Agent, Credential, Extent, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope,
+    Scopes, SignedIn,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier, Secret, TokenHash};
@@ -415,17 +416,24 @@ pub(super) fn find_signed_in(
     let Some(person) = find_person(connection, &name)?.filter(|person| person.active) else {
         return Ok(None);
     };
-    let mut scopes = person.scopes();
-    if let Some(text) = narrowed {
-        let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
-        scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
-    }
+    let (scopes, extent) = reach_of(&person, narrowed.as_deref())?;
     Ok(Some(SignedIn {
         person,
         scopes,
+        extent,
         token_seen_by: seen_by.as_deref().map_or(Ok(BTreeSet::new()), from_names)?,
         expires_at: ends.map(Timestamp::from_micros),
     }))
+}
+
+/// What a token or a session reaches. `narrowed`: the scopes that it was narrowed to, as JSON.
+pub(super) fn reach_of(person: &Person, narrowed: Option<&str>) -> Result<(Scopes, Extent), StoreError> {
+    let Some(text) = narrowed else {
+        return Ok((person.scopes(), Extent::Whole));
+    };
+    let words: Vec<String> = serde_json::from_str(text).map_err(StoreError::damaged)?;
+    let kept = words.iter().filter_map(|word| Scope::parse(word)).collect();
+    Ok((person.scopes().within(&kept), Extent::Narrowed))
 }
 
 fn revoke_tokens(

@@ -9,14 +9,14 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
 use crate::identity::assurance::{Assurance, Method};
-use crate::identity::directory::{Person, Scope, Scopes, SignedIn};
+use crate::identity::directory::{Extent, Person, Scopes, SignedIn};
 use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{Secret, SessionHash, TokenHash};
 use crate::store::card;
 use crate::store::factors::{CodeTaken, PasskeyUse, find_password, has_totp, take_code, use_passkey};
 use crate::store::outbox::{Note, queue};
-use crate::store::people::{find_person, find_signed_in, from_names, names};
+use crate::store::people::{find_person, find_signed_in, from_names, names, reach_of};
 use crate::store::sqlite::{Store, StoreError};
 
 /// Sessions of one person; beyond it the one that was used least recently ends.
@@ -270,6 +270,7 @@ fn come_in(
 fn whole(person: Person, seen_by: BTreeSet<PersonName>) -> SignedIn {
     SignedIn {
         scopes: person.scopes(),
+        extent: Extent::Whole,
         person,
         token_seen_by: seen_by,
         expires_at: None,
@@ -285,7 +286,10 @@ fn insert_session(
                   (hash, person, scopes, seen_by, method, strong_at, made_at, seen_at, ends_at, token_ends)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9)";
     let person = &signed_in.person;
-    let narrowed = (signed_in.scopes != person.scopes()).then(|| words(&signed_in.scopes));
+    let narrowed = match signed_in.extent {
+        Extent::Whole => None,
+        Extent::Narrowed => Some(words(&signed_in.scopes)),
+    };
     let values = params![
         session.hash.as_bytes(),
         person.name.as_str(),
@@ -363,11 +367,7 @@ fn find_session(
         return Ok(None);
     };
     let narrowed: Option<String> = row.get("scopes")?;
-    let mut scopes = person.scopes();
-    if let Some(text) = narrowed {
-        let words: Vec<String> = serde_json::from_str(&text).map_err(StoreError::damaged)?;
-        scopes = scopes.within(&words.iter().filter_map(|word| Scope::parse(word)).collect());
-    }
+    let (scopes, extent) = reach_of(&person, narrowed.as_deref())?;
     let seen_by: String = row.get("seen_by")?;
     let method: String = row.get("method")?;
     let moment = |column| Ok::<_, StoreError>(Timestamp::from_micros(row.get(column)?));
@@ -376,6 +376,7 @@ fn find_session(
         signed_in: SignedIn {
             person,
             scopes,
+            extent,
             token_seen_by: from_names(&seen_by)?,
             expires_at: maybe("token_ends")?,
         },

@@ -28,6 +28,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/010_factors.sql"),
     include_str!("schema/011_break_glass.sql"),
     include_str!("schema/012_answers.sql"),
+    include_str!("schema/013_whole_sessions.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.

@@ -167,6 +167,7 @@ pub async fn issue_token(
         caller: crate::api::login::Caller {
             person: caller.person.clone(),
             scopes: caller.scopes.clone(),
+            extent: caller.extent,
             token_seen_by: caller.token_seen_by.clone(),
             expires_at: caller.expires_at,
             via: caller.via.clone(),
