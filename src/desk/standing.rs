@@ -4,6 +4,8 @@
 //! Why a use is a request of its own: it is counted, recorded, run and concluded exactly as an approval is, and what a
 //! crash leaves of it is found in the same way. The count only ever goes up: what was counted and did not run is spent.
 
+use std::collections::BTreeSet;
+
 use rand::Rng as _;
 use tracing::{info, warn};
 
@@ -19,7 +21,7 @@ use crate::hold::{
     RunCovers, RunParts, Shape, ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId,
     StandingKind, State, Terms, cover,
 };
-use crate::identity::directory::{Agent, Credential, may_decide};
+use crate::identity::directory::{Agent, Credential, Stakes, may_decide};
 use crate::identity::principal::{PersonName, SessionId};
 use crate::store::sqlite::StoreError;
 use crate::store::{Covering, Note, Saved};
@@ -244,10 +246,7 @@ impl Core {
         let Some(agent) = self.principal(&decided.peer.principal)? else {
             return Ok(None);
         };
-        let makers = approvals.iter().map(|said| Maker {
-            person: said.by.clone(),
-            token_seen_by: said.token_seen_by.clone(),
-        });
+        let makers = approvals.iter().map(|said| maker_of(said, decided));
         Ok(Some(StandingGrant {
             id: self.free_standing_id()?,
             standing: Standing::Open,
@@ -296,16 +295,45 @@ impl Core {
         if credential_mark(&agent) != grant.credential {
             return Ok(Some("the agent's credential has been changed since".to_owned()));
         }
+        let stakes = agent.stakes();
         for maker in &grant.made_by {
-            let Some(person) = self.store.person(&maker.person)? else {
-                return Ok(Some(format!("`{}`, who approved it, is gone", maker.person)));
-            };
-            let stakes = agent.stakes();
-            if let Err(why) = may_decide(&person, &maker.token_seen_by, &stakes, &grant.approvers) {
-                return Ok(Some(format!("whoever approved it may no longer decide: {why}")));
+            if let Some(why) = self.why_made_no_longer(maker, &grant.approvers, &stakes)? {
+                return Ok(Some(why));
             }
         }
         Ok(None)
+    }
+
+    /// Why an approval that made a grant would not be one today, if so: each group that it counted for has to be one of
+    /// its maker's still, or of somebody who delegated it and has no stake either.
+    fn why_made_no_longer(
+        &mut self,
+        maker: &Maker,
+        approvers: &[String],
+        stakes: &Stakes,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(person) = self.store.person(&maker.person)? else {
+            return Ok(Some(format!("`{}`, who approved it, is gone", maker.person)));
+        };
+        if let Err(why) = may_decide(&person, &maker.token_seen_by, stakes, &[]) {
+            return Ok(Some(format!("whoever approved it may no longer decide: {why}")));
+        }
+        let mut still = person.all_groups();
+        for from in &maker.stands_for {
+            if let Some(from) = self.store.person(from)?
+                && may_decide(&from, &BTreeSet::new(), stakes, &[]).is_ok()
+            {
+                still.extend(from.all_groups());
+            }
+        }
+        let lost = maker.has_lost(approvers, &still);
+        Ok((!lost.is_empty()).then(|| {
+            let lost = lost.join("`, `");
+            format!(
+                "`{}`, who approved it, no longer counts for `{lost}`",
+                maker.person
+            )
+        }))
     }
 
     fn lapse(&mut self, grant: &StandingGrant, why: String, now: Moment) -> Result<(), StoreError> {
@@ -506,6 +534,16 @@ impl Core {
             uses_max: grant.uses_max,
             at: grant.changed_at,
         });
+    }
+}
+
+fn maker_of(said: &Approval, decided: &HeldRequest) -> Maker {
+    let delegated = decided.delegations.iter().filter(|given| given.to == said.by);
+    Maker {
+        person: said.by.clone(),
+        token_seen_by: said.token_seen_by.clone(),
+        groups: said.groups.clone(),
+        stands_for: delegated.map(|given| given.from.clone()).collect(),
     }
 }
 

@@ -354,6 +354,26 @@ pub struct Maker {
     pub person: PersonName,
     /// Everybody else who had seen the token by which it was said.
     pub token_seen_by: BTreeSet<PersonName>,
+    /// The groups that it counted for, those of `stands_for` among them; `None`: it was made when that was not kept.
+    pub groups: Option<BTreeSet<String>>,
+    /// Those who had delegated the request to this person.
+    pub stands_for: BTreeSet<PersonName>,
+}
+
+impl Maker {
+    /// The groups of `asked` that the approval counted for and that nobody behind it is `still` in. None of `asked` and
+    /// an approval of which that was not kept: whether it is in none of them now.
+    pub fn has_lost<'a>(&self, asked: &'a [String], still: &BTreeSet<String>) -> Vec<&'a str> {
+        let lost = asked.iter().filter(|group| !still.contains(*group));
+        match &self.groups {
+            Some(counted) => lost
+                .filter(|group| counted.contains(*group))
+                .map(String::as_str)
+                .collect(),
+            None if asked.iter().any(|group| still.contains(group)) => Vec::new(),
+            None => lost.map(String::as_str).collect(),
+        }
+    }
 }
 
 /// The right of a principal to run statements of one shape, for a time and so often.

@@ -106,6 +106,10 @@ impl BoundsRow {
 struct MakerRow {
     person: String,
     token_seen_by: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<BTreeSet<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stands_for: Vec<String>,
 }
 
 /// Times in milliseconds.
@@ -358,6 +362,8 @@ impl MakerRow {
         Self {
             person: maker.person.to_string(),
             token_seen_by: maker.token_seen_by.iter().map(ToString::to_string).collect(),
+            groups: maker.groups.clone(),
+            stands_for: maker.stands_for.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -365,6 +371,8 @@ impl MakerRow {
         Ok(Maker {
             person: card::person(&self.person)?,
             token_seen_by: card::people(&self.token_seen_by)?,
+            groups: self.groups,
+            stands_for: card::people(&self.stands_for)?,
         })
     }
 }

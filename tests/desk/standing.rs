@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use countersign::audit::{Kind, Record};
 use countersign::desk::{
-    Ask, AskError, Asked, Decide, DecideError, Decision, DecisionScope, Detach, EndGrantError, NotStanding,
-    Reach, RequestFilter, RunOutcome, Settings, StandingLimits, Terms, Transaction,
+    ActKind, Ask, AskError, Asked, Decide, DecideError, Decision, DecisionScope, Detach, EndGrantError,
+    NotStanding, Reach, RequestFilter, RunOutcome, Settings, StandingLimits, Terms, Transaction,
 };
 use countersign::hold::{
     HeldRequest, Parameter, ParameterFormat, Permit, RequestId, Standing, StandingGrant, StandingGrantId,
@@ -545,6 +545,104 @@ fn promise_4_it_lapses_when_whoever_made_it_may_no_longer_decide_or_the_credenti
             }
         }
     }
+}
+
+/// `eve` is in no group: she counts for `dba` because `dora` has asked her to, as long as `dora` could.
+#[test]
+fn what_a_delegate_made_runs_as_often_as_it_says_and_ends_with_whom_the_delegate_stands_for() {
+    type Beside = fn(&mut Store, countersign::clock::Timestamp);
+    let changes: [(&str, Beside); 3] = [
+        ("who delegated it is deactivated", |store, now| {
+            store
+                .person_set_active(&person("dora"), false, &person("root"), now)
+                .expect("deactivated");
+        }),
+        ("who delegated it leaves the group", |store, now| {
+            store
+                .person_change(&person("dora"), None, Some(&[]), &person("root"), now)
+                .expect("changed");
+        }),
+        ("the delegate is deactivated", |store, now| {
+            store
+                .person_set_active(&person("eve"), false, &person("root"), now)
+                .expect("deactivated");
+        }),
+    ];
+    for (what, change) in changes {
+        let mut world = World::new();
+        let mut first = delete(&mut world, "'x'");
+        requires(&mut first, "1 of dba");
+        let parked = world.expect_parked(&first);
+        let asked = ActKind::Delegate {
+            to: person("eve"),
+            reason: "on leave".to_owned(),
+        };
+        world.act(parked.request, "dora", asked).expect("delegated");
+        let now = world.now;
+        let terms = Terms {
+            uses: 4,
+            ..OF_PRINCIPAL
+        };
+        let held = world
+            .core()
+            .decide(parked.request, &standing_word("eve", terms), now)
+            .expect("in dora's place");
+        let id = held.standing_grant.expect("a standing grant");
+        let permit = world.start_run(parked.request, &first).expect("a permit");
+        finish(&mut world, &permit);
+        for literal in ["'a'", "'b'"] {
+            let mut ask = delete(&mut world, literal);
+            requires(&mut ask, "1 of dba");
+            assert!(runs(&mut world, &ask).is_some(), "{:?}", grant(&mut world, id));
+            world.tick();
+        }
+        let mut beside = Store::open(&store_path(world.dir.path())).expect("a second connection");
+        change(&mut beside, world.now.wall);
+        let mut ask = delete(&mut world, "'c'");
+        requires(&mut ask, "1 of dba");
+        assert!(runs(&mut world, &ask).is_none(), "{what}");
+        assert_eq!(
+            grant(&mut world, id).standing.kind(),
+            StandingKind::Lapsed,
+            "{what}"
+        );
+    }
+}
+
+/// A group that an approval counted for and its maker has left: somebody of it has to be asked again.
+#[test]
+fn it_lapses_when_a_place_that_its_maker_filled_is_empty() {
+    let mut world = World::new();
+    let mut first = delete(&mut world, "'x'");
+    requires(&mut first, "dba:1 + security:1");
+    let parked = world.expect_parked(&first);
+    let now = world.now;
+    for by in ["dora", "dave"] {
+        let said = standing_word(by, OF_PRINCIPAL);
+        world
+            .core()
+            .decide(parked.request, &said, now)
+            .expect("an approval");
+    }
+    let permit = world.start_run(parked.request, &first).expect("a permit");
+    finish(&mut world, &permit);
+    let id = world
+        .show(parked.request)
+        .standing_grant
+        .expect("a standing grant");
+    let mut beside = Store::open(&store_path(world.dir.path())).expect("a second connection");
+    let only_dba = ["dba".to_owned()];
+    beside
+        .person_change(
+            &person("dave"),
+            None,
+            Some(&only_dba),
+            &person("root"),
+            world.now.wall,
+        )
+        .expect("changed");
+    world.tick();
+    assert_eq!(grant(&mut world, id).standing.kind(), StandingKind::Lapsed);
 }
 
 #[test]
