@@ -735,6 +735,85 @@ async fn limits_end_a_query_and_nothing_else() {
     assert_eq!(rows(&client, narrow).await, ["4"], "what is narrowed may be read");
 }
 
+/// Whatever stands in front of it: a look at the log is on record whole, or does not happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_behind_many_blanks_is_on_record() {
+    let house = House::build().await;
+    let client = house.connect().await;
+    let hidden = "SELECT text FROM statements WHERE principal = 'loader'";
+    let behind = format!("{}{hidden}", " ".repeat(20 << 10));
+    assert_eq!(rows(&client, &behind).await.len(), 2);
+    let recorded = house.queries();
+    assert!(recorded.contains(&format!("sql {behind}")), "not whole");
+    // By the other way to ask, and with values.
+    let found = client
+        .query(
+            &format!("{}SELECT $1::text", " ".repeat(20 << 10)),
+            &[&"z".repeat(20 << 10)],
+        )
+        .await
+        .expect("a row");
+    assert_eq!(found.len(), 1);
+    let recorded = house.queries();
+    assert!(
+        recorded
+            .iter()
+            .any(|query| query.ends_with(&"z".repeat(20 << 10))),
+        "not whole"
+    );
+
+    let longer = format!("{}{hidden}", " ".repeat(70 << 10));
+    let said = error(&client, &longer).await;
+    assert!(
+        said.starts_with("54000 the query with its values is longer than 65536 bytes"),
+        "{said}"
+    );
+    let refused = client.prepare(&longer).await.expect_err("too long");
+    assert!(told(&refused).starts_with("54000"), "{refused}");
+    let refused = client
+        .query("SELECT $1::text", &[&"z".repeat(70 << 10)])
+        .await
+        .expect_err("too long");
+    assert!(told(&refused).starts_with("54000"), "{refused}");
+    let unread = format!("{}{hidden}", " ".repeat(400 << 10));
+    let said = error(&client, &unread).await;
+    assert!(said.starts_with("54000"), "{said}");
+    let recorded = house.queries();
+    let refused = recorded.iter().filter(|query| query.contains("(refused: "));
+    assert_eq!(refused.count(), 3, "what is refused is on record too");
+    assert!(recorded.iter().any(|query| query.contains("refused unread")));
+}
+
+/// A sort of more than there is room for ends with an error; others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sorts_put_on_disk_is_bounded() {
+    let limits = Limits {
+        spill_bytes: 32 << 20,
+        ..Limits::default()
+    };
+    let house = House::build_with(limits).await;
+    let (client, other) = (house.connect().await, house.connect().await);
+    let large = "SELECT count(*) FROM (SELECT repeat('x', 100000) || n AS t FROM generate_series(1, 100000) g(n) \
+                 ORDER BY t DESC LIMIT 99999) s";
+    for sql in [
+        large,
+        "SELECT count(*) FROM (SELECT DISTINCT repeat('x', 100000) || n AS t FROM generate_series(1, 100000) g(n)) s",
+    ] {
+        let begun = Instant::now();
+        let (said, alongside) = tokio::join!(
+            error(&client, sql),
+            rows(&other, "SELECT count(*) FROM statements")
+        );
+        assert!(
+            said.starts_with("53400 temporary file size exceeds the limit"),
+            "{sql}: {said}"
+        );
+        assert_eq!(alongside, ["5"]);
+        assert!(begun.elapsed() < Duration::from_secs(15), "{sql}");
+    }
+    assert_eq!(rows(&client, "SELECT 'still here'").await, ["still here"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_texts_get_an_error() {
     let house = House::build().await;

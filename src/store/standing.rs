@@ -1,6 +1,7 @@
 //! Standing grants: kept with the decision that makes them, then used and ended by compare-and-set.
 //! Never says whether one may be used: `hold` does. Read `requests.rs` for the request that each use is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};

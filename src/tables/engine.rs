@@ -1,5 +1,6 @@
 //! Runs a translated query: an engine in memory, for this query alone, filled with what the query names.
-//! Never touches a file of the program's; what a sort needs beyond the cache goes to a temporary file that is gone after.
+//! Never touches a file of the program's; what a sort needs beyond the cache goes to a temporary file that is gone after,
+//! and `spill.rs` bounds.
 //! Read `load.rs` for what is filled in, `functions.rs` for what the engine is taught.
 //!
 //! Why a second line of defence: the translation lets only reads through; the engine is told so too (authorizer,
@@ -18,6 +19,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use super::error::{SqlError, state};
 use super::functions::{self, Around};
 use super::load::{self, Allowance};
+use super::spill::Spill;
 use super::translate::Plan;
 use super::types::put_counted;
 use crate::clock::Timestamp;
@@ -28,8 +30,8 @@ use crate::wire::postgres::message::server;
 /// Columns of a table or a result: all of a row are in memory at once, each as long as a text may be.
 const COLUMNS_MAX: i32 = 200;
 
-/// Steps of the engine between two looks at the clock: a fraction of a millisecond.
-const STEPS_BETWEEN_LOOKS: i32 = 20_000;
+/// Steps of the engine between two looks at the clock: some microseconds, for each step may write a long text.
+const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 /// A translated query. Units: bytes. The client's text is far shorter by its own limit.
 const SQL_BYTES_MAX: i32 = 4 << 20;
 
@@ -47,6 +49,8 @@ pub struct Limits {
     pub load_bytes: usize,
     /// One text. Units: bytes.
     pub text_bytes: usize,
+    /// What sorts and groups of all queries put on disk together. Units: bytes.
+    pub spill_bytes: u64,
 }
 
 impl Default for Limits {
@@ -58,6 +62,7 @@ impl Default for Limits {
             records: 1_000_000,
             load_bytes: 512 << 20,
             text_bytes: 4 << 20,
+            spill_bytes: 2 << 30,
         }
     }
 }
@@ -68,11 +73,12 @@ pub struct Watch {
     pub deadline: Instant,
     pub limit: Duration,
     pub cancelled: Arc<AtomicBool>,
+    pub spill: Arc<Spill>,
 }
 
 impl Watch {
     pub fn is_over(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+        self.cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline || self.spill.look()
     }
 
     pub fn check(&self) -> Result<(), SqlError> {
@@ -81,6 +87,16 @@ impl Watch {
                 state::CANCELLED,
                 "canceling statement due to user request",
                 "run it again if that was not meant",
+            ));
+        }
+        if self.spill.is_over() {
+            return Err(SqlError::new(
+                state::DISK_LIMIT,
+                format!(
+                    "temporary file size exceeds the limit: queries of the log have more than {} MiB on disk",
+                    self.spill.limit() >> 20
+                ),
+                "sort and group less: narrow it by time, or name fewer and shorter columns",
             ));
         }
         if self.is_over() {

@@ -40,6 +40,7 @@ pub mod state {
     pub const NO_PARAMETER: &str = "42P02";
     pub const AMBIGUOUS: &str = "42702";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub const DISK_LIMIT: &str = "53400";
     pub const TOO_MUCH: &str = "54000";
     pub const CANCELLED: &str = "57014";
     pub const LOG_UNAVAILABLE: &str = "58030";

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use super::error::{SqlError, state};
+use super::spill::Spills;
 use super::{Settings, login, session};
 use crate::desk::Desk;
 use crate::identity::throttle::Throttle;
@@ -54,6 +55,7 @@ pub struct Shared {
     pub listener: Option<Listener>,
     pub throttle: Throttle<IpAddr>,
     pub queries: Arc<Semaphore>,
+    pub spills: Arc<Spills>,
     connections: AtomicUsize,
     cancels: Mutex<HashMap<i32, Cancel>>,
 }
@@ -141,6 +143,7 @@ pub async fn start(settings: Settings, desk: Desk, reader: Reader) -> Result<Tab
         listener,
         throttle: Throttle::default(),
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        spills: Arc::default(),
         connections: AtomicUsize::new(0),
         cancels: Mutex::default(),
     });

@@ -15,6 +15,7 @@ mod login;
 mod moment;
 mod schema;
 mod session;
+mod spill;
 mod statement;
 mod translate;
 mod types;

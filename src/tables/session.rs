@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rusqlite::types::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -16,6 +17,7 @@ use super::engine::{Answer, Run, Watch};
 use super::error::{SqlError, state};
 use super::listen::Shared;
 use super::login::{self, LetIn};
+use super::spill::Spills;
 use super::statement::{self, Spoken};
 use super::translate::Plan;
 use super::types::Type;
@@ -39,8 +41,10 @@ const BIND_BYTES_MAX: usize = 4 << 20;
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// What is read ahead while a query runs. Units: bytes.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
-/// What is kept of a query's text and values in its record. Units: bytes.
-const RECORDED_BYTES_MAX: usize = 8 << 10;
+/// A query's text and values: its record keeps them whole, so a longer one is not run. Units: bytes; more than tools write.
+const RECORDED_BYTES_MAX: usize = 64 << 10;
+/// What is kept of one that is longer, beside its size and digest. Units: bytes.
+const BEGINNING_BYTES: usize = 1 << 10;
 /// Answers are sent on once so much has gathered. Units: bytes.
 const OUT_BYTES: usize = 64 << 10;
 /// Prepared statements, and portals, of one session.
@@ -149,7 +153,8 @@ impl Session {
                         let text = query_text(&body).map_err(violation)?.to_vec();
                         self.simple(&text).await?;
                     } else {
-                        self.fail(too_long(TEXT_BYTES_MAX));
+                        let error = self.refuse_unread(TEXT_BYTES_MAX).await?;
+                        self.fail(error);
                     }
                     self.ready().await?;
                 }
@@ -170,11 +175,7 @@ impl Session {
                     }
                     let done = match body {
                         Some(body) => self.extended(tag, &body).await?,
-                        None => Err(too_long(if tag == client::BIND {
-                            BIND_BYTES_MAX
-                        } else {
-                            TEXT_BYTES_MAX
-                        })),
+                        None => Err(self.refuse_unread(limit_of(tag)).await?),
                     };
                     if let Err(error) = done {
                         self.fail(error);
@@ -226,12 +227,7 @@ impl Session {
             }
             self.fill().await?;
         };
-        let limit = match header.tag {
-            client::QUERY | client::PARSE => TEXT_BYTES_MAX,
-            client::BIND => BIND_BYTES_MAX,
-            _ => MESSAGE_BYTES_MAX,
-        };
-        if header.body_bytes > limit {
+        if header.body_bytes > limit_of(header.tag) {
             let mut left = header.frame_bytes();
             loop {
                 let here = left.min(self.inbox.len());
@@ -263,6 +259,11 @@ impl Session {
     /// A Query: all its statements, up to the first error.
     async fn simple(&mut self, text: &[u8]) -> Result<(), End> {
         self.portals.remove(&b""[..]);
+        if let Err(error) = fits_record(text, &[]) {
+            let recorded = self.record(text, &[]).await?;
+            self.fail(recorded.err().unwrap_or(error));
+            return Ok(());
+        }
         let read = self.read(text, Vec::new()).await?;
         let needs_record = read.as_ref().map_or(true, |all| all.iter().any(Spoken::is_query));
         if needs_record && let Err(error) = self.record(text, &[]).await? {
@@ -433,7 +434,11 @@ impl Session {
                 "close it first, or give another name",
             )));
         }
-        let mut all = match self.read(parse.text, parse.types.clone()).await? {
+        let read = match fits_record(parse.text, &[]) {
+            Ok(()) => self.read(parse.text, parse.types.clone()).await?,
+            Err(error) => Err(error),
+        };
+        let mut all = match read {
             Ok(all) => all,
             Err(error) => {
                 // What was refused is on record too.
@@ -616,7 +621,8 @@ impl Session {
         if portal.answer.is_none() {
             if spoken.is_query() {
                 let prepared = Arc::clone(&portal.prepared);
-                if let Err(error) = self.record(&prepared.text, &portal.shown).await? {
+                let fits = fits_record(&prepared.text, &portal.shown);
+                if let Err(error) = self.record(&prepared.text, &portal.shown).await?.and(fits) {
                     return Ok(Err(error));
                 }
             }
@@ -650,8 +656,19 @@ impl Session {
         Ok(Ok(()))
     }
 
+    /// Puts on record that a message was too long to be looked at.
+    async fn refuse_unread(&mut self, limit: usize) -> Result<SqlError, End> {
+        let words = format!("sql (a message of more than {limit} bytes; refused unread)");
+        let recorded = self.record_words(words).await?;
+        Ok(recorded.err().unwrap_or_else(|| too_long(limit)))
+    }
+
     /// Puts on record who asks what, and makes sure that it is still allowed.
     async fn record(&mut self, text: &[u8], values: &[String]) -> Result<Result<(), SqlError>, End> {
+        self.record_words(recorded(text, values)).await
+    }
+
+    async fn record_words(&mut self, words: String) -> Result<Result<(), SqlError>, End> {
         let known = login::known(&self.shared, &self.token).await.map_err(End::Told)?;
         let Some(signed_in) = known.filter(|signed_in| signed_in.person.name == self.person) else {
             return Err(End::Told(SqlError::new(
@@ -666,7 +683,7 @@ impl Session {
         let recorded = self
             .shared
             .desk
-            .record_log_query(self.person.clone(), recorded(text, values))
+            .record_log_query(self.person.clone(), words)
             .await;
         Ok(recorded.map_err(|error| {
             warn!(%error, "a query of the log could not be recorded");
@@ -700,6 +717,7 @@ impl Session {
                 deadline: Instant::now() + limits.time,
                 limit: limits.time,
                 cancelled: Arc::clone(&self.cancelled),
+                spill: Arc::new(Spills::begin(&self.shared.spills, limits.spill_bytes)),
             },
             reader: self.shared.reader.clone(),
         };
@@ -775,19 +793,50 @@ fn too_long(limit: usize) -> SqlError {
     )
 }
 
-/// What the log keeps of a query: its text and values, cut at a limit.
+/// How long a message of this kind may be. Units: bytes.
+fn limit_of(tag: u8) -> usize {
+    match tag {
+        client::QUERY | client::PARSE => TEXT_BYTES_MAX,
+        client::BIND => BIND_BYTES_MAX,
+        _other => MESSAGE_BYTES_MAX,
+    }
+}
+
+/// Whether the record keeps all of it; what does not fit is not run.
+fn fits_record(text: &[u8], values: &[String]) -> Result<(), SqlError> {
+    if words(text, values).len() <= RECORDED_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        state::TOO_MUCH,
+        format!(
+            "the query with its values is longer than {RECORDED_BYTES_MAX} bytes, the most that its record keeps"
+        ),
+        "send a shorter query, or fewer values",
+    ))
+}
+
+/// What the log keeps of a query: its text and values. Of one that is too long, and not run, its beginning and its digest.
 fn recorded(text: &[u8], values: &[String]) -> String {
-    let mut out = format!("sql {}", String::from_utf8_lossy(text));
+    let whole = words(text, values);
+    if whole.len() <= RECORDED_BYTES_MAX {
+        return whole;
+    }
+    let beginning = &whole[..whole.floor_char_boundary(BEGINNING_BYTES)];
+    let digest = Sha256::digest(whole.as_bytes());
+    let size = whole.len();
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{beginning} … (refused: {size} bytes, SHA-256 {digest})")
+}
+
+/// Bytes that are no text, which no query has, are shown by their numbers.
+fn words(text: &[u8], values: &[String]) -> String {
+    let mut out = match std::str::from_utf8(text) {
+        Ok(text) => format!("sql {text}"),
+        Err(_) => format!("sql {}", text.escape_ascii()),
+    };
     for (number, value) in (1..).zip(values) {
         out.push_str(&format!(" -- ${number} = {value}"));
-    }
-    if out.len() > RECORDED_BYTES_MAX {
-        let mut end = RECORDED_BYTES_MAX;
-        while !out.is_char_boundary(end) {
-            end -= 1;
-        }
-        out.truncate(end);
-        out.push_str(" …");
     }
     out
 }
@@ -797,17 +846,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_query_is_recorded_up_to_the_limit() {
-        let text = "é".repeat(RECORDED_BYTES_MAX);
-        let kept = recorded(text.as_bytes(), &["x".to_owned()]);
-        assert!(
-            kept.len() <= RECORDED_BYTES_MAX + " …".len() && kept.ends_with(" …"),
-            "{}",
-            kept.len()
-        );
+    fn what_is_recorded_is_whole_or_is_not_run() {
+        let room = RECORDED_BYTES_MAX - "sql ".len();
+        let fits = "x".repeat(room);
+        assert_eq!(fits_record(fits.as_bytes(), &[]), Ok(()));
+        assert_eq!(recorded(fits.as_bytes(), &[]), format!("sql {fits}"));
+        let longer = "é".repeat(room);
+        for (text, values) in [(longer.as_str(), vec![]), (fits.as_str(), vec!["7".to_owned()])] {
+            assert!(fits_record(text.as_bytes(), &values).is_err());
+            let kept = recorded(text.as_bytes(), &values);
+            assert!(kept.len() < 2 * BEGINNING_BYTES, "{}", kept.len());
+            assert!(kept.contains("refused: ") && kept.contains("SHA-256 "), "{kept}");
+        }
         assert_eq!(
             recorded(b"SELECT $1", &["7".to_owned()]),
             "sql SELECT $1 -- $1 = 7"
         );
+        assert_eq!(recorded(b"SELECT '\xff'", &[]), "sql SELECT \\'\\xff\\'");
     }
 }
