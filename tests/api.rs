@@ -35,7 +35,7 @@ use countersign::telemetry::Metrics;
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A desk with an API on a free port, two agents, and a person for every role.
@@ -114,6 +114,7 @@ impl House {
         let settings = api::Settings {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             certificate,
+            connections_per_address: api::PER_ADDRESS_DEFAULT,
         };
         let api = api::start(&settings, rooms).expect("a free port");
         Self {
@@ -1838,7 +1839,7 @@ async fn silent_clients_are_sent_away_and_too_many_are_turned_away() {
     let house = House::build().await;
     let address = ("127.0.0.1", house.api.local_addr.port());
     let mut silent = Vec::new();
-    for _ in 0..api::CONNECTIONS_MAX {
+    for _ in 0..api::PER_ADDRESS_DEFAULT {
         silent.push(TcpStream::connect(address).await.expect("taken"));
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -1846,6 +1847,20 @@ async fn silent_clients_are_sent_away_and_too_many_are_turned_away() {
     let turned_away = tokio::time::timeout(Duration::from_secs(2), late.read(&mut [0])).await;
     assert!(!matches!(turned_away, Ok(Ok(1..)) | Err(_)), "{turned_away:?}");
     for mut client in silent {
+    // There is room for others, and none for whoever has had their share.
+    let elsewhere = tokio::net::TcpSocket::new_v4().expect("a socket");
+    elsewhere
+        .bind(([127, 0, 0, 2], 0).into())
+        .expect("this machine's as well");
+    let mut elsewhere = elsewhere
+        .connect(([127, 0, 0, 1], address.1).into())
+        .await
+        .expect("taken");
+    let live = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    elsewhere.write_all(live).await.expect("sent");
+    let mut answer = [0; 12];
+    elsewhere.read_exact(&mut answer).await.expect("answered");
+    assert_eq!(&answer, b"HTTP/1.1 200");
         let ended = tokio::time::timeout(Duration::from_secs(30), client.read(&mut [0; 512])).await;
         assert!(ended.is_ok(), "a client that says nothing is sent away");
     }

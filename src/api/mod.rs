@@ -6,7 +6,8 @@ pub mod break_glass;
 pub mod browser;
 pub mod card;
 pub mod catalog;
-mod channels;
+mod ceremony;
+pub mod channels;
 mod connections;
 mod document;
 pub mod events;
@@ -46,7 +47,7 @@ use crate::notify::Notifier;
 use crate::policy::RuleSet;
 use crate::telemetry::Metrics;
 
-pub use connections::CONNECTIONS_MAX;
+pub use connections::{CONNECTIONS_MAX, PER_ADDRESS_DEFAULT};
 pub use health::Upstream;
 pub use serve::{Api, ApiError, Certificate, Settings, router, router_with, start, start_with};
 

@@ -1,9 +1,10 @@
 //! Passkeys (WebAuthn): registered, signed in with, given as a second factor, taken away. Each verifies its user.
-//! Never keeps a ceremony longer than it takes, nor lets one end twice. Read `browser.rs` for what comes of it.
+//! Never says whether a name is known, nor lets a ceremony end twice. Read `ceremony.rs` next.
+//!
+//! Why nobody says who signs in: what would be asked of a person's keys tells names apart, however it is disguised (how many
+//! keys, how long their ids). So keys are made to be found by the browser, and say themselves whose they are.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -16,13 +17,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use webauthn_rs::prelude::{
-    AuthenticationResult, Passkey, PasskeyAuthentication, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, Url, Uuid,
+    DiscoverableAuthentication, Passkey, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 
 use super::Rooms;
-use super::browser::{SessionShape, SignedIn, Source, Trial, end_old_session};
+use super::browser::{SessionShape, SignedIn, Source, Trial, end_old_session, to_the_end};
+use super::ceremony::{Ceremonies, Ceremony, Number, Opened};
 use super::factors::{FactorsShape, may_change_factors};
 use super::login::{Caller, Via, same_origin};
 use super::people::manage_problem;
@@ -38,12 +39,6 @@ use crate::identity::secret::SessionHash;
 /// Where browsers reach the pages when the settings do not say: this machine, at whatever port.
 const ORIGINS_DEFAULT: [&str; 2] = ["http://localhost", "https://localhost"];
 
-/// How long somebody has to touch their key.
-const CEREMONY_LIFE: Duration = Duration::from_secs(5 * 60);
-
-/// Ceremonies that run at one time; beyond it the oldest ends. Each takes a few kB.
-const CEREMONIES_MAX: usize = 4096;
-
 /// What somebody calls their passkey.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -51,39 +46,7 @@ const NAME_BYTES_MAX: usize = 63;
 pub struct Passkeys {
     /// `None` where browsers reach us by no name: passkeys are bound to one.
     relying: Option<Webauthn>,
-    running: Mutex<Vec<Running>>,
-    /// Makes up the keys of people whom nobody knows.
-    invented: [u8; 32],
-}
-
-struct Running {
-    id: String,
-    began: Instant,
-    what: Ceremony,
-}
-
-enum Ceremony {
-    Register {
-        person: PersonName,
-        seen_by: BTreeSet<PersonName>,
-        state: Box<PasskeyRegistration>,
-    },
-    SignIn {
-        /// As it was typed.
-        typed: String,
-        /// `None` for somebody without a passkey, known or not.
-        known: Option<Asked>,
-    },
-    StepUp {
-        session: SessionHash,
-        asked: Asked,
-    },
-}
-
-struct Asked {
-    person: PersonName,
-    kept: Vec<KeptPasskey>,
-    state: Box<PasskeyAuthentication>,
+    ceremonies: Ceremonies,
 }
 
 impl Passkeys {
@@ -91,8 +54,7 @@ impl Passkeys {
     pub fn new(origin: Option<&str>) -> Self {
         Self {
             relying: relying(origin),
-            running: Mutex::default(),
-            invented: rand::random(),
+            ceremonies: Ceremonies::default(),
         }
     }
 
@@ -106,28 +68,24 @@ impl Passkeys {
         })
     }
 
-    fn begin(&self, what: Ceremony) -> String {
-        let random: [u8; 16] = rand::random();
-        let id = URL_SAFE_NO_PAD.encode(random);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|one| one.began.elapsed() < CEREMONY_LIFE);
-        if running.len() >= CEREMONIES_MAX {
-            running.remove(0);
-        }
-        running.push(Running {
-            id: id.clone(),
-            began: Instant::now(),
-            what,
-        });
-        id
+    /// What the browser is handed, with what it brings back.
+    fn begin(&self, what: Ceremony, options: Value) -> Result<CeremonyShape, Problem> {
+        let sealed = self.ceremonies.seal(what);
+        let ceremony = sealed.ok_or_else(|| Problem::unavailable(&"a ceremony could not be sealed"))?;
+        Ok(CeremonyShape { ceremony, options })
     }
 
-    /// Ends it: no answer counts twice.
-    fn take(&self, id: &str) -> Option<Ceremony> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = running.iter().position(|one| one.id == id)?;
-        let one = running.remove(place);
-        (one.began.elapsed() < CEREMONY_LIFE).then_some(one.what)
+    /// What was begun, unless it is over.
+    fn open(&self, text: &str) -> Result<Opened, Problem> {
+        self.ceremonies.open(text).ok_or_else(over)
+    }
+
+    /// No answer counts twice.
+    fn end(&self, number: Number) -> Result<(), Problem> {
+        if self.ceremonies.end(number) {
+            return Ok(());
+        }
+        Err(over())
     }
 }
 
@@ -145,13 +103,6 @@ fn relying(origin: Option<&str>) -> Option<Webauthn> {
         Some(origin) => build(origin, &[]),
         None => build(ORIGINS_DEFAULT[0], &ORIGINS_DEFAULT[1..]),
     }
-}
-
-/// Whose passkey is asked for.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PasskeyOfBody {
-    pub person: String,
 }
 
 /// What a page hands to the browser, and what it sends back with the browser's answer.
@@ -189,7 +140,7 @@ fn over() -> Problem {
     unacceptable(
         "ceremony",
         "…",
-        "begin again: each is good for 5 minutes and for one answer",
+        "begin again: each is good for 5 minutes and for one right answer",
     )
 }
 
@@ -248,13 +199,16 @@ pub async fn begin_registration(
         .relying()?
         .start_passkey_registration(handle(&person), person.as_str(), person.as_str(), Some(known))
         .map_err(|error| Problem::unavailable(&error))?;
-    let options = json_of(&options)?;
-    let ceremony = passkeys.begin(Ceremony::Register {
-        person,
-        seen_by: caller.token_seen_by,
+    let mut options = json_of(&options)?;
+    // Only a key that the browser finds by itself signs in alone.
+    options["publicKey"]["authenticatorSelection"]["residentKey"] = json!("required");
+    options["publicKey"]["authenticatorSelection"]["requireResidentKey"] = json!(true);
+    let begun = Ceremony::Register {
+        person: person.to_string(),
+        seen_by: caller.token_seen_by.iter().map(ToString::to_string).collect(),
         state: Box::new(state),
-    });
-    Ok(Json(CeremonyShape { ceremony, options }))
+    };
+    passkeys.begin(begun, options).map(Json)
 }
 
 /// The browser has made the passkey: it counts from now on.
@@ -285,15 +239,17 @@ pub async fn finish_registration(
     }
     let answer: RegisterPublicKeyCredential = read(body.credential)?;
     let passkeys = &rooms.sign_ins.passkeys;
-    let Some(Ceremony::Register {
-        person,
-        mut seen_by,
+    let opened = passkeys.open(&body.ceremony)?;
+    let Ceremony::Register {
+        person: begun_by,
+        seen_by,
         state,
-    }) = passkeys.take(&body.ceremony)
+    } = opened.ceremony
     else {
         return Err(over());
     };
-    if person != caller.person.name || !caller.is_whole() {
+    let person = caller.person.name.clone();
+    if begun_by != person.as_str() || !caller.is_whole() {
         return Err(over());
     }
     let made = passkeys.relying()?.finish_passkey_registration(&answer, &state);
@@ -305,7 +261,9 @@ pub async fn finish_registration(
             "begin again, with a key that verifies its user",
         )
     })?;
-    seen_by.extend(caller.token_seen_by);
+    passkeys.end(opened.number)?;
+    let seen_by = seen_by.iter().filter_map(|name| PersonName::parse(name).ok());
+    let seen_by: BTreeSet<PersonName> = seen_by.chain(caller.token_seen_by).collect();
     let kept = KeptPasskey {
         id: made.cred_id().clone(),
         person: person.clone(),
@@ -360,56 +318,41 @@ pub async fn remove(
     Ok(Json(FactorsShape::of(&factors)))
 }
 
-/// Begin to sign in with a passkey. Whoever has none gets a key asked for that nobody has: names cannot be found out.
+/// Begin to sign in with a passkey. Nobody says who it will be: the browser shows the keys that it has for this address,
+/// and the one that answers says whose it is.
 #[utoipa::path(
     post,
     path = "/session/passkey/begin",
     tag = "session",
-    request_body = PasskeyOfBody,
     responses(
         (status = 200, body = CeremonyShape),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn begin_sign_in(
     State(rooms): State<Rooms>,
     headers: HeaderMap,
-    Body(body): Body<PasskeyOfBody>,
 ) -> Result<Json<CeremonyShape>, Problem> {
     same_origin(&headers, &rooms)?;
     let passkeys = &rooms.sign_ins.passkeys;
-    let relying = passkeys.relying()?;
-    let name = PersonName::parse(&body.person).ok();
-    let kept = match &name {
-        Some(name) => rooms.desk.passkeys(name.clone()).await.map_err(desk_problem)?,
-        None => Vec::new(),
-    };
-    let (mut options, state) = ask(relying, &kept)?;
-    let known = match (name, kept.is_empty()) {
-        (Some(person), false) => Some(Asked { person, kept, state }),
-        (Some(_) | None, true) | (None, false) => {
-            let mut hash = Sha256::new_with_prefix(passkeys.invented);
-            hash.update(body.person.as_bytes());
-            let id = URL_SAFE_NO_PAD.encode(hash.finalize());
-            options["publicKey"]["allowCredentials"] = json!([{ "type": "public-key", "id": id }]);
-            None
-        }
-    };
-    let typed = body.person.chars().take(64).collect();
-    let ceremony = passkeys.begin(Ceremony::SignIn { typed, known });
-    Ok(Json(CeremonyShape { ceremony, options }))
+    let (options, state) = ask(passkeys.relying()?, &[])?;
+    passkeys.begin(Ceremony::SignIn { state }, options).map(Json)
 }
 
-/// What the browser is asked, each key by its id alone.
-fn ask(relying: &Webauthn, kept: &[KeptPasskey]) -> Result<(Value, Box<PasskeyAuthentication>), Problem> {
-    let passkeys = kept.iter().map(passkey).collect::<Result<Vec<_>, _>>()?;
+/// What the browser is asked, each key by its id alone; none: any that it has for us.
+fn ask(
+    relying: &Webauthn,
+    kept: &[KeptPasskey],
+) -> Result<(Value, Box<DiscoverableAuthentication>), Problem> {
     let (options, state) = relying
-        .start_passkey_authentication(&passkeys)
+        .start_discoverable_authentication()
         .map_err(|error| Problem::unavailable(&error))?;
     let mut options = json_of(&options)?;
+    // It is asked for by a button, not while somebody types a name.
+    if let Some(options) = options.as_object_mut() {
+        options.remove("mediation");
+    }
     let ids = kept
         .iter()
         .map(|kept| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(&kept.id) }));
@@ -417,35 +360,41 @@ fn ask(relying: &Webauthn, kept: &[KeptPasskey]) -> Result<(Value, Box<PasskeyAu
     Ok((options, Box::new(state)))
 }
 
-impl Asked {
-    /// The passkey that has answered, and how it is kept from now on; `None` if none has.
-    fn answered(
-        &self,
-        relying: &Webauthn,
-        answer: &PublicKeyCredential,
-    ) -> Result<Option<PasskeyUse>, Problem> {
-        let result = relying.finish_passkey_authentication(answer, &self.state);
-        let result = match result {
-            Ok(result) if result.user_verified() => result,
-            Ok(_) => return Ok(None),
-            Err(error) => {
-                tracing::info!(person.name = %self.person, "a passkey's answer does not count: {error}");
-                return Ok(None);
-            }
-        };
-        let kept = self.kept.iter().find(|kept| kept.id == *result.cred_id());
-        kept.map(|kept| self.used(kept, &result)).transpose()
-    }
+/// What the key that has answered is kept as from now on; `None` if its answer does not count.
+fn answered(
+    relying: &Webauthn,
+    state: DiscoverableAuthentication,
+    kept: &KeptPasskey,
+    answer: &PublicKeyCredential,
+) -> Result<Option<PasskeyUse>, Problem> {
+    let mut passkey = passkey(kept)?;
+    let result = match relying.finish_discoverable_authentication_v2(answer, state, &passkey) {
+        Ok(result) if result.user_verified() => result,
+        Ok(_) => return Ok(None),
+        Err(error) => {
+            tracing::info!(person.name = %kept.person, "a passkey's answer does not count: {error}");
+            return Ok(None);
+        }
+    };
+    // `None` would be another key's answer, which the comparison of ids has ruled out.
+    let _changed = passkey.update_credential(&result);
+    Ok(Some(PasskeyUse {
+        before: kept.clone(),
+        after: serde_json::to_string(&passkey).map_err(|error| Problem::unavailable(&error))?,
+    }))
+}
 
-    fn used(&self, kept: &KeptPasskey, result: &AuthenticationResult) -> Result<PasskeyUse, Problem> {
-        let mut passkey = passkey(kept)?;
-        // `None` would be another key's answer, which the search by id has ruled out.
-        let _changed = passkey.update_credential(result);
-        Ok(PasskeyUse {
-            before: kept.clone(),
-            after: serde_json::to_string(&passkey).map_err(|error| Problem::unavailable(&error))?,
-        })
-    }
+/// The passkey that answers, if it says itself that it is its person's.
+async fn found(
+    rooms: &Rooms,
+    relying: &Webauthn,
+    answer: &PublicKeyCredential,
+) -> Result<Option<KeptPasskey>, Problem> {
+    let Ok((handle_given, id)) = relying.identify_discoverable_authentication(answer) else {
+        return Ok(None);
+    };
+    let kept = rooms.desk.passkey(id.to_vec()).await.map_err(desk_problem)?;
+    Ok(kept.filter(|kept| handle(&kept.person) == handle_given))
 }
 
 /// Sign in with a passkey: sets the cookie of a session that counts as sure for 5 minutes.
@@ -471,23 +420,32 @@ pub async fn finish_sign_in(
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<SessionShape>), Problem> {
     same_origin(&headers, &rooms)?;
     let answer: PublicKeyCredential = read(body.credential)?;
-    let passkeys = &rooms.sign_ins.passkeys;
-    let Some(Ceremony::SignIn { typed, known }) = passkeys.take(&body.ceremony) else {
-        return Err(over());
-    };
-    let used = match &known {
-        Some(asked) => asked.answered(passkeys.relying()?, &answer)?,
-        None => None,
-    };
-    let trial = Trial {
-        typed,
-        source,
-        method: Method::Passkey,
-        by: used.map(OpenedBy::Passkey),
-    };
-    let opened = trial.open(&rooms, None).await?;
-    end_old_session(&rooms, source, &headers).await?;
-    let signed_in = SignedIn::of(&rooms, opened).await?;
+    let signed_in = to_the_end(async move {
+        let passkeys = &rooms.sign_ins.passkeys;
+        let opened = passkeys.open(&body.ceremony)?;
+        let Ceremony::SignIn { state } = opened.ceremony else {
+            return Err(over());
+        };
+        let relying = passkeys.relying()?;
+        let kept = found(&rooms, relying, &answer).await?;
+        let used = match &kept {
+            Some(kept) => answered(relying, *state, kept, &answer)?,
+            None => None,
+        };
+        if used.is_some() {
+            passkeys.end(opened.number)?;
+        }
+        let trial = Trial {
+            typed: kept.map(|kept| kept.person.to_string()).unwrap_or_default(),
+            source,
+            method: Method::Passkey,
+            by: used.map(OpenedBy::Passkey),
+        };
+        let opened = trial.open(&rooms, None).await?;
+        end_old_session(&rooms, source, &headers).await?;
+        SignedIn::of(&rooms, opened).await
+    })
+    .await?;
     let cookie = [(SET_COOKIE, signed_in.set_cookie)];
     Ok((StatusCode::OK, cookie, Json(signed_in.session)))
 }
@@ -521,9 +479,12 @@ pub async fn begin_step_up(
         ));
     }
     let (options, state) = ask(passkeys.relying()?, &kept)?;
-    let asked = Asked { person, kept, state };
-    let ceremony = passkeys.begin(Ceremony::StepUp { session, asked });
-    Ok(Json(CeremonyShape { ceremony, options }))
+    let begun = Ceremony::StepUp {
+        session: *session.as_bytes(),
+        person: person.to_string(),
+        state,
+    };
+    passkeys.begin(begun, options).map(Json)
 }
 
 fn session_of(caller: &Caller) -> Result<SessionHash, Problem> {
@@ -563,17 +524,27 @@ pub async fn finish_step_up(
     let session = session_of(&caller)?;
     let answer: PublicKeyCredential = read(body.credential)?;
     let passkeys = &rooms.sign_ins.passkeys;
-    let Some(Ceremony::StepUp {
+    let opened = passkeys.open(&body.ceremony)?;
+    let Ceremony::StepUp {
         session: begun_in,
-        asked,
-    }) = passkeys.take(&body.ceremony)
+        person: begun_by,
+        state,
+    } = opened.ceremony
     else {
         return Err(over());
     };
-    if begun_in != session {
+    if begun_in != *session.as_bytes() || begun_by != caller.person.name.as_str() {
         return Err(over());
     }
-    let used = asked.answered(passkeys.relying()?, &answer)?;
+    let kept = rooms.desk.passkeys(caller.person.name.clone()).await;
+    let mut kept = kept.map_err(desk_problem)?.into_iter();
+    let used = match kept.find(|kept| kept.id == answer.get_credential_id()) {
+        Some(kept) => answered(passkeys.relying()?, *state, &kept, &answer)?,
+        None => None,
+    };
+    if used.is_some() {
+        passkeys.end(opened.number)?;
+    }
     let whence = Whence { source: source.0 };
     let counts = match used {
         Some(used) => rooms

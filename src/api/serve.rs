@@ -39,6 +39,8 @@ const HEADERS_BYTES_MAX: usize = 32 << 10;
 pub struct Settings {
     pub address: SocketAddr,
     pub certificate: Option<Certificate>,
+    /// Connections from one address. Behind a proxy all clients have the proxy's.
+    pub connections_per_address: usize,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -115,12 +117,13 @@ pub fn start_with(settings: &Settings, rooms: Rooms, pages: Router<Rooms>) -> Re
     let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
+    let door = Door::new(settings.connections_per_address);
     match &tls {
         Some((config, _)) => {
-            let acceptor = RustlsAcceptor::new(config.clone()).acceptor(Door::new());
+            let acceptor = RustlsAcceptor::new(config.clone()).acceptor(door);
             serve(server.acceptor(acceptor), service);
         }
-        None => serve(server.acceptor(Door::new()), service),
+        None => serve(server.acceptor(door), service),
     }
     Ok(Api {
         local_addr,

@@ -139,7 +139,15 @@ pub fn read_api(reader: &mut Reader) -> api::Settings {
         SocketAddr::from(([127, 0, 0, 1], 6480))
     });
     let certificate = read_certificate(reader, "api").map(|(pair, _)| pair);
-    api::Settings { address, certificate }
+    let most = i64::try_from(api::CONNECTIONS_MAX).unwrap_or(i64::MAX);
+    let per_address = reader
+        .integer("api.connections_per_address", 1..=most)
+        .and_then(|found| usize::try_from(found.value).ok());
+    api::Settings {
+        address,
+        certificate,
+        connections_per_address: per_address.unwrap_or(api::PER_ADDRESS_DEFAULT),
+    }
 }
 
 fn read_certificate(reader: &mut Reader, section: &str) -> Option<(Certificate, Place)> {

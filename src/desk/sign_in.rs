@@ -291,6 +291,11 @@ impl Desk {
         self.read(move |store, _| store.passkeys(&person)).await
     }
 
+    /// Whose it is; `None` for one that is unknown, or whose person is not active.
+    pub async fn passkey(&self, id: Vec<u8>) -> Result<Option<KeptPasskey>, DeskError> {
+        self.read(move |store, _| store.passkey(&id)).await
+    }
+
     /// `false` if it is somebody's already, or the person has too many.
     pub async fn passkey_add(
         &self,

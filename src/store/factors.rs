@@ -304,6 +304,23 @@ impl Store {
 
     /// `false` if it is somebody's already, or the person has too many.
     pub fn passkey_add(
+    /// Whose it is; `None` for one that is unknown, or whose person is not active.
+    pub fn passkey(&mut self, id: &[u8]) -> Result<Option<KeptPasskey>, StoreError> {
+        self.read(|connection| {
+            let text = "SELECT person, credential FROM passkeys WHERE id = ?1";
+            let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+            let Some((name, credential)) = connection.query_row(text, [id], read).optional()? else {
+                return Ok(None);
+            };
+            let person = find_person(connection, &name)?.filter(|person| person.active);
+            Ok(person.map(|person| KeptPasskey {
+                id: id.to_vec(),
+                person: person.name,
+                credential,
+            }))
+        })
+    }
+
         &mut self,
         passkey: &KeptPasskey,
         name: &str,
