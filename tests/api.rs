@@ -365,6 +365,10 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/catalogs/{database}/functions"),
     ("get", "/api/v1/webhooks"),
     ("post", "/api/v1/me/links"),
+    ("get", "/api/v1/me/links"),
+    ("delete", "/api/v1/me/links/{id}"),
+    ("get", "/api/v1/users/{name}/links"),
+    ("delete", "/api/v1/users/{name}/links"),
     ("post", "/api/v1/channels/{name}/answers"),
     ("post", "/api/v1/webhooks/{name}/test"),
     ("post", "/api/v1/webhooks/{name}/replay"),
@@ -1843,10 +1847,6 @@ async fn silent_clients_are_sent_away_and_too_many_are_turned_away() {
         silent.push(TcpStream::connect(address).await.expect("taken"));
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut late = TcpStream::connect(address).await.expect("taken by the system");
-    let turned_away = tokio::time::timeout(Duration::from_secs(2), late.read(&mut [0])).await;
-    assert!(!matches!(turned_away, Ok(Ok(1..)) | Err(_)), "{turned_away:?}");
-    for mut client in silent {
     // There is room for others, and none for whoever has had their share.
     let elsewhere = tokio::net::TcpSocket::new_v4().expect("a socket");
     elsewhere
@@ -1861,6 +1861,10 @@ async fn silent_clients_are_sent_away_and_too_many_are_turned_away() {
     let mut answer = [0; 12];
     elsewhere.read_exact(&mut answer).await.expect("answered");
     assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut late = TcpStream::connect(address).await.expect("taken by the system");
+    let turned_away = tokio::time::timeout(Duration::from_secs(2), late.read(&mut [0])).await;
+    assert!(!matches!(turned_away, Ok(Ok(1..)) | Err(_)), "{turned_away:?}");
+    for mut client in silent {
         let ended = tokio::time::timeout(Duration::from_secs(30), client.read(&mut [0; 512])).await;
         assert!(ended.is_ok(), "a client that says nothing is sent away");
     }

@@ -4,6 +4,8 @@
 mod acts;
 #[path = "desk/break_glass.rs"]
 mod break_glass;
+#[path = "desk/deliveries.rs"]
+mod deliveries;
 #[path = "desk/faults.rs"]
 mod faults;
 #[cfg(feature = "faults")]

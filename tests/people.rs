@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::api::{self, Api, Rooms, browser};
 use countersign::clock::Timestamp;
 use countersign::desk::Desk;
-use countersign::identity::directory::{NewPerson, NewToken, OtherTokens, Role, Scope, Scopes};
+use countersign::identity::directory::{Hands, NewPerson, NewToken, OtherTokens, Role, Scope, Scopes};
 use countersign::identity::password::PasswordVerifier;
 use countersign::identity::principal::PersonName;
 use countersign::journal::{self, Journal};
@@ -1079,6 +1079,187 @@ async fn an_administrator_takes_lost_factors_away_from_others_alone() {
     let mut house = House::build();
     let mut browser = house.signed_in("alice").await;
     App::of(&mut browser).await;
+/// What a factor may have opened, or made surer, ends with it; the session that took it away goes on, as sure as a
+/// password makes it.
+#[tokio::test]
+async fn a_factor_that_is_taken_away_ends_what_it_may_have_opened() {
+    let mut house = House::build();
+    house.password("alice", PASSWORD);
+    let mut owner = house.browser();
+    owner.sign_in(with_password("alice", PASSWORD)).await;
+    let (app, _) = App::of(&mut owner).await;
+    let mut by_code = house.browser();
+    let answer = by_code.sign_in(with_code("alice", &app.code(0))).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let mut by_token = house.signed_in("alice").await;
+    let surer = Some(json!({ "code": app.code(1) }));
+    let surer = owner.call(Method::POST, "/api/v1/session/step-up", surer).await;
+    assert_eq!(surer.status, StatusCode::OK, "{}", surer.body);
+    let gone = owner.call(Method::DELETE, "/api/v1/me/totp", None).await;
+    assert_eq!(gone.status, StatusCode::OK, "{}", gone.body);
+    assert_eq!(by_code.me().await, StatusCode::UNAUTHORIZED);
+    assert_eq!(by_token.me().await, StatusCode::UNAUTHORIZED);
+    let shown = owner.call(Method::GET, "/api/v1/session", None).await;
+    assert_eq!(
+        (shown.status, &shown.body["strong_at"]),
+        (StatusCode::OK, &Value::Null)
+    );
+
+    // A passkey likewise.
+    let mut key = Key::new(1);
+    let made = owner.register(&mut key, Says::right(1)).await;
+    let id = made.body["passkeys"][0]["id"].as_str().expect("an id").to_owned();
+    let mut by_key = house.browser();
+    let answer = by_key.passkey_says(&key, Says::right(2)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let mut lost = house.browser();
+    let answer = lost.passkey_says(&key, Says::right(3)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let path = format!("/api/v1/me/passkeys/{id}");
+    let gone = by_key.call(Method::DELETE, &path, None).await;
+    assert_eq!(gone.status, StatusCode::OK, "{}", gone.body);
+    assert_eq!(lost.me().await, StatusCode::UNAUTHORIZED);
+    assert_eq!(owner.me().await, StatusCode::UNAUTHORIZED);
+    let shown = by_key.call(Method::GET, "/api/v1/session", None).await;
+    assert_eq!(
+        (shown.status, &shown.body["strong_at"]),
+        (StatusCode::OK, &Value::Null)
+    );
+
+    // Where an administrator takes them away, nobody goes on.
+    let admin = house.token("dave", None, &[]);
+    let (status, answer) = house
+        .call(&admin, Method::DELETE, "/api/v1/users/alice/factors", json!({}))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(by_key.me().await, StatusCode::UNAUTHORIZED);
+}
+
+impl House {
+    /// An account of a chat that has sent a code of this person's; whether it speaks for them.
+    fn link(&mut self, name: &str, account: &str) -> bool {
+        let code = format!("CODE{account}");
+        self.code(name, &code);
+        self.uses(account, &code)
+    }
+
+    fn code(&mut self, name: &str, code: &str) {
+        let hands = Hands::from(&person(name));
+        let now = Timestamp::now();
+        let until = now.after(Duration::from_secs(600));
+        self.store.keep_link_code(code, &hands, until, now).expect("kept");
+    }
+
+    fn uses(&mut self, account: &str, code: &str) -> bool {
+        let linked = self.store.link_account("chat", account, code, Timestamp::now());
+        linked.expect("an answer").is_some()
+    }
+
+    fn speaks(&mut self, account: &str) -> bool {
+        self.store.link("chat", account).expect("an answer").is_some()
+    }
+}
+
+#[tokio::test]
+async fn an_account_of_a_chat_is_unlinked_by_its_person_by_an_administrator_and_by_every_reset() {
+    let mut house = House::build();
+    for account in ["U1", "U2"] {
+        assert!(house.link("alice", account));
+    }
+    assert!(house.link("carol", "U3"));
+    let token = house.token("alice", None, &[]);
+    let reading: Scopes = [Scope::Read].into_iter().collect();
+    let reading = house.token("alice", Some(reading), &[]);
+    let admin = house.token("dave", None, &[]);
+    let (_, shown) = house
+        .call(&token, Method::GET, "/api/v1/me/links", json!({}))
+        .await;
+    let (one, other) = (&shown["items"][0], &shown["items"][1]);
+    assert_eq!((&one["channel"], &one["account"]), (&json!("chat"), &json!("U1")));
+    assert_ne!(one["id"], other["id"]);
+    let path = format!("/api/v1/me/links/{}", one["id"].as_str().expect("an id"));
+    for (who, status) in [
+        (&reading, StatusCode::FORBIDDEN),
+        // Somebody else's is none of one's own.
+        (&admin, StatusCode::NOT_FOUND),
+        (&token, StatusCode::OK),
+        (&token, StatusCode::NOT_FOUND),
+    ] {
+        let (got, answer) = house.call(who, Method::DELETE, &path, json!({})).await;
+        assert_eq!(got, status, "{answer}");
+    }
+    assert!(!house.speaks("U1") && house.speaks("U2"));
+    let all = "/api/v1/users/alice/links";
+    let (status, _) = house.call(&token, Method::DELETE, all, json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    house.code("alice", "WAITING");
+    let (status, answer) = house.call(&admin, Method::DELETE, all, json!({})).await;
+    assert_eq!((status, &answer["unlinked"]), (StatusCode::OK, &json!(1)));
+    assert!(
+        !house.speaks("U2") && house.speaks("U3"),
+        "alice's, and nobody else's"
+    );
+    assert!(!house.uses("U2", "WAITING"), "nor a code that was made before");
+
+    type Reset = fn(&mut Store, Timestamp);
+    let resets: [(&str, Reset); 4] = [
+        ("another password", |store, now| {
+            let verifier = PasswordVerifier::make(PASSWORD, [7; 16]);
+            store
+                .password_set(
+                    &person("alice"),
+                    &verifier,
+                    &BTreeSet::new(),
+                    &person("root"),
+                    now,
+                )
+                .expect("set");
+        }),
+        ("revoked tokens", |store, now| {
+            store
+                .tokens_revoke(&person("alice"), &person("root"), now)
+                .expect("revoked");
+        }),
+        ("forgotten factors", |store, now| {
+            store
+                .factors_forget(&person("alice"), &person("root"), now)
+                .expect("forgotten");
+        }),
+        ("leaving", |store, now| {
+            for active in [false, true] {
+                store
+                    .person_set_active(&person("alice"), active, &person("root"), now)
+                    .expect("set");
+            }
+        }),
+    ];
+    for (what, reset) in resets {
+        assert!(house.link("alice", "U1"), "{what}");
+        house.code("alice", "WAITING");
+        reset(&mut house.store, Timestamp::now());
+        assert!(!house.speaks("U1"), "{what}");
+        assert!(!house.uses("U1", "WAITING"), "{what}");
+    }
+    // So many codes, and so many accounts; the oldest go.
+    for number in 0..6 {
+        house.code("alice", &format!("N{number}"));
+    }
+    assert!(!house.uses("U1", "N0") && house.uses("U1", "N5"));
+    for number in 10..30 {
+        assert!(house.link("alice", &format!("U{number}")));
+    }
+    assert!(!house.speaks("U1") && house.speaks("U10") && house.speaks("U29"));
+    let (_, log) = house
+        .call(
+            &admin,
+            Method::GET,
+            "/api/v1/log?kind=people_change&limit=200",
+            json!({}),
+        )
+        .await;
+    assert!(log.to_string().contains("account_unlinked"), "{log}");
+}
+
     let admin = house.token("dave", None, &[]);
     let listed = house
         .call(&admin, Method::GET, "/api/v1/users", Value::Null)

@@ -10,12 +10,15 @@ use utoipa::ToSchema;
 
 use super::Rooms;
 use super::login::Caller;
+use super::people::{manage_problem, person_name};
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::Named;
-use super::requests::{decide_problem, desk_problem};
+use super::requests::{Page, decide_problem, desk_problem};
 use super::serve::BODY_BYTES_MAX;
 use crate::clock::Timestamp;
+use crate::desk::LinkInfo;
 use crate::identity::directory::Scope;
+use crate::identity::principal::PersonName;
 use crate::notify::{AnswerError, NotAnAnswer, Taken, take_answer};
 
 /// A code to send from the account that is to be linked.
@@ -23,6 +26,38 @@ use crate::notify::{AnswerError, NotAnAnswer, Taken, take_answer};
 pub struct LinkCode {
     pub code: String,
     pub expires_at: String,
+}
+
+/// An account of a chat that speaks for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkedAccount {
+    pub id: String,
+    /// As the settings name it.
+    pub channel: String,
+    /// As the chat's service calls it.
+    pub account: String,
+    pub linked_at: String,
+    /// Who else had seen the token by which it was linked, and so may be the one who speaks.
+    pub seen_by: Vec<String>,
+}
+
+impl LinkedAccount {
+    pub fn of(link: &LinkInfo) -> Self {
+        Self {
+            id: link.id.clone(),
+            channel: link.channel.clone(),
+            account: link.account.clone(),
+            linked_at: link.linked_at.to_string(),
+            seen_by: link.seen_by.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// How many accounts speak for a person no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unlinked {
+    pub person: String,
+    pub unlinked: usize,
 }
 
 /// What came of an answer.
@@ -68,6 +103,100 @@ pub async fn link(
         expires_at: expires_at.to_string(),
     };
     Ok((axum::http::StatusCode::CREATED, Json(made)))
+}
+
+/// The accounts of chats that speak for the caller.
+#[utoipa::path(
+    get,
+    path = "/me/links",
+    tag = "people",
+    responses((status = 200, body = Page<LinkedAccount>)),
+    security(("token" = []))
+)]
+pub async fn list_links(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+) -> Result<Json<Page<LinkedAccount>>, Problem> {
+    links_of(&rooms, caller.person.name).await.map(Json)
+}
+
+async fn links_of(rooms: &Rooms, person: PersonName) -> Result<Page<LinkedAccount>, Problem> {
+    let links = rooms.desk.links(person).await.map_err(desk_problem)?;
+    Ok(Page {
+        items: links.iter().map(LinkedAccount::of).collect(),
+        next_cursor: None,
+    })
+}
+
+/// Unlink an account of the caller's: it speaks for them no longer.
+#[utoipa::path(
+    delete,
+    path = "/me/links/{id}",
+    tag = "people",
+    params(("id" = String, Path, description = "as `GET /api/v1/me/links` gives it")),
+    responses((status = 200, body = Unlinked)),
+    security(("token" = []))
+)]
+pub async fn unlink(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(id): Named,
+) -> Result<Json<Unlinked>, Problem> {
+    caller.may_end_own_tokens()?;
+    let person = caller.person.name;
+    let unlinked = rooms
+        .desk
+        .unlink(person.clone(), Some(id.clone()), person.clone())
+        .await
+        .map_err(manage_problem)?;
+    if unlinked == 0 {
+        return Err(Problem::not_found("link", &id));
+    }
+    Ok(Json(Unlinked {
+        person: person.to_string(),
+        unlinked,
+    }))
+}
+
+/// The accounts of chats that speak for a person.
+#[utoipa::path(
+    get,
+    path = "/users/{name}/links",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    responses((status = 200, body = Page<LinkedAccount>)),
+    security(("token" = []))
+)]
+pub async fn list_links_of(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+) -> Result<Json<Page<LinkedAccount>>, Problem> {
+    caller.needs(Scope::Manage)?;
+    links_of(&rooms, person_name("name", &name)?).await.map(Json)
+}
+
+/// Unlink every account of a person, and every code that would link one.
+#[utoipa::path(
+    delete,
+    path = "/users/{name}/links",
+    tag = "people",
+    params(("name" = String, Path, description = "the person")),
+    responses((status = 200, body = Unlinked)),
+    security(("token" = []))
+)]
+pub async fn unlink_all(
+    caller: Caller,
+    State(rooms): State<Rooms>,
+    Named(name): Named,
+) -> Result<Json<Unlinked>, Problem> {
+    caller.needs(Scope::Manage)?;
+    let person = person_name("name", &name)?;
+    let unlinked = rooms.desk.unlink(person, None, caller.person.name).await;
+    Ok(Json(Unlinked {
+        person: name,
+        unlinked: unlinked.map_err(manage_problem)?,
+    }))
 }
 
 /// What a chat's service sends when somebody answers there. It is signed as the channel says; it needs no token.

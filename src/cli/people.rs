@@ -11,11 +11,12 @@ use super::exit::{CliError, Exit};
 use super::factors;
 use super::output::Output;
 use super::{SettingsArgs, make_private};
+use crate::api::channels::{LinkedAccount, Unlinked};
 use crate::api::factors::FactorsShape;
 use crate::api::people::{
-    ActiveBody, AgentBody, AgentSecret, AgentShape, CACHING_SHA2, CertificateBody, MYSQL_NATIVE, PersonBody,
-    PersonChange, PersonShape, Revoked, RotateBody, TokenBody, TokenShape, certificate_name, native_password,
-    person_name, principal_name,
+    ActiveBody, AgentBody, AgentSecret, AgentShape, CACHING_SHA2, CertificateBody, MYSQL_NATIVE, Me,
+    PersonBody, PersonChange, PersonShape, Revoked, RotateBody, TokenBody, TokenShape, certificate_name,
+    native_password, person_name, principal_name,
 };
 use crate::api::problem::Problem;
 use crate::api::requests::Page;
@@ -23,8 +24,8 @@ use crate::clock::Timestamp;
 use crate::config::{MYSQL, POSTGRES};
 use crate::identity::principal::PersonName;
 use crate::render::visible_line;
-use crate::store::PeopleError;
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::{PeopleError, Which};
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
@@ -49,7 +50,11 @@ pub enum UserCommand {
     Totp(factors::TotpArgs),
     /// For somebody who has lost them: their authenticator app, recovery codes and passkeys count no longer
     ForgetFactors(UserNameArgs),
-    /// Revoke every token of a person, and end their sessions
+    /// The accounts of chats that speak for a person; or take them away
+    ///
+    /// Over the API your own, and for an administrator anybody's; on the machine of the store anybody's.
+    Links(LinksArgs),
+    /// Revoke every token of a person, end their sessions and unlink their accounts of chats
     Revoke(UserNameArgs),
     /// Let a person no longer sign in or decide
     Deactivate(UserNameArgs),
@@ -171,6 +176,20 @@ pub struct UserNameArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct LinksArgs {
+    /// The person
+    name: String,
+    /// Unlink the one of this id
+    #[arg(long, value_name = "ID")]
+    remove: Option<String>,
+    /// Unlink all of them
+    #[arg(long, conflicts_with = "remove")]
+    remove_all: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct RotateArgs {
     /// The agent
     name: String,
@@ -259,6 +278,7 @@ pub async fn run_user(command: UserCommand, output: Output) -> Result<Exit, CliE
         UserCommand::Passwd(args) => factors::passwd(&args, output).await,
         UserCommand::Totp(args) => factors::totp(&args, output).await,
         UserCommand::ForgetFactors(args) => forget_factors(&args, output).await,
+        UserCommand::Links(args) => links(&args, output).await,
         UserCommand::Revoke(args) => revoke_tokens(&args, output).await,
         UserCommand::Deactivate(args) => set_active(&args, false, output).await,
         UserCommand::Activate(args) => set_active(&args, true, output).await,
@@ -328,6 +348,68 @@ async fn set_user(args: UserSetArgs, output: Output) -> Result<Exit, CliError> {
         }
     };
     output.either(&person, || person_line(&person));
+    Ok(Exit::Done)
+}
+
+async fn links(args: &LinksArgs, output: Output) -> Result<Exit, CliError> {
+    let name = person_name("name", &args.name).map_err(usage)?;
+    let which = args.remove.as_deref().map(Which::One);
+    let which = which.or(args.remove_all.then_some(Which::All));
+    let unlinked: Unlinked = match (args.place.way()?, which) {
+        (way, None) => return list_links(way, &name, output).await,
+        (Way::Api(client), Some(Which::One(id))) => {
+            let me: Me = client.get("/me", &[]).await?;
+            if me.person.name != args.name {
+                return Err(CliError::usage(
+                    "over the API one by one are your own alone",
+                    "take all of somebody else's with --remove-all",
+                ));
+            }
+            client.delete(&format!("/me/links/{id}")).await?
+        }
+        (Way::Api(client), Some(Which::All)) => client.delete(&format!("/users/{name}/links")).await?,
+        (Way::Here { mut store, by }, Some(which)) => Unlinked {
+            person: name.to_string(),
+            unlinked: store
+                .unlink(&name, which, &by, Timestamp::now())
+                .map_err(store_error)?,
+        },
+    };
+    if unlinked.unlinked == 0 && args.remove.is_some() {
+        return Err(CliError::error(
+            "there is no such link",
+            "look at the list: countersign user links NAME",
+        ));
+    }
+    output.either(&unlinked, || format!("{name}  {} unlinked", unlinked.unlinked));
+    Ok(Exit::Done)
+}
+
+async fn list_links(way: Way, name: &PersonName, output: Output) -> Result<Exit, CliError> {
+    let page: Page<LinkedAccount> = match way {
+        Way::Api(client) => {
+            let me: Me = client.get("/me", &[]).await?;
+            let is_own = me.person.name == name.as_str();
+            let path = if is_own {
+                "/me/links".to_owned()
+            } else {
+                format!("/users/{name}/links")
+            };
+            client.get(&path, &[]).await?
+        }
+        Way::Here { mut store, .. } => {
+            let links = store.links_of(name).map_err(store_error)?;
+            Page {
+                items: links.iter().map(LinkedAccount::of).collect(),
+                next_cursor: None,
+            }
+        }
+    };
+    let line = |link: &LinkedAccount| {
+        let (channel, account) = (visible_line(&link.channel), visible_line(&link.account));
+        format!("{}  {channel}  {account}  since {}\n", link.id, link.linked_at)
+    };
+    output.either(&page, || page.items.iter().map(line).collect());
     Ok(Exit::Done)
 }
 

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::desk::DeskError;
 use crate::desk::thread::Desk;
+use crate::desk::{DeskError, ManageError};
 use crate::identity::directory::Hands;
 use crate::identity::principal::{CROCKFORD, PersonName};
-pub use crate::store::Link;
+use crate::store::Which;
+pub use crate::store::{Link, LinkInfo};
 
 /// How long a code that links an account is good.
 pub const LINK_CODE_LIFE: Duration = Duration::from_secs(600);
@@ -44,6 +45,25 @@ impl Desk {
         let (channel, account, code) = (channel.to_owned(), account.to_owned(), code.to_owned());
         self.read(move |store, now| store.link_account(&channel, &account, &code, now))
             .await
+    }
+
+    /// A person's accounts, oldest first.
+    pub async fn links(&self, person: PersonName) -> Result<Vec<LinkInfo>, DeskError> {
+        self.read(move |store, _| store.links_of(&person)).await
+    }
+
+    /// The account of this id, or every account if there is none, speaks for the person no longer; how many did.
+    pub async fn unlink(
+        &self,
+        person: PersonName,
+        id: Option<String>,
+        by: PersonName,
+    ) -> Result<usize, ManageError> {
+        self.manage(move |store, now| {
+            let which = id.as_deref().map_or(Which::All, Which::One);
+            Ok(store.unlink(&person, which, &by, now)?)
+        })
+        .await
     }
 
     pub async fn channel_link(&self, channel: &str, account: &str) -> Result<Option<Link>, DeskError> {

@@ -10,6 +10,12 @@ use crate::store::sqlite::{Store, StoreError};
 /// Deliveries that one endpoint may have waiting; what comes on top is counted, logged and not kept.
 pub const QUEUE_MAX: i64 = 10_000;
 
+/// Of those, about the statements of one principal: one agent's flood leaves room for what others do.
+pub const SHARE_MAX: i64 = QUEUE_MAX / 4;
+
+/// Deliveries of one endpoint that are kept after they were given up, for a replay; beyond it the oldest go.
+pub const GIVEN_UP_MAX: i64 = 10_000;
+
 /// While an earlier delivery of the same request has been tried less often, a later one waits for it: a few minutes.
 /// Then it overtakes: an endpoint that cannot read one event should still learn the next.
 const TRIES_IN_ORDER: i64 = 3;
@@ -102,7 +108,8 @@ impl Store {
         })
     }
 
-    /// What is due now, in the order in which it happened; none for an endpoint that was disabled.
+    /// What is due now: principals take turns, and of each it is in the order in which it happened. None for an endpoint
+    /// that was disabled.
     pub fn due_deliveries(
         &mut self,
         endpoint: &str,
@@ -118,7 +125,7 @@ impl Store {
                      SELECT 1 FROM deliveries AS earlier
                      WHERE earlier.endpoint = ?1 AND earlier.request = later.request AND earlier.seq < later.seq
                        AND earlier.failed_at IS NULL AND earlier.due > ?2 AND earlier.tries < ?3)
-                 ORDER BY seq LIMIT ?4",
+                 ORDER BY turn, seq LIMIT ?4",
             )?;
             let mut rows = statement.query(params![endpoint, now.micros(), TRIES_IN_ORDER, limit])?;
             let mut due = Vec::new();
@@ -167,6 +174,14 @@ impl Store {
                 "UPDATE deliveries SET tries = tries + 1, due = ?2, failed_at = ?3 WHERE seq = ?1",
                 params![id.0, next.unwrap_or(now).micros(), failed],
             )?;
+            if failed.is_some() {
+                let too_many = "DELETE FROM deliveries WHERE seq IN
+                                  (SELECT seq FROM deliveries
+                                   WHERE failed_at IS NOT NULL
+                                     AND endpoint = (SELECT endpoint FROM deliveries WHERE seq = ?1)
+                                   ORDER BY failed_at DESC, seq DESC LIMIT -1 OFFSET ?2)";
+                transaction.execute(too_many, params![id.0, GIVEN_UP_MAX])?;
+            }
             Ok(())
         })
     }
@@ -366,20 +381,32 @@ pub fn is_meant(pattern: &str, kind: &str) -> bool {
 }
 
 fn queue_for(transaction: &Connection, endpoint: &str, told: &Told, at: Timestamp) -> Result<(), StoreError> {
-    let mut statement = transaction
-        .prepare_cached("SELECT count(*) FROM deliveries WHERE endpoint = ?1 AND failed_at IS NULL")?;
-    let waiting: i64 = statement.query_row([endpoint], |row| row.get(0))?;
-    if waiting >= QUEUE_MAX {
+    let principal = principal_of(transaction, told)?;
+    let whole = "SELECT count(*) FROM deliveries WHERE endpoint = ?1 AND failed_at IS NULL";
+    let share =
+        "SELECT count(*) FROM deliveries WHERE endpoint = ?1 AND principal = ?2 AND failed_at IS NULL";
+    let waiting: i64 = transaction
+        .prepare_cached(whole)?
+        .query_row([endpoint], |row| row.get(0))?;
+    let of_it: i64 = transaction
+        .prepare_cached(share)?
+        .query_row([endpoint, &principal], |row| row.get(0))?;
+    if waiting >= QUEUE_MAX || of_it >= SHARE_MAX {
         transaction.execute(
             "UPDATE endpoints SET dropped = dropped + 1 WHERE name = ?1",
             [endpoint],
         )?;
         return Ok(());
     }
+    // The turn behind its principal's last one, and none that is over.
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO deliveries (endpoint, message, kind, request, state, standing_grant, detail, at, due)
+        "INSERT INTO deliveries
+           (endpoint, message, kind, request, state, standing_grant, detail, at, due, principal, turn)
          VALUES (?1, 'msg_' || lower(hex(randomblob(16))), ?2, ?3,
-                 coalesce(nullif(?4, ''), (SELECT state FROM requests WHERE id = ?3), ''), ?5, ?6, ?7, ?7)",
+                 coalesce(nullif(?4, ''), (SELECT state FROM requests WHERE id = ?3), ''), ?5, ?6, ?7, ?7, ?8,
+                 max(coalesce((SELECT min(turn) FROM deliveries WHERE endpoint = ?1 AND failed_at IS NULL), 0),
+                     coalesce((SELECT max(turn) + 1 FROM deliveries
+                               WHERE endpoint = ?1 AND principal = ?8 AND failed_at IS NULL), 0)))",
     )?;
     statement.execute(params![
         endpoint,
@@ -388,9 +415,20 @@ fn queue_for(transaction: &Connection, endpoint: &str, told: &Told, at: Timestam
         told.state,
         told.grant,
         told.detail,
-        at.micros()
+        at.micros(),
+        principal
     ])?;
     Ok(())
+}
+
+/// Whose statement it is about; empty: nobody's.
+fn principal_of(transaction: &Connection, told: &Told) -> Result<String, StoreError> {
+    let Some(request) = &told.request else {
+        return Ok(String::new());
+    };
+    let mut statement = transaction.prepare_cached("SELECT principal FROM requests WHERE id = ?1")?;
+    let found: Option<String> = statement.query_row([request], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or_default())
 }
 
 fn delivery(row: &Row<'_>) -> Result<Delivery, StoreError> {

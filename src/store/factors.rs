@@ -12,6 +12,7 @@ use crate::identity::one_time::{RECOVERY_CODES, RecoveryCode, RecoveryHash, Totp
 use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{LinkHash, Secret, SessionHash};
+use crate::store::links::forget_links;
 use crate::store::people::{PeopleError, find_person, from_names, names, note};
 use crate::store::sessions::{end_other_sessions, end_sessions};
 use crate::store::sqlite::{Store, StoreError};
@@ -94,7 +95,8 @@ impl Store {
         })
     }
 
-    /// Sets a password that `seen_by` have seen as well. Every session of the person ends.
+    /// Sets a password that `seen_by` have seen as well. Every session of the person ends, and no account of a chat
+    /// speaks for them any longer.
     pub fn password_set(
         &mut self,
         person: &PersonName,
@@ -302,8 +304,6 @@ impl Store {
         })
     }
 
-    /// `false` if it is somebody's already, or the person has too many.
-    pub fn passkey_add(
     /// Whose it is; `None` for one that is unknown, or whose person is not active.
     pub fn passkey(&mut self, id: &[u8]) -> Result<Option<KeptPasskey>, StoreError> {
         self.read(|connection| {
@@ -321,6 +321,8 @@ impl Store {
         })
     }
 
+    /// `false` if it is somebody's already, or the person has too many.
+    pub fn passkey_add(
         &mut self,
         passkey: &KeptPasskey,
         name: &str,
@@ -391,6 +393,7 @@ impl Store {
                 transaction.execute(text, [person.as_str()])?;
             }
             end_sessions(transaction, person)?;
+            forget_links(transaction, person, by, now)?;
             note(transaction, "second_factors_forgotten", person.as_str(), by, now)?;
             Ok(true)
         })?;
@@ -531,6 +534,7 @@ fn keep_password(
     transaction.execute(text, values)?;
     transaction.execute("DELETE FROM password_links WHERE person = ?1", [person.as_str()])?;
     end_sessions(transaction, person)?;
+    forget_links(transaction, person, by, now)?;
     note(transaction, "password_set", person.as_str(), by, now)
 }
 

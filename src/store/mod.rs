@@ -16,11 +16,13 @@ pub mod sqlite;
 mod standing;
 
 pub use answers::{ANSWER_LIFE, ANSWERS_BYTES_MAX, ANSWERS_MAX, KeptAnswer};
-pub use deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, Happening, QUEUE_MAX, is_meant};
+pub use deliveries::{
+    Delivery, DeliveryId, Endpoint, EndpointReport, GIVEN_UP_MAX, Happening, QUEUE_MAX, SHARE_MAX, is_meant,
+};
 pub use factors::{
     CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo, PasskeyUse,
 };
-pub use links::Link;
+pub use links::{Link, LinkInfo, Which};
 pub use outbox::{Note, NoteId, Outcome, Queued};
 pub use people::{PeopleError, TokenInfo};
 pub use remarks::NewRemark;

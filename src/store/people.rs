@@ -16,6 +16,7 @@ use crate::identity::directory::{
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
+use crate::store::links::forget_links;
 use crate::store::outbox::{Note, queue};
 use crate::store::sessions::end_sessions;
 use crate::store::sqlite::{Store, StoreError};
@@ -175,6 +176,7 @@ impl Store {
             }
             if !active {
                 end_sessions(transaction, name)?;
+                forget_links(transaction, name, by, now)?;
             }
             Ok(changed)
         })?;
@@ -244,7 +246,8 @@ impl Store {
             .ok_or_else(|| PeopleError::Unknown(new.person.to_string()))
     }
 
-    /// Revokes every token of a person and ends every session; gives how many tokens there were.
+    /// Revokes every token of a person, ends every session and unlinks every account of a chat; gives how many tokens there
+    /// were.
     pub fn tokens_revoke(
         &mut self,
         person: &PersonName,
@@ -448,6 +451,7 @@ fn revoke_tokens(
         note(transaction, "tokens_revoked", person.as_str(), by, now)?;
     }
     end_sessions(transaction, person)?;
+    forget_links(transaction, person, by, now)?;
     Ok(revoked)
 }
 

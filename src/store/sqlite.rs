@@ -29,6 +29,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/011_break_glass.sql"),
     include_str!("schema/012_answers.sql"),
     include_str!("schema/013_whole_sessions.sql"),
+    include_str!("schema/014_fair_deliveries.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.
