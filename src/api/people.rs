@@ -651,7 +651,8 @@ pub struct ActiveBody {
     pub active: bool,
 }
 
-/// Let a person sign in and decide, or no longer. What they have decided stands.
+/// Let a person sign in and decide, or no longer. What ran by their word stands; what they have approved and has not run
+/// yet needs a fresh decision.
 #[utoipa::path(
     post,
     path = "/users/{name}/active",

@@ -183,14 +183,15 @@ impl Core {
         if self.deadlines.is_over(held.id, now) {
             return self.pass_by(held, when_over(&held.state), now);
         }
-        if let Err(changed) = compare(held, presented(ask)) {
-            return self.pass_by(
-                held,
-                Event::GoStale {
-                    why: changed.to_string(),
-                },
-                now,
-            );
+        let changed = compare(held, presented(ask))
+            .err()
+            .map(|changed| changed.to_string());
+        let changed = match changed {
+            Some(why) => Some(why),
+            None => self.why_approved_no_longer(held)?,
+        };
+        if let Some(why) = changed {
+            return self.pass_by(held, Event::GoStale { why }, now);
         }
         let mut sent = held.clone();
         sent.peer = (*ask.peer).clone();
@@ -238,14 +239,15 @@ impl Core {
         if self.deadlines.is_over(held.id, now) {
             return self.pass_by(held, when_over(&held.state), now);
         }
-        if let Err(changed) = compare(held, presented(ask)) {
-            return self.pass_by(
-                held,
-                Event::GoStale {
-                    why: changed.to_string(),
-                },
-                now,
-            );
+        let changed = compare(held, presented(ask))
+            .err()
+            .map(|changed| changed.to_string());
+        let changed = match changed {
+            Some(why) => Some(why),
+            None => self.why_approved_no_longer(held)?,
+        };
+        if let Some(why) = changed {
+            return self.pass_by(held, Event::GoStale { why }, now);
         }
         let mut sent = held.clone();
         sent.peer = (*ask.peer).clone();

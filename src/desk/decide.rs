@@ -216,7 +216,7 @@ impl Core {
             reason: said.reason.clone(),
             channel: said.channel.clone(),
             digest: held.digest.to_string(),
-            scope: covered_words(&said),
+            scope: scope_words(&said),
             breaks_glass: said.authority == Authority::BreakGlass,
         };
         let mut people = decided.approved_by();
@@ -347,7 +347,25 @@ pub(super) fn already_decided(held: &HeldRequest) -> DecideError {
     }
 }
 
-/// What the log says an approval covers; nothing for a plain one.
+/// What the log says of an approval: what it covers, and who else may have given it.
+fn scope_words(said: &Approval) -> String {
+    let covered = covered_words(said);
+    if !said.approves || said.token_seen_by.is_empty() {
+        return covered;
+    }
+    let covered = if covered.is_empty() {
+        "once".to_owned()
+    } else {
+        covered
+    };
+    let names: Vec<&str> = said.token_seen_by.iter().map(PersonName::as_str).collect();
+    format!(
+        "{covered}; signed in by what has been seen by {}",
+        names.join(", ")
+    )
+}
+
+/// What an approval covers; nothing for a plain one.
 fn covered_words(said: &Approval) -> String {
     let covered = match (&said.run, &said.terms) {
         (Some(run), Some(terms)) => format!("{run}, {terms}"),

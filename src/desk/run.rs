@@ -48,8 +48,12 @@ impl Core {
             self.tell(now);
             return Err(NotStarted::CredentialEnded);
         }
-        if let Err(changed) = compare(&held, presented) {
-            let why = changed.to_string();
+        let changed = compare(&held, presented).err().map(|changed| changed.to_string());
+        let changed = match changed {
+            Some(why) => Some(why),
+            None => self.why_approved_no_longer(&held)?,
+        };
+        if let Some(why) = changed {
             self.move_it(&held, Event::GoStale { why: why.clone() }, With::default(), now)?;
             self.tell(now);
             return Err(NotStarted::Stale { why });

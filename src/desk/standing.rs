@@ -336,6 +336,25 @@ impl Core {
         }))
     }
 
+    /// Why what was approved may not run any more, if so: each approval has to be one that its approver could give now,
+    /// with who had a stake when it was asked and who has one now (promise 4).
+    pub(super) fn why_approved_no_longer(
+        &mut self,
+        held: &HeldRequest,
+    ) -> Result<Option<String>, StoreError> {
+        let asked = held.requirement_now().groups();
+        let current = self.principal(&held.peer.principal)?.map(|agent| agent.stakes());
+        for said in held.decisions.iter().filter(|said| said.approves) {
+            let maker = maker_of(said, held);
+            for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
+                if let Some(why) = self.why_made_no_longer(&maker, &asked, stakes)? {
+                    return Ok(Some(why));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn lapse(&mut self, grant: &StandingGrant, why: String, now: Moment) -> Result<(), StoreError> {
         info!("standing grant {} lapses: {why}", grant.id);
         self.end_standing(grant, StandingEnd::Lapse { why }, now)

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use countersign::audit::Kind;
+use countersign::clock::Timestamp;
 use countersign::desk::{
     AskError, Asked, DecideError, Decision, Detach, NotStarted, RunOutcome, Settings, Transaction, Wake,
 };
 use countersign::hold::{State, StateKind};
-use countersign::identity::directory::WhyNot;
+use countersign::identity::directory::{Role, WhyNot};
 use countersign::identity::secret::NativePassword;
+use countersign::journal::{LogFilter, Order, Reader};
 use countersign::policy::Requirement;
 use countersign::store::sqlite::{Limits, Store};
 
@@ -527,6 +530,99 @@ fn a_grant_lapses_when_names_rules_or_time_have_changed() {
         change(&mut world, &mut again);
         assert_ne!(world.expect_parked(&again).request, parked.request);
         assert_eq!(world.state(parked.request), StateKind::Lapsed);
+    }
+}
+
+/// An administrator who makes somebody's token, or sets their password, may be the one who approves by it: an auditor sees
+/// that in the record itself.
+#[test]
+fn promise_4_the_record_of_an_approval_says_who_else_may_have_given_it() {
+    let mut world = World::new();
+    let (_, seen) = world.park("bot-a", 1);
+    let (_, unseen) = world.park("bot-a", 2);
+    let now = world.now;
+    let by_seen = approval_seen_by("dora", "root");
+    world
+        .core()
+        .decide(seen.request, &by_seen, now)
+        .expect("an approval");
+    world.approve(unseen.request, "dora").expect("an approval");
+    world.tick();
+    let filter = LogFilter {
+        kind: Some(Kind::Decision),
+        order: Order::OldestFirst,
+        ..LogFilter::default()
+    };
+    let reader = Reader::open(&world.dir.path().join("journal"));
+    let records = reader.query(&filter).expect("the log").records;
+    let details: Vec<_> = records.into_iter().map(|record| record.fields.detail).collect();
+    let said = "once; signed in by what has been seen by root".to_owned();
+    assert_eq!(details, [Some(said), None]);
+}
+
+/// Between the approval and the run: whoever could not approve it any more has not approved it.
+#[test]
+fn promise_4_an_approval_runs_only_while_its_approver_could_still_give_it() {
+    type Beside = fn(&mut Store, Timestamp);
+    let changes: [(&str, Beside); 5] = [
+        ("is deactivated", |store, now| {
+            store
+                .person_set_active(&person("dora"), false, &person("root"), now)
+                .expect("deactivated");
+        }),
+        ("has seen the agent's new secret", |store, now| {
+            store
+                .agent_rotate(&principal("bot-a"), NativePassword::Refused, &person("dora"), now)
+                .expect("rotated");
+        }),
+        ("is no approver any more", |store, now| {
+            let roles = [Role::Auditor];
+            store
+                .person_change(&person("dora"), Some(&roles), None, &person("root"), now)
+                .expect("changed");
+        }),
+        ("has left the group that was asked", |store, now| {
+            store
+                .person_change(&person("dora"), None, Some(&[]), &person("root"), now)
+                .expect("changed");
+        }),
+        ("nothing happens", |_, _| {}),
+    ];
+    for (what, change) in changes {
+        for client_left in [false, true] {
+            let mut world = World::new();
+            let mut ask = world.sending("bot-a", 1);
+            requires(&mut ask, "1 of dba");
+            let parked = world.expect_parked(&ask);
+            let id = parked.request;
+            world.approve(id, "dora").expect("an approval");
+            let now = world.now;
+            if client_left {
+                world
+                    .core()
+                    .detach(id, Detach::ClientLeft, now)
+                    .expect("detached");
+            }
+            change(world.core().store(), now.wall);
+            let runs = if client_left {
+                matches!(world.ask(&ask), Ok(Asked::Granted(..)))
+            } else {
+                world.start_run(id, &ask).is_ok()
+            };
+            assert_eq!(
+                runs,
+                what == "nothing happens",
+                "{what}, client left: {client_left}"
+            );
+            let expected = if runs {
+                StateKind::Running
+            } else {
+                StateKind::Stale
+            };
+            if !(runs && client_left) {
+                assert_eq!(world.state(id), expected, "{what}, client left: {client_left}");
+            }
+        }
     }
 }
 
