@@ -1,11 +1,16 @@
 //! What people do with a request besides deciding it, on a desk whose clock the test moves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use countersign::desk::{ActError, ActKind, Asked, DecideError, Decision, REMARKS_MAX, Transaction, Wake};
+use countersign::desk::{
+    ActError, ActKind, Asked, DecideError, Decision, NotSure, REMARKS_MAX, Transaction, Wake,
+};
 use countersign::hold::{HeldRequest, RemarkKind, RequestId, Speaker, StateKind};
+use countersign::identity::assurance::{Assurance, Method};
 use countersign::identity::directory::WhyNot;
 use countersign::identity::secret::NativePassword;
+use countersign::policy::Risk;
 
 use crate::world::{MINUTE, World, act, person, principal, requires};
 
@@ -405,4 +410,74 @@ fn promise_4_nobody_is_made_a_delegate_who_could_not_decide() {
         WhyNot::NotInAGroup(..)
     ));
     assert_eq!(world.state(id), StateKind::Pending);
+}
+
+/// Whoever is named approves in one's place: that takes as much as approving.
+#[test]
+fn delegating_what_is_risky_needs_a_second_factor_as_approving_does() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 7);
+    requires(&mut ask, "1 of dba");
+    ask.verdict.risk = Risk::High;
+    let parked = world.expect_parked(&ask);
+    let id = parked.request;
+    let now = world.now.wall;
+    let store = world.core().store();
+    let secret = store
+        .totp_begin(&person("dora"), &BTreeSet::new(), now)
+        .expect("begun");
+    let app = totp_rs::Totp::from_url(secret.url(&person("dora"))).expect("an app reads it");
+    let seconds = u64::try_from(now.micros() / 1_000_000).expect("after 1970");
+    let code = app.generate(seconds).to_string();
+    let confirmed = store.totp_confirm(&person("dora"), &code, now).expect("kept");
+    assert!(confirmed.is_some(), "the code is right");
+
+    let now = world.now;
+    let mut asked = act("dora", delegate("eve"));
+    let refused = world.core().act(id, &asked, now).expect_err("a token alone");
+    let needed = NotSure::StepUpNeeded { risk: Risk::High };
+    assert_eq!(refused, ActError::NotSure(needed));
+    asked.assurance = Assurance {
+        method: Method::Totp,
+        strong_at: Some(now.wall),
+    };
+    world.pass(6 * MINUTE);
+    let now = world.now;
+    world.core().act(id, &asked, now).expect_err("given too long ago");
+    assert!(world.show(id).delegations.is_empty());
+    asked.assurance.strong_at = Some(now.wall);
+    world.core().act(id, &asked, now).expect("given just now");
+    assert_eq!(world.show(id).delegations.len(), 1);
+    // Whoever has no second factor needs none where the settings only offer it.
+    let (_, parked) = of_two_groups(&mut world, 8);
+    world
+        .act(parked.request, "dave", delegate("eve"))
+        .expect("delegated");
+}
+
+/// However often an agent answers a question, there is room for what people say.
+#[test]
+fn the_replies_of_an_agent_crowd_nobody_out() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 9);
+    let parked = world.expect_parked(&ask);
+    let id = parked.request;
+    let mut answered = 0;
+    for round in 0..40 {
+        world
+            .act(id, "dora", question("why?"))
+            .expect("there is room to ask");
+        ask.reply = Some(format!("because, for the {round}th time"));
+        world.ask(&ask).expect("an answer");
+        answered = said(&mut world, id)
+            .iter()
+            .filter(|(kind, _)| *kind == RemarkKind::Reply)
+            .count();
+    }
+    assert_eq!(answered, 20, "so many are kept, and the others are not");
+    for _ in 60..REMARKS_MAX {
+        world
+            .act(id, "dora", comment("mine"))
+            .expect("there is room for people");
+    }
 }
