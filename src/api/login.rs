@@ -256,9 +256,12 @@ pub(super) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
 /// do not say it send `Origin` with whatever changes something.
 pub fn same_origin(headers: &HeaderMap, rooms: &Rooms) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_ours = match headers.get("sec-fetch-site") {
-        Some(site) => site.as_bytes() == b"same-origin",
-        None => match (text(ORIGIN.as_str()), text(HOST.as_str())) {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    let is_ours = match (sites.next(), sites.next()) {
+        // No browser says two.
+        (Some(_), Some(_)) => false,
+        (Some(site), None) => site.as_bytes() == b"same-origin",
+        (None, _) => match (text(ORIGIN.as_str()), text(HOST.as_str())) {
             (Some(origin), Some(host)) => {
                 origin.split_once("://").is_some_and(|(_, ours)| ours == host)
                     || rooms.sign_ins.settings.origin.as_deref() == Some(origin)

@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How the engine calls its temporary files.
+/// How the engine calls its temporary files where they get a name at first.
 /// Source: SQLite, SQLITE_TEMP_FILE_PREFIX
 const PREFIX: &str = "etilqs_";
+
+/// How the system shows a file that never had a name (`#` and its inode), as the engine makes them where it can.
+/// Source: Linux, open(2), O_TMPFILE
+const NAMELESS: &str = "#";
 
 /// The files that this process has open, by name.
 /// Source: Linux, proc_pid_fd(5)
@@ -106,7 +110,8 @@ fn on_disk() -> u64 {
     };
     let size = |entry: fs::DirEntry| {
         let name = fs::read_link(entry.path()).ok()?;
-        let is_ours = name.file_name()?.to_str()?.starts_with(PREFIX);
+        let name = name.file_name()?.to_str()?;
+        let is_ours = name.starts_with(PREFIX) || name.starts_with(NAMELESS);
         // By way of the open file: its name is gone.
         is_ours.then(|| fs::metadata(entry.path()).ok()).flatten()
     };

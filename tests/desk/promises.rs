@@ -614,14 +614,13 @@ fn promise_4_an_approval_runs_only_while_its_approver_could_still_give_it() {
                 what == "nothing happens",
                 "{what}, client left: {client_left}"
             );
-            let expected = if runs {
-                StateKind::Running
-            } else {
-                StateKind::Stale
+            let expected = match (runs, client_left) {
+                (true, false) => StateKind::Running,
+                (true, true) => StateKind::Redeemed,
+                (false, false) => StateKind::Stale,
+                (false, true) => StateKind::Lapsed,
             };
-            if !(runs && client_left) {
-                assert_eq!(world.state(id), expected, "{what}, client left: {client_left}");
-            }
+            assert_eq!(world.state(id), expected, "{what}, client left: {client_left}");
         }
     }
 }
