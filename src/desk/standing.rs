@@ -17,11 +17,11 @@ use crate::desk::{
     NotStanding, crash_point,
 };
 use crate::hold::{
-    Approval, ClaimId, Digest, DigestBuilder, HeldRequest, InRun, Maker, Permit, Reach, RequestId, RunBounds,
-    RunCovers, RunParts, Shape, ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId,
+    Approval, Authority, ClaimId, Digest, DigestBuilder, HeldRequest, InRun, Maker, Permit, Reach, RequestId,
+    RunBounds, RunCovers, RunParts, Shape, ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId,
     StandingKind, State, Terms, cover,
 };
-use crate::identity::directory::{Agent, Credential, Stakes, may_decide};
+use crate::identity::directory::{Agent, Credential, Stakes, may_break_glass, may_decide};
 use crate::identity::principal::{PersonName, SessionId};
 use crate::store::sqlite::StoreError;
 use crate::store::{Covering, Note, Saved};
@@ -344,15 +344,34 @@ impl Core {
     ) -> Result<Option<String>, StoreError> {
         let asked = held.requirement_now().groups();
         let current = self.principal(&held.peer.principal)?.map(|agent| agent.stakes());
-        for said in held.decisions.iter().filter(|said| said.approves) {
-            let maker = maker_of(said, held);
+        let approvals = held.decisions.iter().filter(|said| said.approves);
+        let is_alone = held.glass_broken().is_some();
+        for said in approvals.filter(|said| !is_alone || said.authority == Authority::BreakGlass) {
             for stakes in [Some(&held.stakes), current.as_ref()].into_iter().flatten() {
-                if let Some(why) = self.why_made_no_longer(&maker, &asked, stakes)? {
-                    return Ok(Some(why));
+                let why = match said.authority {
+                    Authority::Rule => self.why_made_no_longer(&maker_of(said, held), &asked, stakes)?,
+                    Authority::BreakGlass => self.why_broken_no_longer(said, stakes)?,
+                };
+                if why.is_some() {
+                    return Ok(why);
                 }
             }
         }
         Ok(None)
+    }
+
+    fn why_broken_no_longer(
+        &mut self,
+        said: &Approval,
+        stakes: &Stakes,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(person) = self.store.person(&said.by)? else {
+            return Ok(Some(format!("`{}`, who approved it, is gone", said.by)));
+        };
+        let may = may_break_glass(&person, &said.token_seen_by, stakes);
+        Ok(may
+            .err()
+            .map(|why| format!("whoever approved it may no longer decide: {why}")))
     }
 
     fn lapse(&mut self, grant: &StandingGrant, why: String, now: Moment) -> Result<(), StoreError> {

@@ -667,3 +667,22 @@ fn auditors_administrators_and_approvers_of_the_groups_may_sign() {
         sign(&mut world, parked.request, who).expect(who);
     }
 }
+
+/// As for every approval: it is looked at again when it is to run.
+#[test]
+fn it_runs_only_while_its_person_could_still_give_it() {
+    let mut world = world();
+    let (ask, parked) = world.park("bot-a", 1);
+    break_glass(&mut world, parked.request, "gina").expect("approved");
+    let now = world.now.wall;
+    let roles = [Role::Approver];
+    world
+        .core()
+        .store()
+        .person_change(&person("gina"), Some(&roles), None, &person("root"), now)
+        .expect("changed");
+    let refused = world
+        .start_run(parked.request, &ask)
+        .expect_err("the role is gone");
+    assert!(matches!(refused, NotStarted::Stale { .. }), "{refused:?}");
+}
