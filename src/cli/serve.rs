@@ -21,7 +21,7 @@ use crate::catalog::trusted::{Spelling, Trusted};
 use crate::config::reader::Override;
 use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections};
 use crate::desk::{Desk, DeskError};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{self, Journal, JournalError, OnLoss};
 use crate::notify::{self, Notifier};
 use crate::policy::RuleSet;
 use crate::proxy::{self, ProxyHandle};
@@ -35,6 +35,9 @@ const FILES_PER_SESSION: u64 = 2;
 
 /// Listeners, store, log, API connections.
 const FILES_BESIDES: u64 = 256;
+
+/// Of the reason to go on after a loss: a sentence or two.
+const REASON_CHARS_MAX: usize = 400;
 
 /// How long running API calls have at a stop.
 const API_GRACE: Duration = Duration::from_secs(1);
@@ -61,6 +64,19 @@ pub struct ServeArgs {
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// Go on with a log that was cut or changed, once you have found out how; the reason goes into the log
+    #[arg(long, value_name = "REASON", value_parser = parse_reason)]
+    accept_loss: Option<String>,
+}
+
+/// A reason is for people who read the log later: some words, on one line.
+fn parse_reason(text: &str) -> Result<String, String> {
+    let is_line = !text.contains(char::is_control);
+    if is_line && (1..=REASON_CHARS_MAX).contains(&text.trim().chars().count()) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err(format!("write 1 to {REASON_CHARS_MAX} letters on one line"))
+    }
 }
 
 /// A proxy with its API, running in this process.
@@ -84,6 +100,11 @@ pub struct Running {
 
 /// Starts everything on the current runtime, which becomes the control thread's.
 pub async fn start(config: Config) -> Result<Running, CliError> {
+    start_after(config, OnLoss::Refuse).await
+}
+
+/// Like `start`, and says what to do with a log that was cut or changed.
+pub async fn start_after(config: Config, on_loss: OnLoss) -> Result<Running, CliError> {
     telemetry::start(&config.log);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     if config.fronts().next().is_none() {
@@ -100,7 +121,11 @@ pub async fn start(config: Config) -> Result<Running, CliError> {
         .map_err(|error| CliError::error(&error, error.next_step()))?;
     let catalogs = Opened::of(&config)?;
     make_private(&config.data_dir)?;
-    let journal = Journal::open(config.journal()).map_err(journal_error)?;
+    let journal = journal::Settings {
+        on_loss,
+        ..config.journal()
+    };
+    let journal = Journal::open(journal).map_err(journal_error)?;
     let store =
         Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
     let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
@@ -395,7 +420,11 @@ pub fn desk_error(error: DeskError) -> CliError {
 pub async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
     let mut signals = Signals::listen()?;
     let config = args.settings.load(flags(&args))?;
-    let running = start(config).await?;
+    let on_loss = match args.accept_loss {
+        Some(reason) => OnLoss::Record { reason },
+        None => OnLoss::Refuse,
+    };
+    let running = start_after(config, on_loss).await?;
     if output.is_json() {
         output.json(&serde_json::json!({
             "listen": running.proxy_address,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::audit::Malformed;
 use crate::audit::checkpoint::Unsound;
+use crate::clock::Timestamp;
 
 /// Why the log cannot be opened, written, synced or read. Cheap to clone: all waiters of one sync get the same.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ pub enum JournalError {
     },
     #[error("the log is not the one that `{file}` speaks of: {what}")]
     Contradicted { file: PathBuf, what: String },
+    #[error(
+        "the records from {since} to {until} were never signed, though checkpoints are signed every minute: `{file}` was \
+         cut, or no checkpoint could be written before the stop"
+    )]
+    Unsigned {
+        file: PathBuf,
+        since: Timestamp,
+        until: Timestamp,
+    },
     #[error("`{file}` is not usable: {cause}")]
     Key { file: PathBuf, cause: Unsound },
     #[error("`{file}` is gone, and the log has checkpoints that it signed")]
@@ -87,8 +97,12 @@ impl JournalError {
             Self::Write { .. } | Self::Sync { .. } => {
                 "free space or mend the disk; the journal goes on by itself once it can write"
             }
-            Self::Damaged { .. } | Self::Shorter { .. } | Self::Contradicted { .. } => {
+            Self::Damaged { .. } => {
                 "restore the journal folder from a copy, and find out who or what changed it"
+            }
+            Self::Shorter { .. } | Self::Contradicted { .. } | Self::Unsigned { .. } => {
+                "restore the data folder from a copy, and find out who or what changed it; to go on with what is left, \
+                 and have that in the log, start it once with --accept-loss REASON"
             }
             Self::TooLarge { .. } => "send a shorter statement",
             Self::Stalled { .. } => "look at the load of the disk that holds the journal",

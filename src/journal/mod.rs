@@ -71,12 +71,12 @@ pub struct Settings {
 }
 
 /// What to do when records are gone that were known to be on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnLoss {
     /// Refuse to open: somebody must look first.
     Refuse,
-    /// Open, and say in the boot record how much is gone.
-    Record,
+    /// Open, and say in the boot record what is gone, and why somebody wants to go on.
+    Record { reason: String },
 }
 
 impl Settings {

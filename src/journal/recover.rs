@@ -23,6 +23,8 @@ use crate::identity::principal::AttemptId;
 pub struct LaneFound {
     pub start: LaneStart,
     pub position: LanePosition,
+    /// Of the journal's own lane: what its last boot record says besides.
+    pub boot_detail: Option<String>,
 }
 
 /// Looks at every lane of the folder.
@@ -87,6 +89,7 @@ struct Seen {
     records: u64,
     last_time: Timestamp,
     attempts: HashMap<AttemptId, u64>,
+    boot_detail: Option<String>,
 }
 
 /// Where the good part of a segment ends, and why.
@@ -111,6 +114,7 @@ impl Search<'_> {
                 found: 0,
                 cut: 0,
             },
+            boot_detail: None,
         };
         let chain = self.chain(numbers, &mut found.position.cut)?;
         if let Some(first) = chain.first() {
@@ -118,6 +122,7 @@ impl Search<'_> {
                 records: first.header.first_record,
                 last_time: first.header.created,
                 attempts: HashMap::new(),
+                boot_detail: None,
             };
             let (last, end) = self.scan(&chain, &mut seen)?;
             found.position.found = seen.records;
@@ -128,6 +133,7 @@ impl Search<'_> {
             found.start.last_time = seen.last_time;
             found.start.previous = Some((chain[last].header.segment, end.offset as u64));
             found.start.attempts = seen.attempts;
+            found.boot_detail = seen.boot_detail;
         } else {
             self.check_for_loss(&found, None)?;
         }
@@ -226,7 +232,7 @@ impl Search<'_> {
             let here = (link.header.segment, end.offset as u64);
             here < (mark.segment, mark.offset)
         });
-        is_torn && (!was_on_disk || self.settings.on_loss == OnLoss::Record)
+        is_torn && (!was_on_disk || self.settings.on_loss != OnLoss::Refuse)
     }
 
     /// Cuts the torn end off, seals the segment, and puts aside what stands behind it. Gives the bytes that are gone.
@@ -278,10 +284,10 @@ impl Search<'_> {
             found,
             file,
         };
-        match self.settings.on_loss {
+        match &self.settings.on_loss {
             OnLoss::Refuse => Err(loss),
-            OnLoss::Record => {
-                tracing::error!(error = %loss, "records of the log are lost, and that is recorded");
+            OnLoss::Record { reason } => {
+                tracing::error!(error = %loss, reason, "records of the log are lost, and that is recorded");
                 Ok(())
             }
         }
@@ -329,6 +335,10 @@ impl Seen {
         let record = Record::decode(payload)?;
         self.records += 1;
         self.last_time = self.last_time.max(record.time);
+        if record.kind == Kind::Boot {
+            self.boot_detail = record.fields.detail;
+            return Ok(());
+        }
         let Some(id) = record.fields.attempt else {
             return Ok(());
         };

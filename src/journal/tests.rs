@@ -40,7 +40,7 @@ fn attempt<'a>(number: u64, text: &'a str, tables: &'a [String]) -> Entry<'a> {
         read_as: "",
     };
     Entry {
-        time: Timestamp::from_micros(1_000 + number as i64),
+        time: begun().after(Duration::from_micros(number)),
         session: Some(SESSION),
         body: Body::Attempt(attempt),
     }
@@ -57,10 +57,16 @@ fn outcome(number: u64) -> Entry<'static> {
         request: None,
     };
     Entry {
-        time: Timestamp::from_micros(1_000 + number as i64),
+        time: begun().after(Duration::from_micros(number)),
         session: Some(SESSION),
         body: Body::Outcome(outcome),
     }
+}
+
+/// When the first record was written. A log whose times lie years apart, and of which nothing is signed, is refused.
+fn begun() -> Timestamp {
+    static BEGUN: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *BEGUN.get_or_init(Timestamp::now)
 }
 
 fn settings(dir: &Path) -> Settings {
@@ -385,17 +391,28 @@ fn an_old_attempt_is_found_open_many_segments_later() {
     check_truthful(&all(dir.path()));
 }
 
-/// Copies a journal folder without its tree: that is signed over what is on disk, and these
-/// copies are of what need not be.
+/// Copies a journal folder as a power failure would leave it: what a checkpoint speaks of was on disk before, so each
+/// file is copied before what it speaks of.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a scratch folder");
-    for file in fs::read_dir(from).expect("the folder") {
-        let file = file.expect("a file of it").path();
+    let files = fs::read_dir(from).expect("the folder");
+    let mut files: Vec<_> = files.map(|file| file.expect("a file of it").path()).collect();
+    let place = |file: &Path| {
+        let names = [tree::TRACE_FILE, tree::FOLDER, tree::CHECKPOINTS_FILE];
+        let name = file.file_name().and_then(|name| name.to_str());
+        names
+            .iter()
+            .position(|first| Some(*first) == name)
+            .unwrap_or(names.len())
+    };
+    files.sort_by_key(|file| place(file));
+    for file in files {
+        let name = to.join(file.file_name().expect("a file has a name"));
         if file.is_dir() {
-            continue;
+            copy(&file, &name);
+        } else {
+            fs::copy(&file, name).expect("a copy");
         }
-        let name = file.file_name().expect("a file has a name");
-        fs::copy(&file, to.join(name)).expect("a copy");
     }
 }
 
@@ -513,7 +530,9 @@ fn a_shorter_journal_is_reported_and_only_goes_on_when_told() {
     );
     drop(
         Journal::open(Settings {
-            on_loss: OnLoss::Record,
+            on_loss: OnLoss::Record {
+                reason: "somebody looked".to_owned(),
+            },
             ..settings(dir.path())
         })
         .expect("somebody looked"),
@@ -831,8 +850,8 @@ fn queries_find_by_every_term_with_and_without_the_index() {
             }),
             0
         );
-        let since = Some(Timestamp::from_micros(1_100));
-        let until = Some(Timestamp::from_micros(1_200));
+        let since = Some(begun().after(Duration::from_micros(100)));
+        let until = Some(begun().after(Duration::from_micros(200)));
         assert_eq!(
             count(LogFilter {
                 since,

@@ -12,10 +12,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::files::{CHECKPOINTS_FILE, Folder, Levels, last_note};
+use super::files::{CHECKPOINTS_FILE, Folder, last_note};
 use super::keeper::{AnchorStatus, Status};
-use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
-use crate::audit::merkle::hash_of_range;
+use super::trace::Claim;
+use crate::audit::checkpoint::VerifyingKey;
 use crate::journal::JournalError;
 use crate::journal::sync::Shared;
 
@@ -68,43 +68,47 @@ impl std::fmt::Display for Anchor {
     }
 }
 
-/// Holds the newest checkpoint of each file against the tree, of which `signed` is the last checkpoint.
-pub fn check_files(
+/// Holds what each anchor that can be read has been given against the tree, of which `signed` leaves are signed.
+pub fn check(
     anchors: &[Anchor],
     folder: &Folder,
     key: &VerifyingKey,
-    signed: Option<&Checkpoint>,
+    signed: u64,
 ) -> Result<(), JournalError> {
+    let taken = read_taken(folder);
     for anchor in anchors {
         let Anchor::File(path) = anchor else { continue };
-        let last = last_note(path).map_err(|cause| JournalError::read(path, cause))?;
-        let Some((note, _)) = last else { continue };
         let contradicted = |what: String| JournalError::Contradicted {
             file: path.clone(),
             what,
         };
-        let anchored = key
-            .verify(&note)
-            .map_err(|cause| contradicted(format!("its last checkpoint: {cause}")))?
-            .checkpoint;
-        let size = signed.map_or(0, |signed| signed.size);
-        if anchored.size > size {
-            let held = anchored.size;
+        let last = last_note(path).map_err(|cause| JournalError::read(path, cause))?;
+        let held = match last {
+            Some((note, _)) => {
+                let anchored = key.verify(&note);
+                let anchored =
+                    anchored.map_err(|cause| contradicted(format!("its last checkpoint: {cause}")))?;
+                Claim::of(path.clone(), &anchored.checkpoint).check(folder, signed)?;
+                Some(anchored.checkpoint.size)
+            }
+            None => None,
+        };
+        // What it took does not go away by itself.
+        let (taken, held) = (taken_by(&taken, anchor), held.unwrap_or(0));
+        if held < taken {
             return Err(contradicted(format!(
-                "it holds a checkpoint over {held} records, and {size} are signed here"
-            )));
-        }
-        let mut levels = Levels::of(folder);
-        let root = hash_of_range(0..anchored.size, |subtree| levels.hash_of(subtree))
-            .map_err(|cause| JournalError::read(folder.path(), cause))?;
-        if root != anchored.root {
-            let held = anchored.size;
-            return Err(contradicted(format!(
-                "the first {held} records are not those that it was told of"
+                "it took a checkpoint over {taken} records, and holds one over {held} at most: it was emptied, cut or \
+                 is not mounted"
             )));
         }
     }
     Ok(())
+}
+
+fn taken_by(taken: &[(String, u64)], anchor: &Anchor) -> u64 {
+    let name = anchor.to_string();
+    let found = taken.iter().find(|(known, _)| *known == name);
+    found.map_or(0, |(_, size)| *size)
 }
 
 /// One anchor and how it stands with it.
@@ -137,10 +141,7 @@ pub fn start(
     let folder = Folder::of(&shared.settings.dir);
     let taken = read_taken(&folder);
     let owed = shared.settings.anchors.iter().map(|anchor| Owed {
-        taken: taken
-            .iter()
-            .find(|(name, _)| *name == anchor.to_string())
-            .map_or(0, |(_, size)| *size),
+        taken: taken_by(&taken, anchor),
         anchor: anchor.clone(),
         failed: None,
         next_try: Instant::now(),

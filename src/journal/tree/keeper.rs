@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run};
+use super::trace::{self, TRACE_FILE};
 use super::{CHECKPOINT_EVERY, HASH_BYTES, LEVELS_PER_FILE};
 use crate::audit::Kind;
 use crate::audit::checkpoint::{Signed, SigningKey, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash, Subtree, leaf_hash};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
+use crate::journal::checkpoint::LaneMark;
 use crate::journal::sync::Shared;
 
 /// How often the lanes are looked at. A decision is signed within this and `CHECKPOINT_GAP` together, at the latest.
@@ -95,6 +99,7 @@ impl Status {
 /// The tree as it stands and what is on its way into it.
 pub struct Keeper {
     journal: PathBuf,
+    key_dir: PathBuf,
     folder: Folder,
     key: SigningKey,
     /// Ends behind everything that has its place in the tree, written or not.
@@ -112,6 +117,7 @@ pub struct Keeper {
 /// Where a keeper begins, as `open.rs` found it.
 pub struct Start {
     pub journal: PathBuf,
+    pub key_dir: PathBuf,
     pub key: SigningKey,
     pub edge: Edge,
     /// The lengths of the two files that grow by whole pieces.
@@ -157,6 +163,7 @@ impl Keeper {
                 .map(|(lane, next)| (lane, LanePart::at(lane, next)))
                 .collect(),
             journal: start.journal,
+            key_dir: start.key_dir,
             folder,
             key: start.key,
             edge: start.edge,
@@ -174,10 +181,21 @@ impl Keeper {
         self.key.public()
     }
 
+    /// Signs everything up to these places, which are on disk.
+    pub fn sign_up_to(&mut self, marks: impl Iterator<Item = LaneMark> + Clone) -> Result<(), JournalError> {
+        loop {
+            self.read(marks.clone())?;
+            if !self.has_news() {
+                return Ok(());
+            }
+            self.checkpoint()?;
+        }
+    }
+
     /// Reads what has come on disk since the last time, a limited number of records.
-    fn read(&mut self, shared: &Shared) -> Result<(), JournalError> {
+    fn read(&mut self, marks: impl Iterator<Item = LaneMark>) -> Result<(), JournalError> {
         let mut room = PENDING_MAX.saturating_sub(self.pending());
-        for mark in shared.marks() {
+        for mark in marks {
             let lane = self.lanes.entry(mark.lane);
             let part = lane.or_insert_with(|| LanePart::at(mark.lane, 0));
             let (hashes, has_decision) = (&mut part.hashes, &mut self.has_decision);
@@ -197,7 +215,7 @@ impl Keeper {
     }
 
     /// Gives what is pending its place, writes it, and signs it once it is on disk.
-    fn checkpoint(&mut self) -> Result<(), JournalError> {
+    pub fn checkpoint(&mut self) -> Result<(), JournalError> {
         self.place();
         self.levels.write(&self.folder, self.edge.size())?;
         self.runs.write()?;
@@ -215,7 +233,20 @@ impl Keeper {
         self.status.has_signed(&signed);
         self.signed = Some(signed);
         self.has_decision = false;
+        // An older one is allowed there: the next checkpoint writes it again.
+        if let Err(error) = self.keep_trace() {
+            tracing::warn!(%error, "the last checkpoint is not kept outside the tree");
+        }
         Ok(())
+    }
+
+    /// Keeps the last checkpoint once more, outside the tree.
+    pub fn keep_trace(&self) -> Result<(), JournalError> {
+        let Some(signed) = &self.signed else {
+            return Ok(());
+        };
+        trace::write(&self.key_dir, signed)
+            .map_err(|cause| JournalError::write(&self.key_dir.join(TRACE_FILE), cause))
     }
 
     /// From here on the order of these leaves is fixed, whatever fails.
@@ -301,9 +332,14 @@ impl LevelBuffers {
                 write_behind(&folder.level(*level), offset, hashes)?;
             }
         }
+        self.forget(end);
+        Ok(())
+    }
+
+    /// Leaves out what was added since the last time.
+    pub fn forget(&mut self, end: u64) {
         self.by_level.values_mut().for_each(Vec::clear);
         self.start = end;
-        Ok(())
     }
 }
 
@@ -345,7 +381,7 @@ pub fn start(
 }
 
 fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {
-    let mut signed_at: Option<Instant> = None;
+    let mut signed_at: Option<Moment> = None;
     let mut is_failing = false;
     let mut wait = Duration::ZERO;
     loop {
@@ -354,10 +390,10 @@ fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {
             // Nothing is ever sent: it ends with the sender.
             let _ended = drained.recv();
         }
-        let since = signed_at.map(|at| at.elapsed());
-        let done = keeper.read(shared).and_then(|()| {
+        let since = signed_at.map(Moment::elapsed);
+        let done = keeper.read(shared.marks().into_iter()).and_then(|()| {
             if keeper.has_news() && (is_end || keeper.is_due(since)) {
-                signed_at = Some(Instant::now());
+                signed_at = Some(Moment::now());
                 keeper.checkpoint()?;
             }
             Ok(())
@@ -382,6 +418,32 @@ fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {
     }
 }
 
+/// When it was, by the clock that counts sleep and by the one that records are written by.
+#[derive(Clone, Copy)]
+struct Moment {
+    boot: Duration,
+    wall: Timestamp,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let boot = clock_gettime(ClockId::Boottime);
+        let nanos = u32::try_from(boot.tv_nsec).unwrap_or(0);
+        Self {
+            boot: Duration::new(u64::try_from(boot.tv_sec).unwrap_or(0), nanos),
+            wall: Timestamp::now(),
+        }
+    }
+
+    /// By whichever clock went further: when the records' clock jumps, what was written before is signed at once, so
+    /// that their times never lie further apart than a checkpoint takes.
+    fn elapsed(self) -> Duration {
+        let now = Self::now();
+        let wall = now.wall.since(self.wall).max(self.wall.since(now.wall));
+        wall.max(now.boot.saturating_sub(self.boot))
+    }
+}
+
 impl Keeper {
     /// Whether to sign, so long after the last time; `None`: not since the start.
     fn is_due(&self, since: Option<Duration>) -> bool {
@@ -393,8 +455,8 @@ impl Keeper {
     }
 
     /// A decision that waits for its second to be over is signed on time.
-    fn next_look(&self, signed_at: Option<Instant>) -> Duration {
-        let since = signed_at.map_or(CHECKPOINT_GAP, |at| at.elapsed());
+    fn next_look(&self, signed_at: Option<Moment>) -> Duration {
+        let since = signed_at.map_or(CHECKPOINT_GAP, Moment::elapsed);
         match CHECKPOINT_GAP.checked_sub(since) {
             Some(left) if self.has_decision => left.min(LOOK_EVERY),
             Some(_) | None => LOOK_EVERY,

@@ -27,6 +27,9 @@ pub mod proof;
 pub mod span;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_start;
+mod trace;
 pub mod verify;
 mod walk;
 
@@ -40,9 +43,14 @@ pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
 pub use keeper::{AnchorStatus, Status, start};
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 pub use open::open;
+pub use trace::TRACE_FILE;
 
 /// A checkpoint is signed this often if there is anything new.
 pub const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Records that were never signed and span more than this were signed once, or signing had failed: twice the time
+/// between two checkpoints.
+const UNSIGNED_MAX: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A hash on disk.
 const HASH_BYTES: u64 = 32;

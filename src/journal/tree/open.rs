@@ -4,40 +4,69 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::anchor;
 use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUN_BYTES, RUNS_FILE, RUNS_HEAD, Run, Runs, last_note};
 use super::keeper::{Keeper, LevelBuffers, Start, write_behind};
-use super::{HASH_BYTES, LEVELS_PER_FILE, key, put_aside};
+use super::key::{FoundKey, PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
+use super::trace::{Claim, TRACE_FILE};
+use super::walk::walks;
+use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX, anchor, key, put_aside, trace};
 use crate::audit::checkpoint::{Checkpoint, Signed, SigningKey};
-use crate::audit::merkle::{Edge, leaf_hash, subtrees};
+use crate::audit::merkle::{Edge, Hash, leaf_hash, subtrees};
 use crate::clock::Timestamp;
 use crate::journal::checkpoint::LaneMark;
+use crate::journal::load::Place;
 use crate::journal::recover::LaneFound;
-use crate::journal::{JournalError, OnLoss, Settings};
+use crate::journal::{JOURNAL_LANE, JournalError, OnLoss, Settings, segment};
 
 /// Leaves whose hashes are written at once when they are made again: 8 MiB of them.
 const REBUILD_LEAVES: u64 = 1 << 18;
 
-/// Opens or makes the tree of a journal whose lanes were found so. The text is for the boot record: what was signed and
-/// is gone, if the settings allow to go on; otherwise nothing.
+/// What of the signed records is hashed again at each start, so that it is ready within two seconds: the newest, at most
+/// so many, in at most so many bytes of segments.
+const REHASHED_LEAVES: u64 = 1 << 17;
+const REHASHED_BYTES: u64 = 128 << 20;
+
+/// Opens or makes the tree of a journal whose lanes were found so, and signs what the process before left unsigned. The
+/// text is for the boot record: what was signed before, or, if the settings allow to go on after a loss, that loss.
 pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Keeper, String), JournalError> {
     let folder = Folder::of(&settings.dir);
-    let search = Search {
+    let mut search = Search {
         settings,
         folder: &folder,
         marks: marks(found),
+        last_times: found
+            .iter()
+            .map(|(lane, found)| (*lane, found.start.last_time))
+            .collect(),
+        told: found
+            .get(&JOURNAL_LANE)
+            .and_then(|lane| trace::parse_boot_detail(lane.boot_detail.as_deref()?)),
+        trust: Trust::Nothing,
     };
-    match search.run().and_then(|keeper| search.check_anchors(keeper)) {
-        Err(loss @ JournalError::Contradicted { .. }) if settings.on_loss == OnLoss::Record => {
-            let aside = put_aside(&folder, Timestamp::now());
-            tracing::error!(error = %loss, kept = %aside.display(), "a new tree is begun, and that is recorded");
-            std::fs::rename(folder.path(), &aside)
-                .map_err(|cause| JournalError::write(folder.path(), cause))?;
-            Ok((search.run()?, format!("a new tree is begun: {loss}")))
+    let loss = match search.run() {
+        Ok(keeper) => {
+            let detail = keeper
+                .signed()
+                .map(|signed| trace::boot_detail(&signed.checkpoint));
+            return Ok((keeper, detail.unwrap_or_default()));
         }
-        found => Ok((found?, String::new())),
+        Err(loss @ (JournalError::Contradicted { .. } | JournalError::Unsigned { .. })) => loss,
+        Err(error) => return Err(error),
+    };
+    let OnLoss::Record { reason } = &settings.on_loss else {
+        return Err(loss);
+    };
+    tracing::error!(error = %loss, reason, "the log is continued all the same, and that is recorded");
+    search.trust = Trust::Tail;
+    if let JournalError::Contradicted { .. } = loss {
+        search.put_aside()?;
+        search.trust = Trust::Journal;
     }
+    Ok((
+        search.run()?,
+        format!("continued after a loss, because: {reason}; {loss}"),
+    ))
 }
 
 /// Where each lane ends.
@@ -55,58 +84,187 @@ fn marks(found: &BTreeMap<u16, LaneFound>) -> BTreeMap<u16, LaneMark> {
     found.iter().filter_map(mark).collect()
 }
 
+/// What somebody has looked at, and wants to go on with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Nothing,
+    /// Records that should have been signed long ago.
+    Tail,
+    /// All records as they are: a new tree is begun over them.
+    Journal,
+}
+
 struct Search<'a> {
     settings: &'a Settings,
     folder: &'a Folder,
     marks: BTreeMap<u16, LaneMark>,
+    /// Of each lane the time of its last record.
+    last_times: BTreeMap<u16, Timestamp>,
+    /// What the last boot record says was signed when it was written: size and root.
+    told: Option<(u64, Hash)>,
+    trust: Trust,
+}
+
+/// The last checkpoint as it was found.
+struct Last {
+    key: SigningKey,
+    /// The key has its name still to get.
+    is_new: bool,
+    signed: Option<Signed>,
+    /// How long the file of checkpoints is without a torn end.
+    bytes: u64,
 }
 
 impl Search<'_> {
     fn run(&self) -> Result<Keeper, JournalError> {
         let path = self.folder.path();
         std::fs::create_dir_all(path).map_err(|cause| JournalError::open(path, cause))?;
-        let (key, signed, checkpoints_bytes) = self.last_checkpoint()?;
-        let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        let last = self.last_checkpoint()?;
+        let size = last.signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
         let runs = self.runs(size)?;
         let lanes = self.lanes(&runs.runs)?;
-        let edge = match signed.as_ref().map(|signed| &signed.checkpoint) {
+        let edge = match last.signed.as_ref().map(|signed| &signed.checkpoint) {
             Some(checkpoint) => self.edge(checkpoint, &runs.runs)?,
             None => Edge::default(),
         };
-        self.cut_levels(size)?;
-        Ok(Keeper::new(Start {
+        self.check_traces(&last, size)?;
+        self.check_tail(&last, &lanes)?;
+        // Nothing is cut from a tree that is refused.
+        self.cut(&last, &runs)?;
+        let is_first = last.signed.is_none();
+        let mut keeper = Keeper::new(Start {
             journal: self.settings.dir.clone(),
-            key,
+            key_dir: self.settings.key_dir.clone(),
+            key: last.key,
             edge,
             runs_bytes: runs.bytes(),
-            checkpoints_bytes,
+            checkpoints_bytes: last.bytes,
             lanes,
-            signed,
-        }))
-    }
-
-    /// Whether somebody else was told of another log.
-    fn check_anchors(&self, keeper: Keeper) -> Result<Keeper, JournalError> {
-        let signed = keeper.signed().map(|signed| &signed.checkpoint);
-        anchor::check_files(&self.settings.anchors, self.folder, keeper.public_key(), signed)?;
+            signed: last.signed,
+        });
+        // Even if it is over nothing: from now on there is never a log without a checkpoint.
+        if is_first {
+            keeper.checkpoint()?;
+        }
+        if last.is_new {
+            keeper.keep_trace()?;
+            key::keep(&self.settings.key_dir, keeper.public_key())?;
+        }
+        keeper.sign_up_to(self.marks.values().copied())?;
         Ok(keeper)
     }
 
-    /// The key, the last checkpoint it signed here, and how long the file is without a torn end.
-    fn last_checkpoint(&self) -> Result<(SigningKey, Option<Signed>, u64), JournalError> {
+    /// The key, and the last checkpoint it signed here.
+    fn last_checkpoint(&self) -> Result<Last, JournalError> {
+        let (folder, origin) = (&self.settings.key_dir, self.settings.origin.as_deref());
         let path = self.folder.file(CHECKPOINTS_FILE);
-        let last = last_note(&path).map_err(|cause| JournalError::read(&path, cause))?;
-        let (key_dir, origin) = (&self.settings.key_dir, self.settings.origin.as_deref());
-        let key = key::load(key_dir, origin, last.is_some())?;
-        let Some((note, bytes)) = last else {
-            write_behind(&path, 0, &[])?;
-            return Ok((key, None, 0));
+        let note = last_note(&path).map_err(|cause| JournalError::read(&path, cause))?;
+        let missing = || JournalError::KeyMissing {
+            file: folder.join(SIGNING_KEY_FILE),
+        };
+        let (key, is_new) = match key::find(folder, origin)? {
+            FoundKey::Kept(key) => (key, false),
+            FoundKey::New(key) if note.is_some() => (key, true),
+            FoundKey::None if note.is_some() => return Err(missing()),
+            FoundKey::New(_) | FoundKey::None if self.has_been_signed() => return Err(missing()),
+            FoundKey::New(_) | FoundKey::None => (key::make(folder, origin)?, true),
+        };
+        let Some((note, bytes)) = note else {
+            if !is_new && self.trust != Trust::Journal {
+                let what = "no checkpoint is left in it, and the key has signed some";
+                return Err(contradicted(&path, what.to_owned()));
+            }
+            return Ok(Last {
+                key,
+                is_new,
+                signed: None,
+                bytes: 0,
+            });
         };
         let verified = key.public().verify(&note);
         let signed =
             verified.map_err(|cause| contradicted(&path, format!("its last checkpoint: {cause}")))?;
-        write_behind(&path, bytes, &[])?;
-        Ok((key, Some(signed), bytes))
+        Ok(Last {
+            key,
+            is_new,
+            signed: Some(signed),
+            bytes,
+        })
+    }
+
+    /// Whether anything outside the tree says that there was a key.
+    fn has_been_signed(&self) -> bool {
+        let folder = &self.settings.key_dir;
+        self.told.is_some() || folder.join(PUBLIC_KEY_FILE).exists() || folder.join(TRACE_FILE).exists()
+    }
+
+    /// Whether something else remembers another log, or more of it.
+    fn check_traces(&self, last: &Last, size: u64) -> Result<(), JournalError> {
+        if self.trust == Trust::Journal {
+            return Ok(());
+        }
+        let key = last.key.public();
+        let trace = self.settings.key_dir.join(TRACE_FILE);
+        match trace::read(&self.settings.key_dir, key)? {
+            Some(checkpoint) => Claim::of(trace, &checkpoint).check(self.folder, size)?,
+            None if self.told.is_some() => {
+                let what = "it is gone, and the last boot record speaks of checkpoints";
+                return Err(contradicted(&trace, what.to_owned()));
+            }
+            None => {}
+        }
+        if let Some((told, root)) = self.told {
+            let file = self.settings.dir.join("the last boot record");
+            let claim = Claim {
+                file,
+                size: told,
+                root,
+            };
+            claim.check(self.folder, size)?;
+        }
+        anchor::check(&self.settings.anchors, self.folder, key, size)
+    }
+
+    /// What no checkpoint signs is at most as old as a checkpoint takes: else there was one, or signing had failed.
+    fn check_tail(&self, last: &Last, lanes: &BTreeMap<u16, u64>) -> Result<(), JournalError> {
+        if self.trust != Trust::Nothing || last.signed.is_none() {
+            return Ok(());
+        }
+        let mut times: Option<(Timestamp, Timestamp)> = None;
+        for mark in self.marks.values() {
+            let next = lanes.get(&mark.lane).copied().unwrap_or(0);
+            let mut first = None;
+            LaneCursor::new(mark.lane, next).read(&self.settings.dir, mark, 1, |payload| {
+                first = segment::time_of(payload).ok();
+            })?;
+            let Some(first) = first else { continue };
+            let end = self.last_times.get(&mark.lane).copied().unwrap_or(first);
+            let (since, until) = times.unwrap_or((first, end));
+            times = Some((since.min(first), until.max(end)));
+        }
+        match times {
+            Some((since, until)) if until.since(since) > UNSIGNED_MAX => Err(JournalError::Unsigned {
+                file: self.folder.file(CHECKPOINTS_FILE),
+                since,
+                until,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps what contradicts the log, for whoever looks into it.
+    fn put_aside(&self) -> Result<(), JournalError> {
+        let aside = put_aside(self.folder, Timestamp::now());
+        tracing::error!(kept = %aside.display(), "a new tree is begun");
+        let path = self.folder.path();
+        std::fs::rename(path, &aside).map_err(|cause| JournalError::write(path, cause))?;
+        let trace = self.settings.key_dir.join(TRACE_FILE);
+        match std::fs::rename(&trace, aside.join(TRACE_FILE)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                Err(JournalError::write(&trace, cause))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The order of the first `size` leaves; what comes after is made anew.
@@ -118,12 +276,6 @@ impl Search<'_> {
             let what = format!("{size} records are signed, and the order of {found} is known");
             return Err(contradicted(&path, what));
         }
-        if size == 0 {
-            write_behind(&path, 0, &RUNS_HEAD)?;
-        } else {
-            write_behind(&path, runs.bytes(), &[])?;
-        }
-        debug_assert!(runs.bytes() >= RUN_BYTES as u64);
         Ok(runs)
     }
 
@@ -153,58 +305,138 @@ impl Search<'_> {
         Ok(lanes)
     }
 
-    /// The right edge below the checkpoint, by the hashes that are kept, or else by the records themselves.
+    /// The right edge below the checkpoint: of the newest records by themselves, of those before by the hashes that
+    /// are kept, or, if these do not come to what was signed, by all records.
     fn edge(&self, checkpoint: &Checkpoint, runs: &[Run]) -> Result<Edge, JournalError> {
+        let size = checkpoint.size;
+        let is_signed = |edge: &Edge| edge.root() == checkpoint.root;
+        let kept = self.kept_edge(size).filter(is_signed);
+        if let Some(edge) = kept.filter(|_| self.has_levels(size))
+            && self
+                .hash_newest(size, runs)?
+                .is_some_and(|newest| is_signed(&newest))
+        {
+            return Ok(edge);
+        }
+        tracing::warn!(
+            "the tree's hashes are torn or changed, or the newest records are: all records are hashed again"
+        );
+        let edge = self.hash_all(runs, |buffers, leaf| {
+            buffers.forget(leaf);
+            Ok(())
+        })?;
+        if !is_signed(&edge) {
+            let what =
+                format!("the first {size} records are not those that were signed: `log verify` names one");
+            return Err(contradicted(&self.folder.file(CHECKPOINTS_FILE), what));
+        }
+        self.hash_all(runs, |buffers, leaf| buffers.write(self.folder, leaf))
+    }
+
+    /// The edge by the hashes that are kept. `None`: they cannot be read.
+    fn kept_edge(&self, size: u64) -> Option<Edge> {
         let mut levels = Levels::of(self.folder);
-        let peaks: std::io::Result<Vec<_>> = subtrees(0..checkpoint.size)
+        let peaks: std::io::Result<Vec<_>> = subtrees(0..size)
             .into_iter()
             .map(|peak| levels.hash_of(peak))
             .collect();
-        let kept = peaks
-            .ok()
-            .and_then(|peaks| Edge::from_peaks(checkpoint.size, peaks));
-        let is_sound = |edge: &Edge| edge.root() == checkpoint.root && self.has_levels(checkpoint.size);
-        if let Some(edge) = kept.filter(is_sound) {
-            return Ok(edge);
-        }
-        tracing::warn!("the tree's hashes are torn or changed, and are made again from the records");
-        let edge = self.hash_again(runs)?;
-        if edge.root() == checkpoint.root {
-            return Ok(edge);
-        }
-        let size = checkpoint.size;
-        let what = format!("the first {size} records are not those that were signed");
-        Err(contradicted(&self.folder.file(CHECKPOINTS_FILE), what))
+        Edge::from_peaks(size, peaks.ok()?)
     }
 
-    fn hash_again(&self, runs: &[Run]) -> Result<Edge, JournalError> {
-        let mut edge = Edge::default();
-        let mut buffers = LevelBuffers::from(0);
-        let mut cursors: BTreeMap<u16, LaneCursor> = BTreeMap::new();
-        let mut unwritten = 0;
-        for run in runs {
+    /// The edge at `size`, given the hashes that are kept of all but the newest leaves. `None`: they cannot be read.
+    fn hash_newest(&self, size: u64, runs: &[Run]) -> Result<Option<Edge>, JournalError> {
+        let start = self.rehashed_from(size, runs)?;
+        let Some(mut edge) = self.kept_edge(start) else {
+            return Ok(None);
+        };
+        let mut cursors = BTreeMap::new();
+        for run in runs.iter().filter(|run| run.start + run.count > start) {
+            let skipped = start.saturating_sub(run.start);
+            let first = run.first + skipped;
             let cursor = cursors
                 .entry(run.lane)
-                .or_insert_with(|| LaneCursor::new(run.lane, 0));
-            let Some(mark) = self.marks.get(&run.lane) else {
-                continue;
-            };
-            let mut left = run.count;
-            while left > 0 {
-                let some = left.min(REBUILD_LEAVES);
-                cursor.read(&self.settings.dir, mark, some, |payload| {
-                    edge.append(leaf_hash(payload), |subtree, hash| buffers.add(subtree, hash));
+                .or_insert_with(|| LaneCursor::new(run.lane, first));
+            if let Some(mark) = self.marks.get(&run.lane) {
+                cursor.read(&self.settings.dir, mark, run.count - skipped, |payload| {
+                    edge.append(leaf_hash(payload), |_, _| {});
                 })?;
-                left -= some;
-                unwritten += some;
-                if unwritten >= REBUILD_LEAVES {
-                    buffers.write(self.folder, edge.size())?;
-                    unwritten = 0;
+            }
+        }
+        Ok(Some(edge))
+    }
+
+    /// The leaf from which on records are hashed again at the start: as many as fit into `REHASHED_BYTES` of segments.
+    fn rehashed_from(&self, size: u64, runs: &[Run]) -> Result<u64, JournalError> {
+        let room = REHASHED_BYTES / self.marks.len().max(1) as u64;
+        let mut floors = BTreeMap::new();
+        for (lane, mark) in &self.marks {
+            floors.insert(*lane, self.floor(mark, room)?);
+        }
+        let mut start = size.saturating_sub(REHASHED_LEAVES);
+        for run in runs
+            .iter()
+            .rev()
+            .take_while(|run| run.start + run.count > size.saturating_sub(REHASHED_LEAVES))
+        {
+            let floor = floors.get(&run.lane).copied().unwrap_or(0);
+            let below = floor.saturating_sub(run.first).min(run.count);
+            if below > 0 {
+                start = start.max(run.start + below);
+            }
+        }
+        Ok(start)
+    }
+
+    /// The first record of a lane that stands in its last `room` bytes, in whole segments.
+    fn floor(&self, mark: &LaneMark, room: u64) -> Result<u64, JournalError> {
+        let mut place = Some(Place {
+            lane: mark.lane,
+            segment: mark.segment,
+            end: Some(mark.offset),
+        });
+        let (mut floor, mut bytes) = (mark.records, 0);
+        while let Some(next) = place {
+            bytes += next.end.unwrap_or(0);
+            if bytes > room {
+                break;
+            }
+            let header = next.known_header(&self.settings.dir)?;
+            floor = header.first_record;
+            place = Place::before(&header);
+        }
+        Ok(floor)
+    }
+
+    /// Goes through all records; `keep` is given the hashes of the subtrees every now and then, and the leaf so far.
+    fn hash_all(
+        &self,
+        runs: &[Run],
+        mut keep: impl FnMut(&mut LevelBuffers, u64) -> Result<(), JournalError>,
+    ) -> Result<Edge, JournalError> {
+        let mut edge = Edge::default();
+        let mut buffers = LevelBuffers::from(0);
+        let mut walks = walks(&self.settings.dir)?;
+        for run in runs {
+            let walk = walks.get_mut(&run.lane);
+            let walk = walk.ok_or_else(|| self.gone(run.lane, run.first, "its lane is missing"))?;
+            for number in run.first..run.first + run.count {
+                let step = walk
+                    .step()
+                    .map_err(|fault| self.gone(run.lane, number, &fault.what))?;
+                let step = step.ok_or_else(|| self.gone(run.lane, number, "it is missing"))?;
+                edge.append(step.leaf, |subtree, hash| buffers.add(subtree, hash));
+                if edge.size().is_multiple_of(REBUILD_LEAVES) {
+                    keep(&mut buffers, edge.size())?;
                 }
             }
         }
-        buffers.write(self.folder, edge.size())?;
+        keep(&mut buffers, edge.size())?;
         Ok(edge)
+    }
+
+    fn gone(&self, lane: u16, number: u64, what: &str) -> JournalError {
+        let file = self.folder.file(CHECKPOINTS_FILE);
+        contradicted(&file, format!("record {lane}.{number} was signed: {what}"))
     }
 
     /// Whether every file of hashes is long enough.
@@ -215,12 +447,20 @@ impl Search<'_> {
         })
     }
 
-    /// Hashes behind the last checkpoint are of leaves whose order is not settled.
-    fn cut_levels(&self, size: u64) -> Result<(), JournalError> {
+    /// What stands behind the last checkpoint is torn, or of leaves whose order is not settled: it is made again.
+    fn cut(&self, last: &Last, runs: &Runs) -> Result<(), JournalError> {
+        write_behind(&self.folder.file(CHECKPOINTS_FILE), last.bytes, &[])?;
+        let path = self.folder.file(RUNS_FILE);
+        if runs.size == 0 {
+            write_behind(&path, 0, &RUNS_HEAD)?;
+        } else {
+            write_behind(&path, runs.bytes(), &[])?;
+        }
+        debug_assert!(runs.bytes() >= RUN_BYTES as u64);
         for level in (0..u64::BITS).step_by(LEVELS_PER_FILE as usize) {
             let path = self.folder.level(level);
             if path.exists() {
-                write_behind(&path, (size >> level) * HASH_BYTES, &[])?;
+                write_behind(&path, (runs.size >> level) * HASH_BYTES, &[])?;
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use crate::journal::{Journal, JournalError, Lane, OnLoss, Reader, Settings};
 const SESSION: SessionId = SessionId(7);
 const LANES: u16 = 3;
 
-fn settings(dir: &Path) -> Settings {
+pub fn settings(dir: &Path) -> Settings {
     Settings {
         segment_bytes: 16 << 10,
         key_dir: dir.to_owned(),
@@ -30,11 +30,11 @@ fn settings(dir: &Path) -> Settings {
     }
 }
 
-fn open(dir: &Path) -> Journal {
+pub fn open(dir: &Path) -> Journal {
     Journal::open(settings(dir)).expect("an empty or whole folder opens")
 }
 
-fn request(dir: &Path) -> Request {
+pub fn request(dir: &Path) -> Request {
     Request {
         journal: settings(dir).dir,
         key: None,
@@ -43,11 +43,21 @@ fn request(dir: &Path) -> Request {
     }
 }
 
-fn verified(dir: &Path) -> Report {
+pub fn verified(dir: &Path) -> Report {
     verify(&request(dir), |_, _| {}).expect("the files can be read")
 }
 
-fn write(lane: &mut Lane, number: u64) {
+pub fn write(lane: &mut Lane, number: u64) {
+    write_late(lane, number, Duration::ZERO);
+}
+
+/// When the first record was written.
+pub fn begun() -> Timestamp {
+    static BEGUN: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *BEGUN.get_or_init(Timestamp::now)
+}
+
+pub fn write_late(lane: &mut Lane, number: u64, late: Duration) {
     let text = format!("UPDATE orders SET state = $1 WHERE id = {}", number % 9);
     let value = number.to_string();
     let parameters = [ParameterRecord {
@@ -95,7 +105,7 @@ fn write(lane: &mut Lane, number: u64) {
         request: None,
     };
     let entry = |body| Entry {
-        time: Timestamp::from_micros(1_000_000 + number as i64),
+        time: begun().after(late).after(Duration::from_micros(number)),
         session: Some(SESSION),
         body,
     };
@@ -104,7 +114,7 @@ fn write(lane: &mut Lane, number: u64) {
 }
 
 /// A log of several lanes, segments, starts and checkpoints, closed.
-fn recorded(dir: &Path, statements: u64) {
+pub fn recorded(dir: &Path, statements: u64) {
     for part in 0..3 {
         let journal = open(dir);
         let mut lanes: Vec<_> = (0..LANES).map(|number| journal.lane(number)).collect();
@@ -117,7 +127,7 @@ fn recorded(dir: &Path, statements: u64) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a scratch folder");
     for file in fs::read_dir(from).expect("the folder") {
         let file = file.expect("a file of it").path();
@@ -130,13 +140,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn scratch() -> tempfile::TempDir {
+pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .expect("a scratch folder")
 }
 
-fn segments(dir: &Path) -> Vec<PathBuf> {
+pub fn segments(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(settings(dir).dir).expect("the folder");
     let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
@@ -178,7 +188,7 @@ fn put_together(header: &Header, payloads: &[Vec<u8>], is_sealed: bool) -> Vec<u
 }
 
 /// Changes the one segment and mends the lengths that later ones name, so that only the tree can tell.
-fn forge(dir: &Path, place: usize, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+pub fn forge(dir: &Path, place: usize, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     let paths = segments(dir);
     let path = &paths[place];
     let (header, mut payloads, is_sealed) = take_apart(&fs::read(path).expect("a segment"));
@@ -196,7 +206,7 @@ fn forge(dir: &Path, place: usize, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     }
 }
 
-fn is_record(payload: &[u8]) -> bool {
+pub fn is_record(payload: &[u8]) -> bool {
     segment::Held::of(payload) == segment::Held::Record
 }
 
@@ -455,9 +465,18 @@ fn log_that_was_signed_anew_is_found_by_an_anchor_alone() {
         let end = last.len() - 1;
         last[end] ^= 1;
     });
-    fs::remove_dir_all(Folder::of(&settings(dir.path()).dir).path()).expect("the tree");
-    fs::remove_file(dir.path().join("journal/durable")).expect("it was there");
-    drop(open(dir.path()));
+    drop(Journal::open(going_on(dir.path())).expect("whoever has the key can sign"));
+    let is_aside = |name: &str| name.contains("-contradicted-");
+    for file in fs::read_dir(settings(dir.path()).dir).expect("the folder") {
+        let path = file.expect("a file").path();
+        if path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_aside)
+        {
+            fs::remove_dir_all(path).expect("it was there");
+        }
+    }
     assert_eq!(verified(dir.path()).finding, None);
     let finding = verify(&with_anchor, |_, _| {}).expect("readable").finding;
     assert!(finding.expect("the anchor contradicts").what.contains("anchor"));
@@ -508,27 +527,34 @@ fn log_that_contradicts_its_checkpoint_is_refused_or_the_loss_recorded() {
     fs::write(folder.file(RUNS_FILE), [head, &shorter].concat()).expect("shorter");
     let error = Journal::open(settings(dir.path())).expect_err("it was cut");
     assert!(matches!(error, JournalError::Contradicted { .. }), "{error}");
-    let going_on = Settings {
-        on_loss: OnLoss::Record,
-        ..settings(dir.path())
-    };
-    drop(Journal::open(going_on).expect("it goes on"));
+    drop(Journal::open(going_on(dir.path())).expect("it goes on"));
     let report = verified(dir.path());
     assert_eq!((report.finding, report.set_aside), (None, 1));
+    let detail = last_boot_detail(dir.path());
+    assert!(
+        detail.contains("are signed") && detail.contains("somebody looked"),
+        "{detail}"
+    );
+}
+
+/// Settings with which somebody goes on after a loss.
+pub fn going_on(dir: &Path) -> Settings {
+    Settings {
+        on_loss: OnLoss::Record {
+            reason: "somebody looked".to_owned(),
+        },
+        ..settings(dir)
+    }
+}
+
+pub fn last_boot_detail(dir: &Path) -> String {
     let filter = crate::journal::LogFilter {
         kind: Some(crate::audit::Kind::Boot),
         ..Default::default()
     };
-    let boots = Reader::open(&settings(dir.path()).dir)
-        .query(&filter)
-        .expect("whole")
-        .records;
-    let details: Vec<_> = boots
-        .iter()
-        .filter_map(|boot| boot.fields.detail.clone())
-        .collect();
-    assert_eq!(details.len(), 1);
-    assert!(details[0].contains("are signed"), "{details:?}");
+    let boots = Reader::open(&settings(dir).dir).query(&filter).expect("whole");
+    let newest = boots.records.first().expect("it was opened");
+    newest.fields.detail.clone().unwrap_or_default()
 }
 
 #[test]
@@ -683,10 +709,12 @@ fn log_that_its_anchor_contradicts_is_refused() {
     drop(Journal::open(anchored()).expect("a new log"));
     let before = dir.path().join("before");
     copy(&settings(dir.path()).dir, &before);
+    let trace = fs::read(dir.path().join(TRACE_FILE)).expect("it was signed");
     drop(Journal::open(anchored()).expect("it goes on"));
-    // An older copy of the journal comes back: shorter than its anchor.
+    // An older copy of everything comes back: shorter than its anchor.
     fs::remove_dir_all(settings(dir.path()).dir).expect("it was there");
     copy(&before, &settings(dir.path()).dir);
+    fs::write(dir.path().join(TRACE_FILE), trace).expect("as it was");
     let error = Journal::open(anchored()).expect_err("it is shorter");
     assert!(
         matches!(&error, JournalError::Contradicted { file: named, .. } if *named == file),

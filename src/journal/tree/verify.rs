@@ -9,21 +9,27 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::LEVELS_PER_FILE;
 use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Runs, notes, read_if_there};
 use super::key::{PUBLIC_KEY_FILE, read_public};
-use super::walk::{Fault, LaneWalk, Step};
+use super::trace;
+use super::walk::{Fault, LaneWalk, Step, walks};
+use super::{LEVELS_PER_FILE, UNSIGNED_MAX};
 use crate::audit::RecordId;
 use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
 use crate::journal::checkpoint;
-use crate::journal::recover::list;
 
 /// Leaves between two calls of the progress.
 const PROGRESS_LEAVES: u64 = 1 << 14;
+
+/// How long a running process may take between the order of new leaves and the checkpoint over them: 5 s, far more than
+/// two writes, and looked at so often that even one that signs every second is met in between.
+const OWNER_WAITS: u32 = 100;
+const OWNER_WAIT: Duration = Duration::from_millis(50);
 
 /// What is to be verified, by what.
 #[derive(Clone, Debug)]
@@ -155,6 +161,7 @@ struct Claim {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Log,
+    Trace,
     Anchor,
 }
 
@@ -162,9 +169,102 @@ impl Source {
     const fn word(self) -> &'static str {
         match self {
             Self::Log => "checkpoint",
+            Self::Trace => "checkpoint in log.signed",
             Self::Anchor => "anchor",
         }
     }
+}
+
+/// Checkpoints and the order of the leaves, as they belong together.
+struct Signed {
+    checkpoints: Vec<Checkpoint>,
+    /// A note that is damaged does not hide what the notes before it say of the records.
+    damaged: Option<Box<Finding>>,
+    runs: Runs,
+    /// Nothing that is older was on its way to be signed.
+    read_at: Timestamp,
+}
+
+impl Signed {
+    fn size(&self) -> u64 {
+        self.checkpoints.last().map_or(0, |last| last.size)
+    }
+
+    /// The files of the tree. A process that writes here now may be in the middle of a checkpoint: it has a while to
+    /// end it, and no other excuse.
+    fn read(request: &Request, folder: &Folder, key: &VerifyingKey) -> Result<Self, Stop> {
+        let mut waits = if is_owned(&request.journal) {
+            OWNER_WAITS
+        } else {
+            0
+        };
+        loop {
+            let read = Self::read_once(folder, key)?;
+            let is_settled = read.damaged.is_none() && read.runs.size <= read.size();
+            if is_settled || waits == 0 {
+                return Ok(read);
+            }
+            waits -= 1;
+            std::thread::sleep(OWNER_WAIT);
+        }
+    }
+
+    fn read_once(folder: &Folder, key: &VerifyingKey) -> Result<Self, Stop> {
+        let read_at = Timestamp::now();
+        let mut checkpoints: Vec<Checkpoint> = Vec::new();
+        let notes = read_notes(&folder.file(CHECKPOINTS_FILE), key, |checkpoint| {
+            checkpoints.push(checkpoint.clone());
+        });
+        let damaged = match notes {
+            Ok(()) => None,
+            Err(Stop::Found(finding)) => Some(finding),
+            Err(failed) => return Err(failed),
+        };
+        let file = folder.file(RUNS_FILE);
+        let runs = Runs::read(&file).map_err(|cause| JournalError::read(&file, cause))?;
+        Ok(Self {
+            checkpoints,
+            damaged,
+            runs,
+            read_at,
+        })
+    }
+}
+
+/// What everybody who signed or kept a root says, by size.
+type Claims = BTreeMap<u64, Vec<Claim>>;
+
+fn claim(claims: &mut Claims, checkpoint: &Checkpoint, source: Source) {
+    claims.entry(checkpoint.size).or_default().push(Claim {
+        root: checkpoint.root,
+        source,
+    });
+}
+
+/// Reads the files of checkpoints that somebody else kept.
+fn read_anchors(
+    request: &Request,
+    key: &VerifyingKey,
+    report: &mut Report,
+    claims: &mut Claims,
+) -> Result<(), Stop> {
+    for anchor in &request.anchors {
+        let before = report.anchors;
+        read_notes(anchor, key, |checkpoint| {
+            report.anchors += 1;
+            let largest = report.anchored.as_ref();
+            if largest.is_none_or(|largest| largest.size < checkpoint.size) {
+                report.anchored = Some(checkpoint.clone());
+            }
+            claim(claims, checkpoint, Source::Anchor);
+        })?;
+        // Emptied, or another file than was meant: it would vouch for nothing.
+        if report.anchors == before {
+            let what = format!("the anchor `{}` holds no checkpoint", anchor.display());
+            return Err(Finding::of_file(what).into());
+        }
+    }
+    Ok(())
 }
 
 fn go(
@@ -174,51 +274,22 @@ fn go(
     progress: &mut impl FnMut(u64, u64),
 ) -> Result<(), Stop> {
     let folder = Folder::of(&request.journal);
-    // The tree is read before the records: what it speaks of was on disk before it was written.
-    let mut claims: BTreeMap<u64, Vec<Claim>> = BTreeMap::new();
-    let checkpoints = folder.file(CHECKPOINTS_FILE);
-    let is_owned = is_owned(&request.journal);
-    let signed = read_notes(&checkpoints, key, is_owned, |checkpoint| {
-        report.checkpoints += 1;
-        report.last = Some(checkpoint.clone());
-        claims.entry(checkpoint.size).or_default().push(Claim {
-            root: checkpoint.root,
-            source: Source::Log,
-        });
-    });
-    // A damaged note does not hide what the notes before it say of the records.
-    let damaged_note = match signed {
-        Ok(()) => None,
-        Err(Stop::Found(finding)) => Some(finding),
-        Err(failed) => return Err(failed),
-    };
-    for anchor in &request.anchors {
-        let before = report.anchors;
-        read_notes(anchor, key, false, |checkpoint| {
-            report.anchors += 1;
-            let is_largest = report
-                .anchored
-                .as_ref()
-                .is_none_or(|largest| largest.size < checkpoint.size);
-            if is_largest {
-                report.anchored = Some(checkpoint.clone());
-            }
-            claims.entry(checkpoint.size).or_default().push(Claim {
-                root: checkpoint.root,
-                source: Source::Anchor,
-            });
-        })?;
-        // Emptied, or another file than was meant: it would vouch for nothing.
-        if report.anchors == before {
-            let what = format!("the anchor `{}` holds no checkpoint", anchor.display());
-            return Err(Finding::of_file(what).into());
-        }
+    let mut claims = Claims::new();
+    // What is outside the tree is never newer than the tree, and what the tree speaks of was on disk before: so each is
+    // read before what it speaks of.
+    read_anchors(request, key, report, &mut claims)?;
+    if let Some(checkpoint) = trace::read(&request.key_dir, key)? {
+        claim(&mut claims, &checkpoint, Source::Trace);
     }
-    let size = report.last.as_ref().map_or(0, |last| last.size);
-    let runs_file = folder.file(RUNS_FILE);
-    let mut runs = Runs::read(&runs_file).map_err(|cause| JournalError::read(&runs_file, cause))?;
+    let signed = Signed::read(request, &folder, key)?;
+    let (size, read_at) = (signed.size(), signed.read_at);
+    for checkpoint in &signed.checkpoints {
+        claim(&mut claims, checkpoint, Source::Log);
+    }
+    report.checkpoints = signed.checkpoints.len() as u64;
+    report.last = signed.checkpoints.last().cloned();
+    let (mut runs, damaged_note) = (signed.runs, signed.damaged);
     let known = runs.size;
-    let is_behind = known > size && !is_owned;
     if known > size {
         runs.truncate(size);
     }
@@ -233,6 +304,7 @@ fn go(
         claims,
         last_good: None,
     };
+    climb.compare_nothing()?;
     for run in &runs.runs {
         let end = (run.start + run.count).min(size);
         for leaf in run.start..end {
@@ -259,13 +331,13 @@ fn go(
     }
     climb.beyond_the_end(size)?;
     rest_of_lanes(&durable, &mut walks, report, climb.last_good)?;
-    if size == 0 && report.unsigned > 0 && !is_owned && damaged_note.is_none() {
-        return Err(Finding::of_file("no record is signed: the tree is missing").into());
-    }
     if let Some(finding) = damaged_note {
         return Err(Stop::Found(finding));
     }
-    if is_behind {
+    if report.checkpoints == 0 && report.unsigned > 0 {
+        return Err(Finding::of_file("no record is signed: the tree is missing").into());
+    }
+    if known > size {
         let more = known - size;
         let what = format!(
             "the order of {more} more records is settled than any checkpoint signs: checkpoints were removed, or the \
@@ -273,7 +345,25 @@ fn go(
         );
         return Err(Finding::of_file(what).into());
     }
-    Ok(())
+    check_tail(report, read_at, climb.last_good)
+}
+
+/// Whatever is older than two checkpoints take was signed once, or signing has failed for that long.
+fn check_tail(report: &Report, read_at: Timestamp, last_good: Option<u64>) -> Result<(), Stop> {
+    match report.unsigned_times {
+        Some((since, until)) if until.min(read_at).since(since) > UNSIGNED_MAX => {
+            let what = format!(
+                "the records from {since} to {until} are not signed, though checkpoints are signed every minute: some \
+                 were removed, or none could be written"
+            );
+            Err(Finding {
+                last_good,
+                ..Finding::of_file(what)
+            }
+            .into())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What is still on its way up the tree.
@@ -282,7 +372,7 @@ struct Climb<'a> {
     edge: Edge,
     stored: StoredHashes,
     suspect: Option<Suspect>,
-    claims: BTreeMap<u64, Vec<Claim>>,
+    claims: Claims,
     last_good: Option<u64>,
 }
 
@@ -422,12 +512,28 @@ impl Climb<'_> {
         Ok(())
     }
 
-    /// Anchors of more records than any checkpoint of the log signs.
-    fn beyond_the_end(&self, size: u64) -> Result<(), Stop> {
-        match self.claims.keys().next_back() {
-            Some(anchored) if *anchored > size => {
+    /// A tree without leaves has one root only.
+    fn compare_nothing(&mut self) -> Result<(), Stop> {
+        let claims = self.claims.remove(&0).unwrap_or_default();
+        match claims.iter().find(|claim| claim.root != self.edge.root()) {
+            Some(claim) => {
                 let what = format!(
-                    "an anchor holds {anchored} records, and the log has signed {size} only: it was cut"
+                    "the root of no records is not that of the {}",
+                    claim.source.word()
+                );
+                Err(Finding::of_file(what).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody holds a checkpoint over more records than any of the log signs.
+    fn beyond_the_end(&self, size: u64) -> Result<(), Stop> {
+        match self.claims.last_key_value() {
+            Some((held, claims)) if *held > size => {
+                let who = claims.first().map_or("anchor", |claim| claim.source.word());
+                let what = format!(
+                    "the {who} is over {held} records, and the log has signed {size} only: it was cut"
                 );
                 Err(Finding {
                     last_good: self.last_good,
@@ -464,14 +570,8 @@ impl StoredHashes {
     }
 }
 
-/// Reads checkpoints one after the other, each signed and none smaller or older than the one before. A file that is
-/// being written may have half a note at its end.
-fn read_notes(
-    path: &Path,
-    key: &VerifyingKey,
-    may_be_torn: bool,
-    mut each: impl FnMut(&Checkpoint),
-) -> Result<(), Stop> {
+/// Reads checkpoints one after the other, each signed and none smaller or older than the one before, to the last byte.
+fn read_notes(path: &Path, key: &VerifyingKey, mut each: impl FnMut(&Checkpoint)) -> Result<(), Stop> {
     let bytes = read_if_there(path).map_err(|cause| JournalError::read(path, cause))?;
     let name = path
         .file_name()
@@ -496,18 +596,11 @@ fn read_notes(
         before = Some(checkpoint);
         end = note_end;
     }
-    if end < bytes.len() && !may_be_torn {
+    if end < bytes.len() {
         let what = format!("{name} does not end with a whole checkpoint, after {number} of them");
         return Err(Finding::of_file(what).into());
     }
     Ok(())
-}
-
-fn walks(journal: &Path) -> Result<BTreeMap<u16, LaneWalk>, JournalError> {
-    list(journal)?
-        .into_iter()
-        .map(|(lane, numbers)| Ok((lane, LaneWalk::start(journal, lane, &numbers)?)))
-        .collect()
 }
 
 /// Goes through what no checkpoint signs yet, and counts it.

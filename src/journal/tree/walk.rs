@@ -1,7 +1,7 @@
 //! Goes through one lane from its first record to its last and believes nothing: every frame, header, seal and text is
 //! checked on the way. Never stops at an end that is still being written. Read `verify.rs` next.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,7 @@ use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
 use crate::journal::load::Place;
+use crate::journal::recover::list;
 use crate::journal::segment::{self, Cut, FRAME_HEAD_BYTES, Frames, Header, Held, SEAL_BYTES};
 
 /// One record on the way.
@@ -283,6 +284,14 @@ impl LaneWalk {
 
 fn fault(what: impl Into<String>) -> Fault {
     Fault { what: what.into() }
+}
+
+/// The ways through all lanes of a journal.
+pub fn walks(journal: &Path) -> Result<BTreeMap<u16, LaneWalk>, JournalError> {
+    list(journal)?
+        .into_iter()
+        .map(|(lane, numbers)| Ok((lane, LaneWalk::start(journal, lane, &numbers)?)))
+        .collect()
 }
 
 /// The segments of a lane from the last to the first. Where one is missing or its header is damaged the chain goes on
