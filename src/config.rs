@@ -285,6 +285,7 @@ impl Config {
             key_dir: self.data_dir.clone(),
             origin: self.log_tree.origin.clone(),
             anchors: self.log_tree.anchors.clone(),
+            bucket_access: self.log_tree.bucket_access.clone(),
             ..journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
         }
     }

@@ -17,6 +17,8 @@ use super::output::Output;
 use crate::audit::RecordId;
 use crate::config::JOURNAL_FOLDER;
 use crate::journal::Reader;
+use crate::journal::tree::bucket::Bucket;
+use crate::journal::tree::newest_in_bucket;
 use crate::journal::tree::proof::{self, ProofError, Proven};
 use crate::journal::tree::verify::{Finding, Report, Request, verify};
 use crate::render::visible_line;
@@ -32,7 +34,7 @@ pub struct VerifyArgs {
     /// The log's public key, as you keep it [default: log.pub in the data folder]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Checkpoints of this log that were kept elsewhere; may be given more than once
+    /// Checkpoints of this log that were kept elsewhere: a file, or s3://bucket/prefix; may be given more than once
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     anchor: Vec<PathBuf>,
     /// Check what `log proof` wrote instead of a log
@@ -73,11 +75,18 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<Exit, CliError> {
         return super::log_evidence::run(bundle, args.key.as_deref(), &args.anchor, output);
     }
     let data_dir = args.data_dir()?;
+    let (buckets, anchors): (Vec<_>, Vec<_>) =
+        args.anchor.iter().cloned().partition(|anchor| is_bucket(anchor));
+    let fetched = buckets
+        .iter()
+        .map(|bucket| fetch(bucket, args))
+        .collect::<Result<_, _>>()?;
     let request = Request {
         journal: data_dir.join(JOURNAL_FOLDER),
         key: args.key.clone(),
         key_dir: data_dir,
-        anchors: args.anchor.clone(),
+        anchors,
+        fetched,
     };
     anchors_are_there(&request.anchors)?;
     let mut told = Progress::new();
@@ -99,6 +108,38 @@ pub(super) fn anchors_are_there(anchors: &[PathBuf]) -> Result<(), CliError> {
         )),
         None => Ok(()),
     }
+}
+
+fn is_bucket(anchor: &Path) -> bool {
+    anchor.to_str().is_some_and(|anchor| anchor.starts_with("s3://"))
+}
+
+/// The newest checkpoint in a bucket, which is reached as the settings say.
+fn fetch(anchor: &Path, args: &VerifyArgs) -> Result<(String, String), CliError> {
+    let url = anchor.to_str().unwrap_or_default();
+    let bucket = Bucket::parse(url).ok_or_else(|| {
+        CliError::error(
+            format!("`{url}` names no bucket"),
+            "write it as s3://bucket/prefix",
+        )
+    })?;
+    let access = args.settings.load(Vec::new())?.log_tree.bucket_access;
+    let access = access.ok_or_else(|| {
+        CliError::error(
+            "the settings do not say how buckets are reached",
+            "write [audit.s3]: docs/log.md",
+        )
+    })?;
+    let newest =
+        newest_in_bucket(&bucket, access).map_err(|error| CliError::error(&error, error.next_step()))?;
+    let note = newest.ok_or_else(|| {
+        CliError::new(
+            Exit::VerificationFailed,
+            format!("`{bucket}` holds no checkpoint"),
+            "find out who emptied it, or name the place that was anchored to",
+        )
+    })?;
+    Ok((url.to_owned(), note))
 }
 
 /// A line on a terminal that is written over again and again.
@@ -147,9 +188,10 @@ fn text(report: &Report, args: &VerifyArgs) -> String {
             report.origin, report.key_id
         ),
         format!(
-            "records       {} hashed, {} texts, {} clock regressions",
+            "records       {} hashed, {} texts, {} values erased, {} clock regressions",
             grouped(report.hashed),
             grouped(report.texts),
+            grouped(report.erased),
             report.regressions
         ),
     ];
@@ -246,6 +288,7 @@ fn value(report: &Report) -> Value {
         "key_file": report.key_file.display().to_string(),
         "records": report.hashed,
         "texts": report.texts,
+        "erased_values": report.erased,
         "clock_regressions": report.regressions,
         "checkpoints": report.checkpoints,
         "size": report.last.as_ref().map_or(0, |last| last.size),

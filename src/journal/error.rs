@@ -67,6 +67,8 @@ pub enum JournalError {
         is: String,
         wanted: String,
     },
+    #[error("the anchor `{anchor}` cannot be read: {what}")]
+    Anchor { anchor: String, what: String },
     #[error("the journal is closed")]
     Closed,
     #[error("`{cursor}` is not a cursor of this log")]
@@ -109,6 +111,7 @@ impl JournalError {
             Self::Index { .. } => "delete the index file; it is built again from the journal",
             Self::Key { .. } | Self::KeyMissing { .. } => "restore the key's file from a copy",
             Self::Origin { .. } => "take `audit.origin` out of the settings: a log keeps its name",
+            Self::Anchor { .. } => "check [audit.s3], the network and what the access key may do",
             Self::Closed => "start the proxy again",
             Self::Cursor { .. } => "use a cursor exactly as the page before gave it",
         }

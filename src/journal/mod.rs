@@ -68,6 +68,8 @@ pub struct Settings {
     pub origin: Option<String>,
     /// Who is handed the checkpoints.
     pub anchors: Vec<tree::Anchor>,
+    /// How buckets among them are reached.
+    pub bucket_access: Option<tree::bucket::Access>,
 }
 
 /// What to do when records are gone that were known to be on disk.
@@ -90,6 +92,7 @@ impl Settings {
             on_loss: OnLoss::Refuse,
             origin: None,
             anchors: Vec::new(),
+            bucket_access: None,
         }
     }
 }

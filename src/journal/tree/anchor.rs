@@ -1,4 +1,5 @@
-//! Hands checkpoints to somebody else, so that even the holder of the key cannot sign another past: into a file, to a URL.
+//! Hands checkpoints to somebody else, so that even the holder of the key cannot sign another past: into a file, to
+//! a URL, into a bucket.
 //! Never delays a checkpoint and never gives up: what was not taken is tried again, also after a restart. Read
 //! `verify.rs` next.
 //!
@@ -12,12 +13,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::bucket::{Access, Bucket, Client};
 use super::files::{CHECKPOINTS_FILE, Folder, last_note};
 use super::keeper::{AnchorStatus, Status};
 use super::trace::Claim;
 use crate::audit::checkpoint::VerifyingKey;
-use crate::journal::JournalError;
 use crate::journal::sync::Shared;
+use crate::journal::{JournalError, Settings};
 
 /// In the tree's folder: a line for each anchor, the size it has taken and its name.
 const ANCHORED_FILE: &str = "anchored";
@@ -26,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A server that takes longer is asked again later; the last time, at the end, nobody waits that long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A bucket that takes longer at the start is left for later.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first wait after a failure, and the longest.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -37,13 +41,15 @@ pub enum Anchor {
     File(PathBuf),
     /// Posted to, one note a call; any 2xx means that it is kept.
     Url(String),
+    /// Put there, each note a locked object of its own.
+    Bucket(Bucket),
 }
 
 impl Anchor {
     /// For people: of a URL without what may be a secret in it.
     pub fn shown(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(_) | Self::Bucket(_) => self.to_string(),
             Self::Url(url) => {
                 let bare = url.split(['?', '#']).next().unwrap_or_default();
                 match bare.split_once("://") {
@@ -64,37 +70,40 @@ impl std::fmt::Display for Anchor {
         match self {
             Self::File(path) => path.display().fmt(f),
             Self::Url(url) => f.write_str(url),
+            Self::Bucket(bucket) => bucket.fmt(f),
         }
     }
 }
 
 /// Holds what each anchor that can be read has been given against the tree, of which `signed` leaves are signed.
 pub fn check(
-    anchors: &[Anchor],
+    settings: &Settings,
     folder: &Folder,
     key: &VerifyingKey,
     signed: u64,
 ) -> Result<(), JournalError> {
     let taken = read_taken(folder);
-    for anchor in anchors {
-        let Anchor::File(path) = anchor else { continue };
+    for anchor in &settings.anchors {
+        let Some(newest) = newest(anchor, settings)? else {
+            continue;
+        };
+        let file = PathBuf::from(anchor.to_string());
         let contradicted = |what: String| JournalError::Contradicted {
-            file: path.clone(),
+            file: file.clone(),
             what,
         };
-        let last = last_note(path).map_err(|cause| JournalError::read(path, cause))?;
-        let held = match last {
-            Some((note, _)) => {
+        let held = match newest {
+            Newest::Note(note) => {
                 let anchored = key.verify(&note);
                 let anchored =
                     anchored.map_err(|cause| contradicted(format!("its last checkpoint: {cause}")))?;
-                Claim::of(path.clone(), &anchored.checkpoint).check(folder, signed)?;
-                Some(anchored.checkpoint.size)
+                Claim::of(file.clone(), &anchored.checkpoint).check(folder, signed)?;
+                anchored.checkpoint.size
             }
-            None => None,
+            Newest::None => 0,
         };
         // What it took does not go away by itself.
-        let (taken, held) = (taken_by(&taken, anchor), held.unwrap_or(0));
+        let taken = taken_by(&taken, anchor);
         if held < taken {
             return Err(contradicted(format!(
                 "it took a checkpoint over {taken} records, and holds one over {held} at most: it was emptied, cut or \
@@ -103,6 +112,69 @@ pub fn check(
         }
     }
     Ok(())
+}
+
+/// The last checkpoint that an anchor holds.
+enum Newest {
+    Note(String),
+    None,
+}
+
+/// `None`: it cannot be asked now. A bucket that is away stops nobody: whoever could keep it away could as well take it
+/// out of the settings.
+fn newest(anchor: &Anchor, settings: &Settings) -> Result<Option<Newest>, JournalError> {
+    let note = match anchor {
+        Anchor::File(path) => {
+            let last = last_note(path).map_err(|cause| JournalError::read(path, cause))?;
+            last.map(|(note, _)| note)
+        }
+        Anchor::Url(_) => return Ok(None),
+        Anchor::Bucket(bucket) => {
+            let Some(access) = settings.bucket_access.clone() else {
+                return Ok(None);
+            };
+            match newest_in_bucket(bucket, access) {
+                Ok(note) => note,
+                Err(error) => {
+                    tracing::warn!(%error, next_step = error.next_step(), "the log is not held against `{bucket}`");
+                    return Ok(None);
+                }
+            }
+        }
+    };
+    Ok(Some(note.map_or(Newest::None, Newest::Note)))
+}
+
+/// Asks a bucket for its newest checkpoint; `None`: it holds none. Blocks, on a thread of its own: the caller may be on
+/// one that serves others.
+pub fn newest_in_bucket(bucket: &Bucket, access: Access) -> Result<Option<String>, JournalError> {
+    let failed = |what: String| JournalError::Anchor {
+        anchor: bucket.to_string(),
+        what,
+    };
+    let ask = || {
+        let client = Client::new(http_client().map_err(|error| error.to_string())?, access)?;
+        let runtime = runtime().map_err(|error| error.to_string())?;
+        runtime.block_on(client.newest(bucket, START_TIMEOUT))
+    };
+    let asked = thread::scope(|scope| scope.spawn(ask).join());
+    asked
+        .unwrap_or_else(|_| Err("asking it has failed within the program".to_owned()))
+        .map_err(failed)
+}
+
+fn http_client() -> std::io::Result<reqwest::Client> {
+    // Somebody may have installed another, which will do.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(std::io::Error::other)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn taken_by(taken: &[(String, u64)], anchor: &Anchor) -> u64 {
@@ -126,6 +198,7 @@ struct Outbox {
     owed: Vec<Owed>,
     status: Arc<Status>,
     http: reqwest::Client,
+    buckets: Option<Client>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -136,9 +209,11 @@ pub fn start(
     status: Arc<Status>,
     signing: mpsc::Receiver<()>,
 ) -> std::io::Result<JoinHandle<()>> {
-    // Somebody may have installed another, which will do.
-    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = Folder::of(&shared.settings.dir);
+    let buckets = match shared.settings.bucket_access.clone() {
+        Some(access) => Some(Client::new(http_client()?, access).map_err(std::io::Error::other)?),
+        None => None,
+    };
     let taken = read_taken(&folder);
     let owed = shared.settings.anchors.iter().map(|anchor| Owed {
         taken: taken_by(&taken, anchor),
@@ -151,14 +226,9 @@ pub fn start(
         owed: owed.collect(),
         folder,
         status,
-        http: reqwest::Client::builder()
-            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(std::io::Error::other)?,
-        runtime: tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?,
+        http: http_client()?,
+        buckets,
+        runtime: runtime()?,
     };
     outbox.tell();
     thread::Builder::new()
@@ -192,11 +262,15 @@ impl Outbox {
             .nth(1)
             .and_then(|size| size.parse().ok())
             .unwrap_or(size);
-        let (http, runtime) = (&self.http, &self.runtime);
+        let (http, buckets, runtime) = (&self.http, &self.buckets, &self.runtime);
         for owed in self.owed.iter_mut().filter(|owed| is_due(owed)) {
             let done = match &owed.anchor {
                 Anchor::File(path) => append(path, &note),
                 Anchor::Url(url) => runtime.block_on(post(http, url, &note, timeout)),
+                Anchor::Bucket(bucket) => match buckets {
+                    Some(client) => runtime.block_on(client.put(bucket, size, &note, timeout)),
+                    None => Err("the settings do not say how buckets are reached".to_owned()),
+                },
             };
             match done {
                 Ok(()) => {
@@ -277,12 +351,18 @@ async fn post(http: &reqwest::Client, url: &str, note: &str, timeout: Duration) 
     match sent {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(format!("it answered {}", answer.status())),
-        Err(error) => {
-            let mut inner: &dyn std::error::Error = &error;
-            while let Some(source) = inner.source() {
-                inner = source;
-            }
-            Err(inner.to_string())
-        }
+        Err(error) => Err(innermost(&error)),
     }
+}
+
+/// The outer words only say that a request failed, and repeat its URL.
+pub fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string().replace(char::is_control, " ")
 }

@@ -18,6 +18,7 @@
 //! which they were read back; within a lane it is that of the records.
 
 mod anchor;
+pub mod bucket;
 mod cursor;
 mod files;
 mod keeper;
@@ -37,8 +38,8 @@ use std::path::Path;
 
 use crate::clock::Timestamp;
 
-pub use anchor::Anchor;
 pub(super) use anchor::start as start_anchors;
+pub use anchor::{Anchor, newest_in_bucket};
 pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
 pub use keeper::{AnchorStatus, Status, start};
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};

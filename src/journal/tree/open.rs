@@ -222,7 +222,7 @@ impl Search<'_> {
             };
             claim.check(self.folder, size)?;
         }
-        anchor::check(&self.settings.anchors, self.folder, key, size)
+        anchor::check(self.settings, self.folder, key, size)
     }
 
     /// What no checkpoint signs is at most as old as a checkpoint takes: else there was one, or signing had failed.

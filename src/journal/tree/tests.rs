@@ -40,6 +40,7 @@ pub fn request(dir: &Path) -> Request {
         key: None,
         key_dir: dir.to_owned(),
         anchors: Vec::new(),
+        fetched: Vec::new(),
     }
 }
 
@@ -364,6 +365,26 @@ fn dropped_swapped_and_added_records_are_found_though_all_checksums_are_right() 
             );
         }
     }
+}
+
+#[test]
+fn erased_values_are_counted_and_leave_every_record_proved() {
+    let dir = scratch();
+    recorded(dir.path(), 240);
+    let whole = verified(dir.path());
+    assert_eq!((whole.finding, whole.erased), (None, 0));
+    let mut erased = 0;
+    for place in 0..segments(dir.path()).len() {
+        forge(dir.path(), place, |payloads| {
+            let before = payloads.len();
+            payloads.retain(|payload| segment::Held::of(payload) != segment::Held::Values);
+            erased += (before - payloads.len()) as u64;
+        });
+    }
+    let report = verified(dir.path());
+    // Every fourth statement has one value.
+    assert_eq!((report.finding, report.erased, erased), (None, 60, 60));
+    assert_eq!(report.hashed, whole.hashed);
 }
 
 #[test]

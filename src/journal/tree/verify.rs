@@ -41,6 +41,8 @@ pub struct Request {
     pub key_dir: PathBuf,
     /// Files of checkpoints that somebody else kept.
     pub anchors: Vec<PathBuf>,
+    /// Checkpoints that were fetched from somebody: from where, and the note.
+    pub fetched: Vec<(String, String)>,
 }
 
 /// What was found.
@@ -63,6 +65,8 @@ pub struct Report {
     /// The time of the last record of all.
     pub last_time: Timestamp,
     pub texts: u64,
+    /// Parameter values that records commit to and that are not there any more.
+    pub erased: u64,
     pub regressions: u64,
     /// Ends of segments that are being written, or were torn by a power failure; no record is in them.
     pub torn_ends: u64,
@@ -139,6 +143,7 @@ pub fn verify(request: &Request, mut progress: impl FnMut(u64, u64)) -> Result<R
         unsigned_times: None,
         last_time: Timestamp::from_micros(0),
         texts: 0,
+        erased: 0,
         regressions: 0,
         torn_ends: 0,
         set_aside: 0,
@@ -248,16 +253,23 @@ fn read_anchors(
     report: &mut Report,
     claims: &mut Claims,
 ) -> Result<(), Stop> {
+    let mut take = |report: &mut Report, checkpoint: &Checkpoint| {
+        report.anchors += 1;
+        let largest = report.anchored.as_ref();
+        if largest.is_none_or(|largest| largest.size < checkpoint.size) {
+            report.anchored = Some(checkpoint.clone());
+        }
+        claim(claims, checkpoint, Source::Anchor);
+    };
+    for (place, note) in &request.fetched {
+        let signed = key.verify(note);
+        let signed =
+            signed.map_err(|what| Finding::of_file(format!("the checkpoint in `{place}`: {what}")))?;
+        take(report, &signed.checkpoint);
+    }
     for anchor in &request.anchors {
         let before = report.anchors;
-        read_notes(anchor, key, |checkpoint| {
-            report.anchors += 1;
-            let largest = report.anchored.as_ref();
-            if largest.is_none_or(|largest| largest.size < checkpoint.size) {
-                report.anchored = Some(checkpoint.clone());
-            }
-            claim(claims, checkpoint, Source::Anchor);
-        })?;
+        read_notes(anchor, key, |checkpoint| take(report, checkpoint))?;
         // Emptied, or another file than was meant: it would vouch for nothing.
         if report.anchors == before {
             let what = format!("the anchor `{}` holds no checkpoint", anchor.display());
@@ -643,6 +655,7 @@ fn rest_of_lanes(
             }
         }
         report.texts += walk.texts_checked;
+        report.erased += walk.erased;
         report.regressions += walk.regressions;
         report.torn_ends += u64::from(walk.torn.is_some());
         report.last_time = report.last_time.max(walk.last_time);

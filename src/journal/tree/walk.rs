@@ -43,6 +43,8 @@ pub struct LaneWalk {
     pub last_time: Timestamp,
     pub regressions: u64,
     pub texts_checked: u64,
+    /// Parameter values that records commit to and that are not there any more.
+    pub erased: u64,
     /// Texts that a record may name here.
     texts: HashSet<Hash>,
     /// A text that its record has not followed yet.
@@ -78,6 +80,7 @@ impl LaneWalk {
             last_time: Timestamp::from_micros(0),
             regressions: 0,
             texts_checked: 0,
+            erased: 0,
             texts: HashSet::new(),
             announced: None,
             values: None,
@@ -235,16 +238,43 @@ impl LaneWalk {
         Ok(())
     }
 
+    /// What is there of an attempt's values must be what was written; what is not there was erased.
+    fn count_erased(
+        &mut self,
+        payload: &[u8],
+        time: Timestamp,
+        values: Option<(Values, Timestamp)>,
+    ) -> Result<(), Fault> {
+        let mut record = Record::decode(payload).map_err(|what| fault(what.to_string()))?;
+        let agrees = |(values, written): &(Values, Timestamp)| {
+            *written == time && values.agree_with(&record.fields).is_ok()
+        };
+        if !values.as_ref().is_none_or(agrees) {
+            return Err(fault(
+                "a parameter's value is not the one that the record was made with",
+            ));
+        }
+        let joined = record.fields.join(values.map(|(values, _)| values));
+        joined.map_err(|what| fault(what.to_string()))?;
+        let erased = record
+            .fields
+            .parameters
+            .iter()
+            .filter(|parameter| parameter.erased);
+        self.erased += erased.count() as u64;
+        Ok(())
+    }
+
     fn record(&mut self, payload: &[u8]) -> Result<Step, Fault> {
         let (head, fields) = Head::cut(payload).map_err(|what| fault(what.to_string()))?;
-        let mut named = None;
+        let (mut named, mut has_parameters) = (None, false);
         if head.kind == Kind::Attempt {
             for field in fields {
                 let (tag, value) = field.map_err(|what| fault(what.to_string()))?;
                 if tag == tag::TEXT_SHA256 {
                     named = <Hash>::try_from(value).ok();
-                    break;
                 }
+                has_parameters |= tag == tag::PARAMETER;
             }
         }
         if let Some(hash) = named
@@ -259,13 +289,9 @@ impl LaneWalk {
         {
             return Err(fault("it does not follow on the text before it"));
         }
-        if let Some((values, time)) = self.values.take() {
-            let record = Record::decode(payload).map_err(|what| fault(what.to_string()))?;
-            if time != head.time || values.agree_with(&record.fields).is_err() {
-                return Err(fault(
-                    "a parameter's value is not the one that the record was made with",
-                ));
-            }
+        let values = self.values.take();
+        if values.is_some() || has_parameters {
+            self.count_erased(payload, head.time, values)?;
         }
         let step = Step {
             id: RecordId {
