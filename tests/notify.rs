@@ -305,6 +305,43 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: String
 }
 
 #[tokio::test]
+async fn checkpoint_is_told_to_who_asked_for_it_and_once_a_minute_at_most() {
+    let house = House::build();
+    let (follower, other) = (Receiver::taking_all().await, Receiver::taking_all().await);
+    let mut settings = house.webhook("follower", &follower.url, &[SECRET]);
+    settings.events = vec!["log.checkpoint".to_owned()];
+    let everything = house.webhook("other", &other.url, &[SECRET]);
+    assert_eq!(
+        everything.events,
+        ["*"],
+        "which means what happens, not what the clock brings"
+    );
+    house.notify(vec![channel(settings), channel(everything)]).await;
+    let got = follower.until(1).await;
+    let told = got[0].json();
+    assert_eq!(told["type"], "log.checkpoint");
+    assert_eq!(told["data"]["state"], "signed", "there are no anchors");
+    // Decisions are signed within a second, and not told of before the minute is over.
+    let (_parked, held) = house.park("DROP TABLE t").await;
+    house.decide(&held, Decision::Approve).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let first = told["data"]["size"].as_u64().expect("a number");
+    while house.journal.tree().signed.is_none_or(|(size, _)| size <= first) {
+        assert!(Instant::now() < deadline, "never signed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(follower.got().len(), 1);
+    let others = other.until(2).await;
+    assert!(others.iter().all(|got| got.kind() != "log.checkpoint"));
+    // It says what the log's own checkpoint of that size says.
+    let notes = std::fs::read_to_string(house.folder.path().join("journal/tree/checkpoints")).expect("notes");
+    let root = told["data"]["root"].as_str().expect("a root");
+    let origin = told["data"]["origin"].as_str().expect("an origin");
+    assert!(notes.contains(&format!("{origin}\n{first}\n{root}\n")), "{told}");
+}
+
+#[tokio::test]
 async fn what_happens_to_a_request_is_told_in_order_signed_and_without_its_statement() {
     let house = House::build();
     let receiver = Receiver::taking_all().await;

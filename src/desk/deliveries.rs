@@ -1,12 +1,17 @@
 //! What `notify` asks of the desk: what is due, what became of it. Each call is one short transaction of the store.
 //! Never sends anything. Read `../store/deliveries.rs` for the queue.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
 use crate::audit::{Body, NotificationEvent};
 use crate::clock::Timestamp;
 use crate::desk::thread::Desk;
 use crate::desk::{Core, DeskError, Moment};
+pub use crate::journal::CheckpointNews;
 use crate::store::Happening;
-pub use crate::store::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
+pub use crate::store::{CHECKPOINT_EVENT, Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
 
 /// Deliveries that one look brings.
 const BATCH: u32 = 16;
@@ -32,6 +37,41 @@ impl Core {
 }
 
 impl Desk {
+    /// The log's last checkpoint, and how far anchors are.
+    pub async fn checkpoint_news(&self) -> Result<Option<CheckpointNews>, DeskError> {
+        let tree = self.inner.tree.clone();
+        self.read(move |_, _| Ok(tree.newest())).await
+    }
+
+    /// Queues word of a checkpoint for whoever wants it.
+    pub async fn tell_checkpoint(&self, news: &CheckpointNews) -> Result<(), DeskError> {
+        let CheckpointNews { checkpoint, anchored } = news;
+        let state = if *anchored >= checkpoint.size {
+            "anchored"
+        } else {
+            "signed"
+        };
+        let detail = json!({
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": STANDARD.encode(checkpoint.root),
+            "signed_at": checkpoint.time.to_string(),
+            "anchored": anchored,
+        });
+        let detail = detail.to_string();
+        self.call(move |core, now| {
+            let happening = Happening {
+                kind: CHECKPOINT_EVENT,
+                state,
+                detail: &detail,
+            };
+            core.tell_endpoints(&happening, now);
+            Ok(())
+        })
+        .await
+        .unwrap_or(Err(DeskError::Stopping))
+    }
+
     pub async fn set_endpoints(&self, endpoints: Vec<Endpoint>) -> Result<(), DeskError> {
         self.read(move |store, _| store.set_endpoints(&endpoints)).await
     }

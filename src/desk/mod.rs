@@ -37,7 +37,9 @@ pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]
 pub use self::crash::{Crashed, crash_after};
-pub use self::deliveries::{Delivery, DeliveryId, Endpoint, EndpointReport, is_meant};
+pub use self::deliveries::{
+    CHECKPOINT_EVENT, CheckpointNews, Delivery, DeliveryId, Endpoint, EndpointReport, is_meant,
+};
 pub use self::links::{LINK_CODE_LIFE, Link, LinkInfo};
 pub use self::review::{ReviewError, ReviewFilter, ReviewPage, SignReview};
 pub use self::sessions::{EndIt, EndSessionError, LiveSession, LiveSessions, Seat};

@@ -27,7 +27,7 @@ use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Hands, Person, SignedIn};
 use crate::identity::principal::{PersonName, PrincipalName, SessionId};
 use crate::identity::secret::{NativePassword, Secret, TokenHash};
-use crate::journal::Journal;
+use crate::journal::{Journal, TreeNews};
 use crate::store::sqlite::{ServingLock, Store, StoreError};
 use crate::store::{KeptAnswer, PeopleError};
 
@@ -50,15 +50,16 @@ enum Message {
 /// Cheap handle on the desk thread.
 #[derive(Clone)]
 pub struct Desk {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<DeskEvent>,
     ended: broadcast::Sender<CredentialEnded>,
     grants: broadcast::Sender<GrantEvent>,
     sessions: LiveSessions,
+    pub(super) tree: TreeNews,
 }
 
 impl fmt::Debug for Desk {
@@ -113,6 +114,7 @@ impl Desk {
                 ended,
                 grants,
                 sessions: LiveSessions::default(),
+                tree: journal.tree_news(),
             }),
         })
     }

@@ -27,6 +27,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::audit::checkpoint::Checkpoint as AuditCheckpoint;
 use crate::audit::{Body, Entry, LanePosition, OutcomeKind, StatementOutcome};
 use crate::clock::Timestamp;
 use crate::identity::principal::AttemptId;
@@ -208,6 +209,13 @@ impl Journal {
         disk.f_bavail.checked_mul(disk.f_frsize)
     }
 
+    /// Tells of checkpoints for as long as anybody asks, also once the journal is closed.
+    pub fn tree_news(&self) -> TreeNews {
+        TreeNews {
+            status: Arc::clone(&self.owner.tree),
+        }
+    }
+
     /// How many records are on disk, and what of them is signed and anchored.
     pub fn tree(&self) -> TreeStatus {
         let marks = self.owner.shared.marks();
@@ -280,6 +288,29 @@ pub struct TreeStatus {
     pub anchored: u64,
     /// Each anchor, in the order of the settings; empty: none is configured.
     pub anchors: Vec<AnchorStatus>,
+}
+
+/// Whoever wants to hear of checkpoints asks this. It holds nothing open.
+#[derive(Clone)]
+pub struct TreeNews {
+    status: Arc<tree::Status>,
+}
+
+/// The last checkpoint, and how far anchors are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointNews {
+    pub checkpoint: AuditCheckpoint,
+    /// Records under the last checkpoint that every anchor has taken; 0 without anchors.
+    pub anchored: u64,
+}
+
+impl TreeNews {
+    pub fn newest(&self) -> Option<CheckpointNews> {
+        Some(CheckpointNews {
+            checkpoint: self.status.last()?,
+            anchored: self.status.anchored(),
+        })
+    }
 }
 
 /// Takes the folder for this process, until the file is closed.

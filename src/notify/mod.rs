@@ -20,11 +20,12 @@ use reqwest::header::HeaderMap;
 pub use self::answer::{Answer, AnswerError, NotAnAnswer, Taken, take_answer};
 pub use self::outbox::{Notifier, NotifyError, Status};
 use crate::clock::Timestamp;
+pub use crate::desk::CHECKPOINT_EVENT;
 use crate::desk::Delivery;
 use crate::hold::HeldRequest;
 
 /// The kinds of events there are, as the settings name them; `request.*` and `*` mean several.
-pub const EVENTS: [&str; 23] = [
+pub const EVENTS: [&str; 24] = [
     "request.held",
     "request.decided",
     "request.detached",
@@ -47,6 +48,7 @@ pub const EVENTS: [&str; 23] = [
     "grant.revoked",
     "grant.lapsed",
     "rules.changed",
+    CHECKPOINT_EVENT,
     "webhook.test",
 ];
 

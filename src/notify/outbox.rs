@@ -2,20 +2,23 @@
 //! Never holds a message in memory alone: what is not delivered stands in the store. Read `schedule.rs` next.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{debug, warn};
 
 use super::schedule::next_pause;
-use super::{Channel, Notice, Sent, Settings, TEST_EVENT};
+use super::{CHECKPOINT_EVENT, Channel, Notice, Sent, Settings, TEST_EVENT};
 use crate::clock::Timestamp;
-use crate::desk::{Delivery, Desk, DeskError, Endpoint, EndpointReport};
+use crate::desk::{CheckpointNews, Delivery, Desk, DeskError, Endpoint, EndpointReport, is_meant};
 use crate::hold::RequestId;
 use crate::telemetry::Metrics;
 
 /// How often the queue is looked at while nothing is heard of the desk: tries that are due come from here.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Whoever follows the log's checkpoints hears of one in this time at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the channels' tasks and speaks for them. Cheap to clone.
 #[derive(Clone, Default)]
@@ -62,6 +65,11 @@ impl Notifier {
         });
         for channel in &inner.settings.channels {
             tokio::spawn(work(Arc::clone(&inner), Arc::clone(channel)));
+        }
+        let wants = |event: &String| is_meant(event, CHECKPOINT_EVENT);
+        let mut channels = inner.settings.channels.iter();
+        if channels.any(|channel| channel.events().iter().any(wants)) {
+            tokio::spawn(follow_checkpoints(inner.desk.clone()));
         }
         Ok(Self { inner: Some(inner) })
     }
@@ -150,6 +158,27 @@ async fn work(inner: Arc<Inner>, channel: Arc<dyn Channel>) {
             Ok(Err(RecvError::Closed)) => return,
             Err(_) | Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
         }
+    }
+}
+
+/// Queues word of the log's checkpoints, seldom, until the desk stops.
+async fn follow_checkpoints(desk: Desk) {
+    let mut told: Option<(Instant, CheckpointNews)> = None;
+    loop {
+        let news = match desk.checkpoint_news().await {
+            Err(DeskError::Stopping) => return,
+            news => news.ok().flatten(),
+        };
+        let is_due = |news: &CheckpointNews| {
+            told.as_ref()
+                .is_none_or(|(at, before)| before != news && at.elapsed() >= CHECKPOINT_EVERY)
+        };
+        if let Some(news) = news.filter(is_due)
+            && desk.tell_checkpoint(&news).await.is_ok()
+        {
+            told = Some((Instant::now(), news));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::post::{Poster, UrlError};
-use super::{Channel, Message, Notice, Sent};
+use super::{CHECKPOINT_EVENT, Channel, Message, Notice, Sent};
 use crate::clock::Timestamp;
 use crate::hold::HeldRequest;
 
@@ -180,6 +180,11 @@ fn body(notice: &Notice) -> Value {
     }
     if let Some(held) = &notice.request {
         data.append(&mut facts(held));
+    }
+    if delivery.kind == CHECKPOINT_EVENT
+        && let Ok(Value::Object(mut checkpoint)) = serde_json::from_str(&delivery.detail)
+    {
+        data.append(&mut checkpoint);
     }
     data.insert("state".to_owned(), json!(delivery.state));
     if let Some(url) = &notice.url {

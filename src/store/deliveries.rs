@@ -20,6 +20,9 @@ pub const GIVEN_UP_MAX: i64 = 10_000;
 /// Then it overtakes: an endpoint that cannot read one event should still learn the next.
 const TRIES_IN_ORDER: i64 = 3;
 
+/// The log has a new checkpoint. It comes by itself, so `*` does not mean it.
+pub const CHECKPOINT_EVENT: &str = "log.checkpoint";
+
 /// Moves that nobody needs to hear of: they follow from others, or a person has made them at this very endpoint.
 const UNTOLD: [&str; 5] = ["reattached", "started", "granted", "redeemed", "viewed"];
 
@@ -375,6 +378,7 @@ fn queue_one(transaction: &Connection, told: &Told, at: Timestamp) -> Result<(),
 /// Whether a word of the settings, `request.held`, `request.*` or `*`, means a kind of event.
 pub fn is_meant(pattern: &str, kind: &str) -> bool {
     match pattern.strip_suffix('*') {
+        Some("") => kind != CHECKPOINT_EVENT,
         Some(start) => kind.starts_with(start),
         None => pattern == kind,
     }

@@ -17,7 +17,8 @@ mod standing;
 
 pub use answers::{ANSWER_LIFE, ANSWERS_BYTES_MAX, ANSWERS_MAX, KeptAnswer};
 pub use deliveries::{
-    Delivery, DeliveryId, Endpoint, EndpointReport, GIVEN_UP_MAX, Happening, QUEUE_MAX, SHARE_MAX, is_meant,
+    CHECKPOINT_EVENT, Delivery, DeliveryId, Endpoint, EndpointReport, GIVEN_UP_MAX, Happening, QUEUE_MAX,
+    SHARE_MAX, is_meant,
 };
 pub use factors::{
     CodeTaken, Factors, KeptPasskey, KeptPassword, LINK_LIFE, PASSKEYS_MAX, PasskeyInfo, PasskeyUse,

@@ -18,7 +18,7 @@ use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run};
 use super::trace::{self, TRACE_FILE};
 use super::{CHECKPOINT_EVERY, HASH_BYTES, LEVELS_PER_FILE};
 use crate::audit::Kind;
-use crate::audit::checkpoint::{Signed, SigningKey, VerifyingKey};
+use crate::audit::checkpoint::{Checkpoint, Signed, SigningKey, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash, Subtree, leaf_hash};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
@@ -40,6 +40,7 @@ pub struct Status {
     time: AtomicI64,
     anchored: AtomicU64,
     anchors: Mutex<Vec<AnchorStatus>>,
+    last: Mutex<Option<Checkpoint>>,
 }
 
 /// How it stands with one anchor.
@@ -89,7 +90,13 @@ impl Status {
         *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
     }
 
+    /// The last checkpoint.
+    pub fn last(&self) -> Option<Checkpoint> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn has_signed(&self, signed: &Signed) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(signed.checkpoint.clone());
         self.size.store(signed.checkpoint.size, Ordering::Relaxed);
         self.time
             .store(signed.checkpoint.time.micros(), Ordering::Relaxed);
