@@ -11,6 +11,7 @@ use super::bundle::{Leaf, hex, is_privileged};
 use crate::audit::entry::text_sha256;
 use crate::audit::{Kind, Record};
 use crate::clock::Timestamp;
+use crate::journal::tree::tells_loss;
 
 /// Of a statement that a table shows: enough to know it again; it is whole in the records.
 const STATEMENT_CHARS_MAX: usize = 1_000;
@@ -336,7 +337,8 @@ impl Stage {
     /// Only a start that says that something is gone.
     fn boot(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let mut gone: Vec<String> = fields.detail.iter().cloned().collect();
+        let loss = fields.detail.iter().filter(|detail| tells_loss(detail));
+        let mut gone: Vec<String> = loss.cloned().collect();
         for position in &fields.positions {
             if position.found < position.durable {
                 let (found, durable) = (position.found, position.durable);

@@ -44,7 +44,7 @@ pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
 pub use keeper::{AnchorStatus, Status, start};
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 pub use open::open;
-pub use trace::TRACE_FILE;
+pub use trace::{TRACE_FILE, tells_loss};
 
 /// A checkpoint is signed this often if there is anything new.
 pub const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs(60);

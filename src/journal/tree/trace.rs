@@ -97,6 +97,11 @@ pub fn boot_detail(checkpoint: &Checkpoint) -> String {
     format!("{BOOT_BEGINS}{} records, root {root}", checkpoint.size)
 }
 
+/// Whether what a boot record says besides is more than what was signed before it.
+pub fn tells_loss(detail: &str) -> bool {
+    !detail.is_empty() && !detail.starts_with(BOOT_BEGINS)
+}
+
 const BOOT_BEGINS: &str = "signed before: ";
 
 /// Reads what `boot_detail` writes: size and root.
