@@ -232,6 +232,11 @@ fn check_judgement(case: &Case, bytes: &[u8], judgement: &Judgement) {
         let found = all(|action| action.behind.iter().map(ToString::to_string).collect());
         assert_eq!(found.join(" "), behind, "{place}");
     }
+    let steps: Vec<String> = judgement.actions.iter().map(steps).collect();
+    let wanted: Vec<&str> = case.all("steps").collect();
+    if !wanted.is_empty() {
+        assert_eq!(steps, wanted, "{place}");
+    }
     for why in case.all("why") {
         let reasons = reasons(judgement);
         assert!(
@@ -273,6 +278,14 @@ fn check_judgement(case: &Case, bytes: &[u8], judgement: &Judgement) {
     if case.one("commits").is_some() {
         assert!(judgement.actions.iter().any(|action| action.commits), "{place}");
     }
+}
+
+/// What it does, as runs are made; behind a `|` why it may reach further.
+fn steps(action: &Action) -> String {
+    let words: Vec<&str> = action.steps.words.iter().copied().collect();
+    let beyond = action.steps.beyond.as_deref().unwrap_or_default();
+    let told = format!("{} | {beyond}", words.join(", "));
+    told.trim_end_matches(" | ").trim_start().to_owned()
 }
 
 fn shown(action: &Action) -> String {

@@ -37,7 +37,13 @@ impl Place {
         let text = "CREATE TABLE bills (id int PRIMARY KEY, note text);
                     INSERT INTO bills VALUES (1, 'a'), (2, 'b');
                     CREATE TABLE other (id int PRIMARY KEY);
-                    CREATE TABLE bill_lines (bill int REFERENCES bills ON DELETE CASCADE)";
+                    CREATE TABLE bill_lines (bill int REFERENCES bills ON DELETE CASCADE);
+                    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+                    CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq, COMMUTATOR = ===);
+                    CREATE TABLE years (id int, year int) PARTITION BY LIST (year);
+                    CREATE TABLE years_1 PARTITION OF years FOR VALUES IN (1);
+                    CREATE TABLE years_2 PARTITION OF years FOR VALUES IN (2) PARTITION BY LIST (id);
+                    CREATE TABLE years_2_1 PARTITION OF years_2 FOR VALUES IN (1)";
         owner.batch_execute(text).await.expect("made");
         place
     }
@@ -89,7 +95,16 @@ impl Place {
 }
 
 fn run(whose: &str, tables: &[&str], statements: u32) -> Value {
-    json!({ "kind": "run", "for": whose, "classes": ["ddl"], "tables": tables, "minutes": 15, "statements": statements })
+    run_of(
+        &["alter table", "create table", "create index", "comment"],
+        whose,
+        tables,
+        statements,
+    )
+}
+
+fn run_of(verbs: &[&str], whose: &str, tables: &[&str], statements: u32) -> Value {
+    json!({ "kind": "run", "for": whose, "classes": ["ddl"], "verbs": verbs, "tables": tables, "minutes": 15, "statements": statements })
 }
 
 const FIRST: &str = "ALTER TABLE bills ADD COLUMN c0 int";
@@ -150,7 +165,7 @@ async fn a_migration_of_twenty_statements_in_one_transaction_needs_one_decision(
     let log = place.house.run(&["log", "query", "--kind", "decision"]);
     assert!(
         log.to_string()
-            .contains("run of ddl on bills, fresh, for this transaction, 15 min, 40 uses"),
+            .contains("run of ddl (alter table, comment, create index, create table) on bills, fresh, for this transaction, 15 min, 40 uses"),
         "{log}"
     );
 }
@@ -235,6 +250,21 @@ async fn what_a_run_does_not_name_is_held() {
         "DO 'BEGIN DROP TABLE bills; END'",
         "PREPARE p AS DELETE FROM bills; EXECUTE p",
         "CREATE TEMP TABLE other (id int)",
+        // Verbs that it does not name.
+        "CREATE TEMP TABLE fresh (id int)",
+        "DROP TABLE fresh",
+        "CREATE SEQUENCE fresh",
+        // Types, operators and operator classes whose code is somebody's.
+        "ALTER TABLE bills ADD COLUMN x positive",
+        "ALTER TABLE bills ALTER COLUMN id TYPE positive",
+        "CREATE TABLE fresh (id positive)",
+        "CREATE TABLE fresh (id int, EXCLUDE USING btree (id WITH OPERATOR(public.===)))",
+        "ALTER TABLE bills ADD EXCLUDE USING btree (id WITH =) WHERE (id OPERATOR(public.===) 1)",
+        "CREATE INDEX ON bills (id int4_more_ops)",
+        "CREATE TABLE fresh (id int DEFAULT 1 CHECK (id OPERATOR(public.===) 1))",
+        // What does not stand still while it runs.
+        "ALTER TABLE bills DISABLE TRIGGER ALL",
+        "ALTER TABLE bills SET TABLESPACE pg_default",
     ] {
         assert!(!place.runs(&mut client, text).await, "{text}");
     }
@@ -337,6 +367,14 @@ async fn a_run_that_makes_no_sense_is_refused_at_the_decision() {
             run("session", &["bills", "x.*"], 9),
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
+        (
+            run_of(&["create index"], "session", &["bills"], 9),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            run_of(&["alter table add column", "grant"], "session", &["bills"], 9),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
         (run("session", &["bills"], 1), StatusCode::UNPROCESSABLE_ENTITY),
         (run("principal", &["bills"], 9), StatusCode::UNPROCESSABLE_ENTITY),
         (
@@ -360,8 +398,12 @@ async fn a_run_that_makes_no_sense_is_refused_at_the_decision() {
         .grant(decided["standing_grant"].as_str().expect("made"))
         .await;
     assert_eq!(
-        (&grant["classes"], &grant["tables"]),
-        (&json!(["ddl"]), &json!(["bills"])),
+        (&grant["classes"], &grant["verbs"], &grant["tables"]),
+        (
+            &json!(["ddl"]),
+            &json!(["alter table add column"]),
+            &json!(["bills"])
+        ),
         "{grant}"
     );
     // What no run holds says so beforehand.
@@ -407,4 +449,103 @@ async fn guards_of_a_run_hold_for_each_of_its_statements() {
         .grant(decided["standing_grant"].as_str().expect("made"))
         .await;
     assert_eq!(grant["standing"], "lapsed", "{grant}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_reaches_no_partition_or_child_that_was_not_named_or_shown() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let next =
+        |name: &str, number: u32| format!("ALTER TABLE {name} ALTER COLUMN year SET STATISTICS {number}");
+    // The leaf alone is named: what reaches it from above is not.
+    let id = place
+        .begun(
+            &mut client,
+            &next("years_1", 0),
+            &run("session", &["years_1", "years"], 30),
+        )
+        .await;
+    for text in [
+        next("years", 1),
+        next("ONLY years", 2),
+        "CREATE INDEX ON years (year)".to_owned(),
+        "ALTER TABLE years DETACH PARTITION years_2".to_owned(),
+        "DROP TABLE years".to_owned(),
+    ] {
+        assert!(!place.runs(&mut client, &text).await, "{text}");
+    }
+    place
+        .dora
+        .post(&format!("/grants/{id}/revoke"), &json!({ "reason": "enough" }))
+        .await;
+    // All of them are shown with the parent, and are in what is approved unless others are named.
+    client.send(Frames::new().query(&next("years", 3)));
+    let held = place.dora.held("years").await;
+    assert_eq!(
+        held["run"]["tables"],
+        json!(["years", "public.years_1", "public.years_2", "public.years_2_1"]),
+        "{held}"
+    );
+    let least = json!({ "kind": "run", "for": "session", "minutes": 5, "statements": 9 });
+    let (code, decided) = place.decide(&held, &least).await;
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    client.until_ready();
+    assert!(place.runs(&mut client, &next("years", 4)).await);
+    assert!(place.runs(&mut client, &next("years", 5)).await);
+    let owner = place.postgres.connect().await;
+    let more = "CREATE TABLE years_3 PARTITION OF years FOR VALUES IN (3)";
+    owner.batch_execute(more).await.expect("made");
+    assert!(
+        !place.runs(&mut client, &next("years", 6)).await,
+        "a partition that nobody was shown"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_has_the_verbs_that_were_chosen_and_no_wider_writes_than_were_shown() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let least = json!({ "kind": "run", "for": "session", "minutes": 5, "statements": 30 });
+    place.begun(&mut client, FIRST, &least).await;
+    assert!(
+        place
+            .runs(&mut client, "ALTER TABLE bills ADD COLUMN c1 int")
+            .await
+    );
+    for text in [
+        "ALTER TABLE bills DROP COLUMN note",
+        "ALTER TABLE bills ADD COLUMN c2 int, DROP COLUMN note",
+        "ALTER TABLE bills ALTER COLUMN note TYPE varchar(1) USING ''",
+        "TRUNCATE bills",
+        "DROP TABLE bills",
+        "CREATE OR REPLACE VIEW bills AS SELECT 1",
+    ] {
+        assert!(!place.runs(&mut client, text).await, "{text}");
+    }
+    let owner = place.postgres.connect().await;
+    owner.batch_execute("CREATE TABLE plain (id int PRIMARY KEY, note text); INSERT INTO plain SELECT generate_series(1, 9)").await.expect("made");
+    let writes = |verbs: &[&str]| {
+        json!({ "kind": "run", "for": "session", "classes": ["ddl", "write"], "verbs": verbs,
+        "tables": ["plain"], "minutes": 5, "statements": 30 })
+    };
+    let first = "ALTER TABLE plain ADD COLUMN c int";
+    place
+        .begun(&mut client, first, &writes(&["alter table add column", "delete"]))
+        .await;
+    for text in [
+        "DELETE FROM plain",
+        "DELETE FROM plain WHERE id > 3",
+        "UPDATE plain SET note = 'x'",
+        "WITH u AS (UPDATE plain SET note = 'x' RETURNING id) DELETE FROM plain WHERE id = 1",
+        "WITH d AS (DELETE FROM plain RETURNING id) SELECT id FROM d",
+        "MERGE INTO plain USING (SELECT 1 AS one) o ON plain.id = o.one WHEN MATCHED THEN DELETE",
+    ] {
+        assert!(!place.runs(&mut client, text).await, "{text}");
+    }
+    let left: i64 = owner
+        .query_one("SELECT count(*) FROM plain", &[])
+        .await
+        .expect("counted")
+        .get(0);
+    assert_eq!(left, 9);
 }

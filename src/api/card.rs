@@ -123,10 +123,14 @@ pub struct Card {
     pub covered_by: Option<Covered>,
 }
 
-/// The classes and tables of a statement, as a run names them.
+/// The classes, verbs and tables of a statement, as a run names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunOffer {
     pub classes: Vec<String>,
+    /// What it does, for instance `alter table add column`.
+    #[serde(default)]
+    pub verbs: Vec<String>,
+    /// Its tables, and those that are changed with them: partitions and children.
     pub tables: Vec<String>,
 }
 
@@ -342,6 +346,7 @@ impl Card {
             run: match &held.in_run {
                 InRun::Fits(touches) => Some(RunOffer {
                     classes: touches.classes.iter().map(ToString::to_string).collect(),
+                    verbs: touches.verbs.iter().cloned().collect(),
                     tables: touches.tables.keys().map(ToString::to_string).collect(),
                 }),
                 InRun::DecidedEachTime { .. } => None,

@@ -42,6 +42,9 @@ pub struct Grant {
     /// Of a run: statements of these classes,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// that do this,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verbs: Vec<String>,
     /// on these tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
@@ -95,6 +98,12 @@ impl Grant {
                 .iter()
                 .flat_map(|run| &run.covers.classes)
                 .map(ToString::to_string)
+                .collect(),
+            verbs: grant
+                .run
+                .iter()
+                .flat_map(|run| &run.covers.verbs)
+                .cloned()
                 .collect(),
             tables: grant
                 .run

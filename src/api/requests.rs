@@ -22,7 +22,8 @@ use crate::desk::{
     Terms,
 };
 use crate::hold::{
-    Approval, Digest, Guards, HeldRequest, NotGuarded, RUN_CLASSES, RequestId, RunCovers, StateKind, guard,
+    Approval, Digest, Guards, HeldRequest, NotGuarded, RUN_CLASSES, RUN_VERBS, RequestId, RunCovers,
+    StateKind, guard,
 };
 use crate::identity::directory::Scope;
 use crate::render::visible_line;
@@ -270,7 +271,7 @@ fn not_guarded(error: &NotGuarded) -> Problem {
 #[serde(
     untagged,
     expecting = "`scope` is \"once\", {\"kind\":\"fingerprint\",\"for\":\"session\",\"minutes\":30,\"uses\":20} or \
-                 {\"kind\":\"run\",\"for\":\"session\",\"classes\":[\"ddl\"],\"tables\":[\"public.orders\"],\"minutes\":15,\"statements\":40}"
+                 {\"kind\":\"run\",\"for\":\"session\",\"classes\":[\"ddl\"],\"verbs\":[\"alter table\"],\"tables\":[\"public.orders\"],\"minutes\":15,\"statements\":40}"
 )]
 pub enum ScopeBody {
     Word(String),
@@ -290,6 +291,10 @@ pub struct RunScope {
     /// Of `read`, `write` and `ddl`; without them that of the statement itself.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// What they do: `create index`, `alter table add column`, `insert` …; `alter table` stands for all that begin so.
+    /// Without them what the statement itself does.
+    #[serde(default)]
+    pub verbs: Vec<String>,
     /// `schema.name`, or `name` as statements have it; without them those of the statement itself. Those that a statement
     /// is going to make may be named, too.
     #[serde(default)]
@@ -305,6 +310,7 @@ impl RunScope {
             kind: "run".to_owned(),
             whose: terms.reach.as_str().to_owned(),
             classes: covers.classes.iter().map(ToString::to_string).collect(),
+            verbs: covers.verbs.iter().cloned().collect(),
             tables: covers.tables.iter().map(ToString::to_string).collect(),
             minutes: terms.minutes,
             statements: terms.uses,
@@ -324,6 +330,12 @@ impl RunScope {
             covers
                 .classes
                 .extend(RUN_CLASSES.iter().filter(|known| known.as_str() == class));
+        }
+        for verb in &self.verbs {
+            let verb = verb.to_ascii_lowercase();
+            covers
+                .verbs
+                .insert(word("scope.verbs", &verb, &RUN_VERBS)?.to_owned());
         }
         for table in &self.tables {
             let (schema, name) = match table.split_once('.') {
@@ -359,9 +371,10 @@ impl ScopeBody {
                 scope.uses, scope.minutes, scope.whose
             ),
             Self::Run(scope) => format!(
-                "a run of {} statements of {} on {} within {} min for the {}",
+                "a run of {} statements of {} ({}) on {} within {} min for the {}",
                 scope.statements,
                 scope.classes.join(", "),
+                scope.verbs.join(", "),
                 visible_line(&scope.tables.join(", ")),
                 scope.minutes,
                 scope.whose

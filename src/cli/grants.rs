@@ -107,10 +107,11 @@ fn text(grant: &Grant) -> String {
         let _written = writeln!(text, "    ended by {by}: {}", visible_line(why));
     }
     if grant.kind == "run" {
-        let (classes, tables) = (grant.classes.join(", "), visible_line(&grant.tables.join(", ")));
+        let (classes, verbs) = (grant.classes.join(", "), grant.verbs.join(", "));
+        let tables = visible_line(&grant.tables.join(", "));
         let _written = writeln!(
             text,
-            "    run of {classes} on {tables}, ends with its {}",
+            "    run of {classes} ({verbs}) on {tables}, ends with its {}",
             grant.whose
         );
     }

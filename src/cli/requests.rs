@@ -89,7 +89,8 @@ pub struct ApproveArgs {
     /// How often the standing grant lets them run in all, this request's own run included
     #[arg(long, value_name = "COUNT", requires = "minutes", group = "count")]
     uses: Option<u32>,
-    /// Approve a run: further statements of this session, of the classes and on the tables of this one or those named
+    /// Approve a run: further statements of this session, of the classes, with the verbs and on the tables of this one or
+    /// those named
     #[arg(long, requires = "minutes", requires = "statements")]
     run: bool,
     /// Statements of the run in all, this one included
@@ -98,6 +99,9 @@ pub struct ApproveArgs {
     /// Classes of the run: read, write, ddl
     #[arg(long, value_name = "CLASSES", requires = "run", value_delimiter = ',')]
     classes: Vec<String>,
+    /// What statements of the run do: "alter table add column,create index"; alter table stands for all that begin so
+    #[arg(long, value_name = "VERBS", requires = "run", value_delimiter = ',')]
+    verbs: Vec<String>,
     /// Tables of the run, with their schemas where statements name them: public.orders,public.items
     #[arg(long, value_name = "TABLES", requires = "run", value_delimiter = ',')]
     tables: Vec<String>,
@@ -146,6 +150,7 @@ impl ApproveArgs {
                 kind: "run".to_owned(),
                 whose: reach.as_str().to_owned(),
                 classes: self.classes.clone(),
+                verbs: self.verbs.clone(),
                 tables: self.tables.clone(),
                 minutes,
                 statements,
@@ -593,10 +598,11 @@ fn run_question(card: &Card, scope: &RunScope, guarded: &str) -> Result<String, 
         false => named.join(", "),
     };
     Ok(format!(
-        "Run: session {} may run any statements of {} on {}, {} in all, this one included, within {} min, without \
-         asking{guarded}. It ends with its {}, or when one of them fails.\nApprove {} and the run?",
+        "Run: session {} may run any statements of {} that {} on {}, {} in all, this one included, within {} min, \
+         without asking{guarded}. It ends with its {}, or when one of them fails.\nApprove {} and the run?",
         card.session,
         or(&scope.classes, &offer.classes),
+        or(&scope.verbs, &offer.verbs),
         visible_line(&or(&scope.tables, &offer.tables)),
         scope.statements,
         scope.minutes,

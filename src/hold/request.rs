@@ -158,6 +158,9 @@ pub struct Parameter {
 /// The fact under which the settings are told that a text of MySQL was read under; the log has it with the attempt.
 pub const READ_AS: &str = "read as";
 
+/// The fact that a MySQL session may have temporary tables, which its names mean first. Left out where it has none.
+pub const TEMPORARY_TABLES: &str = "temporary tables";
+
 /// One statement of the held message, with what was judged of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldStatement {

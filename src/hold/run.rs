@@ -1,6 +1,6 @@
 //! A run: what one decision lets through besides its own statement, in one session or transaction: further statements of
-//! named classes on named tables. Never of another class, table, role or search_path, and never what reaches further than
-//! it names. Read `standing.rs` for how it is counted and ended.
+//! named classes and verbs on named tables. Never of another class, verb, table, role or search_path, never wider than what
+//! was decided, and never what reaches further than it names. Read `standing.rs` for how it is counted and ended.
 //!
 //! Why a closed list of verbs: a statement that says nothing of the tables it changes (CREATE FUNCTION, DROP SCHEMA …
 //! CASCADE) must never be taken for one that touches none.
@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::hold::{Digest, DigestBuilder, HeldRequest, READ_AS, Reach, StandingGrant, Transaction};
+use crate::hold::{
+    Digest, DigestBuilder, HeldRequest, READ_AS, Reach, StandingGrant, TEMPORARY_TABLES, Transaction,
+};
 use crate::identity::principal::Peer;
 use crate::policy::{Risk, Verdict};
-use crate::sql::action::{Action, Class, FunctionName, Judgement, TableName};
+use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, Judgement, TableName};
 use crate::sql::classify::lists::{self, Known};
 use crate::sql::lex::postgres::{Kind, scan};
 use crate::sql::statement::PathTrust;
@@ -20,40 +22,99 @@ use crate::sql::statement::PathTrust;
 /// What a run may hold at all; the others are decided each time.
 pub const CLASSES: [Class; 3] = [Class::Read, Class::Write, Class::Ddl];
 
-/// Definitions that name every table they change.
-const DEFINITIONS: [&str; 14] = [
+/// The verbs that a run may be for: what a definition does as `Steps` says it, and the verbs of reads and
+/// writes. `alter table` stands for all that begin so.
+pub const VERBS: [&str; 51] = [
+    "alter sequence",
+    "alter table",
+    "alter table add column",
+    "alter table add constraint",
+    "alter table alter constraint",
+    "alter table alter type",
+    "alter table attach partition",
+    "alter table detach partition",
+    "alter table drop column",
+    "alter table drop constraint",
+    "alter table drop expression",
+    "alter table drop identity",
+    "alter table drop not null",
+    "alter table inherit",
+    "alter table no inherit",
+    "alter table rename column",
+    "alter table rename constraint",
+    "alter table set default",
+    "alter table set expression",
+    "alter table set identity",
+    "alter table set not null",
+    "alter table set options",
+    "alter table validate constraint",
+    "comment",
+    "create index",
+    "create or replace table",
+    "create or replace view",
+    "create sequence",
     "create table",
-    "create temporary table",
     "create table as",
-    "alter table",
-    "drop table",
-    "truncate",
-    "comment",
-    "create index",
-    "drop index",
-    "create sequence",
-    "alter sequence",
-    "drop sequence",
-    "create view",
-    "drop view",
-];
-
-/// Of these, those that change nothing beside the table they name, whatever hangs on it.
-const ITSELF_ALONE: [&str; 8] = [
-    "create table",
     "create temporary table",
-    "alter table",
-    "comment",
-    "create index",
-    "create sequence",
-    "alter sequence",
     "create view",
+    "declare cursor",
+    "delete",
+    "describe",
+    "drop index",
+    "drop sequence",
+    "drop table",
+    "drop view",
+    "explain",
+    "fetch",
+    "insert",
+    "merge",
+    "move",
+    "replace",
+    "select",
+    "show",
+    "table",
+    "truncate",
+    "update",
+    "values",
 ];
 
-/// The classes and tables that a run is for.
+/// What a statement changes besides the tables it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Follows {
+    /// Nothing, whatever hangs on them.
+    Nothing,
+    /// Their partitions and children, which are changed with them.
+    Heirs,
+    /// Whatever views, rules, foreign keys and partitions lead to.
+    All,
+}
+
+fn follows(verb: &str) -> Follows {
+    match verb {
+        "alter sequence"
+        | "comment"
+        | "create or replace view"
+        | "create sequence"
+        | "create table"
+        | "create temporary table"
+        | "create view" => Follows::Nothing,
+        "create index" => Follows::Heirs,
+        verb if is_under(verb, "alter table") => Follows::Heirs,
+        _ => Follows::All,
+    }
+}
+
+/// Whether `verb` is `named`, or one of those that `alter table` stands for.
+fn is_under(verb: &str, named: &str) -> bool {
+    verb == named || named == "alter table" && verb.starts_with("alter table ")
+}
+
+/// The classes, verbs and tables that a run is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunCovers {
     pub classes: BTreeSet<Class>,
+    /// Of `VERBS`.
+    pub verbs: BTreeSet<String>,
     /// As statements name them; without a schema where statements name none.
     pub tables: BTreeSet<TableName>,
 }
@@ -65,6 +126,9 @@ impl RunCovers {
         if let InRun::Fits(touches) = &held.in_run {
             if self.classes.is_empty() {
                 self.classes.clone_from(&touches.classes);
+            }
+            if self.verbs.is_empty() {
+                self.verbs.clone_from(&touches.verbs);
             }
             if self.tables.is_empty() {
                 self.tables = touches.tables.keys().cloned().collect();
@@ -78,16 +142,28 @@ impl RunCovers {
     pub fn narrowest(&self, other: &Self) -> Self {
         Self {
             classes: self.classes.intersection(&other.classes).copied().collect(),
+            verbs: (self.verbs.iter().filter(|verb| other.has_verb(verb)))
+                .chain(other.verbs.iter().filter(|verb| self.has_verb(verb)))
+                .cloned()
+                .collect(),
             tables: self.tables.intersection(&other.tables).cloned().collect(),
         }
+    }
+}
+
+impl RunCovers {
+    fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|named| is_under(verb, named))
     }
 }
 
 impl fmt::Display for RunCovers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let classes: Vec<_> = self.classes.iter().map(ToString::to_string).collect();
+        let verbs: Vec<_> = self.verbs.iter().map(String::as_str).collect();
         let tables: Vec<_> = self.tables.iter().map(ToString::to_string).collect();
-        write!(f, "run of {} on {}", classes.join(", "), tables.join(", "))
+        let (classes, verbs, tables) = (classes.join(", "), verbs.join(", "), tables.join(", "));
+        write!(f, "run of {classes} ({verbs}) on {tables}")
     }
 }
 
@@ -104,7 +180,10 @@ pub struct Touches {
     /// Everything that must be the same for all statements of a run.
     pub frame: Digest,
     pub classes: BTreeSet<Class>,
-    /// Each table with what tells it from another of its name, where the server told that.
+    pub verbs: BTreeSet<String>,
+    /// The widest of its writes.
+    pub breadth: Breadth,
+    /// Each table, and each that is changed with one, with what tells it from another of its name, where the server told that.
     pub tables: BTreeMap<TableName, Option<String>>,
 }
 
@@ -114,8 +193,10 @@ pub struct RunBounds {
     pub covers: RunCovers,
     /// Tables of the decided statement that were there: they must still be the same ones.
     pub known: BTreeMap<TableName, String>,
-    /// No statement of a higher risk.
+    /// No statement of a higher risk,
     pub risk: Risk,
+    /// and no write that reaches more than those that were shown.
+    pub breadth: Breadth,
     /// The transaction that it ends with, by when it was opened.
     pub transaction: Option<Timestamp>,
 }
@@ -146,6 +227,8 @@ impl InRun {
                     .iter()
                     .map(|action| action.class)
                     .collect(),
+                verbs: parts.judgement.actions.iter().flat_map(verbs).collect(),
+                breadth: breadth(parts.judgement),
                 tables: tables(parts),
             }),
         }
@@ -167,8 +250,14 @@ impl RunBounds {
                 "the statement itself is of class {class}, which is not among those named"
             ));
         }
+        if let Some(verb) = touches.verbs.iter().find(|verb| !covers.has_verb(verb)) {
+            return Err(format!(
+                "the statement itself is `{verb}`, which is not among the verbs named"
+            ));
+        }
         let covers = RunCovers {
             classes: covers.classes.clone(),
+            verbs: covers.verbs.clone(),
             tables: covers
                 .tables
                 .iter()
@@ -196,6 +285,7 @@ impl RunBounds {
             known: known.collect(),
             covers,
             risk: decided.risk,
+            breadth: touches.breadth,
             transaction,
         })
     }
@@ -211,7 +301,9 @@ impl RunBounds {
         touches.frame == frame
             && is_in_transaction
             && sent.risk <= self.risk
+            && touches.breadth <= self.breadth
             && touches.classes.is_subset(&self.covers.classes)
+            && touches.verbs.iter().all(|verb| self.covers.has_verb(verb))
             && touches
                 .tables
                 .iter()
@@ -232,7 +324,7 @@ impl RunBounds {
 impl HeldRequest {
     /// Where names without a schema are looked up, where that is one place.
     fn schema(&self) -> Option<&str> {
-        schema_of(&self.protocol, &self.peer)
+        schema_of(&self.protocol, &self.facts)
     }
 }
 
@@ -243,10 +335,10 @@ impl StandingGrant {
     }
 }
 
-/// MySQL's default database; PostgreSQL's search_path is several, and is in the frame as a fact.
-fn schema_of<'a>(protocol: &str, peer: &'a Peer) -> Option<&'a str> {
-    let is_mysql = !is_postgres(protocol);
-    (is_mysql && !peer.database.is_empty()).then_some(peer.database.as_str())
+/// The schema that a MySQL session is in now; PostgreSQL's search_path is several, and is in the frame as a fact.
+fn schema_of<'a>(protocol: &str, facts: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let database = facts.get("database").filter(|_| !is_postgres(protocol));
+    database.map(String::as_str)
 }
 
 fn is_postgres(protocol: &str) -> bool {
@@ -260,16 +352,53 @@ fn qualified(name: &TableName, schema: Option<&str>) -> TableName {
     }
 }
 
-fn tables(parts: RunParts<'_>) -> BTreeMap<TableName, Option<String>> {
-    let schema = schema_of(parts.protocol, parts.peer);
-    let named = parts
-        .judgement
+/// What an action does, in the words by which runs are made.
+fn verbs(action: &Action) -> BTreeSet<String> {
+    let steps = action.steps.words.iter().map(|step| (*step).to_owned());
+    match action.class {
+        Class::Ddl => steps.collect(),
+        Class::Read
+        | Class::Write
+        | Class::Transaction
+        | Class::Session
+        | Class::Export
+        | Class::Procedural
+        | Class::Grant
+        | Class::Admin
+        | Class::Unknown => steps.chain([action.verb.clone()]).collect(),
+    }
+}
+
+/// What it changes besides what it names.
+fn furthest(action: &Action) -> Follows {
+    let follows = verbs(action).iter().map(|verb| follows(verb)).max();
+    follows.unwrap_or(Follows::All)
+}
+
+fn breadth(judgement: &Judgement) -> Breadth {
+    let writes = judgement
         .actions
         .iter()
-        .flat_map(|action| action.tables.iter().chain(&action.behind));
-    named
-        .map(|name| (qualified(name, schema), oid(name, parts.names)))
-        .collect()
+        .filter(|action| action.class == Class::Write);
+    writes
+        .map(|action| action.breadth)
+        .max()
+        .unwrap_or(Breadth::Bounded)
+}
+
+fn tables(parts: RunParts<'_>) -> BTreeMap<TableName, Option<String>> {
+    let schema = schema_of(parts.protocol, parts.facts);
+    let mut touched = BTreeMap::new();
+    for action in &parts.judgement.actions {
+        for name in action.tables.iter().chain(&action.behind) {
+            let known = oid(name, parts.names);
+            if let Some(known) = known.as_deref().filter(|_| furthest(action) == Follows::Heirs) {
+                touched.extend(heirs(known, parts.names).map(|(name, oid)| (name, Some(oid))));
+            }
+            touched.insert(qualified(name, schema), known);
+        }
+    }
+    touched
 }
 
 /// What `identity.sql` says of a name: a line `r schema.name oid`, the schema empty if the statement names none.
@@ -280,6 +409,23 @@ fn oid(name: &TableName, names: &str) -> Option<String> {
     oid.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| oid.to_owned())
+}
+
+/// The partitions and children of a table, down to the last: lines `h oid-of-it oid schema name`, names in hexadecimal.
+fn heirs(of: &str, names: &str) -> impl Iterator<Item = (TableName, String)> {
+    let start = format!("h {of} ");
+    names.lines().filter_map(move |line| {
+        let mut words = line.strip_prefix(&start)?.split(' ');
+        let (oid, schema, name) = (words.next()?, unhex(words.next()?)?, unhex(words.next()?)?);
+        let schema = Some(schema);
+        Some((TableName { schema, name }, oid.to_owned()))
+    })
+}
+
+fn unhex(digits: &str) -> Option<String> {
+    let pairs = digits.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
 }
 
 /// Whether the server says that something hangs on the tables besides: views' tables, partitions, and what a foreign key
@@ -307,6 +453,9 @@ fn decided_each_time(parts: RunParts<'_>) -> Option<String> {
     if path.is_some_and(|path| PathTrust::of(path) == PathTrust::Shadowing) {
         return Some("under its search_path a built-in name may be somebody else's".to_owned());
     }
+    if parts.facts.contains_key(TEMPORARY_TABLES) {
+        return Some("a name in it may mean a temporary table of the session's".to_owned());
+    }
     if judgement.actions.is_empty() || judgement.depends_on_names {
         return Some("what it does depends on more than its text".to_owned());
     }
@@ -322,11 +471,15 @@ fn in_none(action: &Action, parts: RunParts<'_>) -> Option<String> {
     if !CLASSES.contains(&class) {
         return Some(format!("a statement of class {class} is decided each time"));
     }
-    let verb = action.verb.as_str();
-    if class == Class::Ddl && !DEFINITIONS.contains(&verb) {
+    let verbs = verbs(action);
+    if verbs.is_empty() || verbs.iter().any(|verb| !VERBS.contains(&verb.as_str())) {
         return Some(format!(
-            "what `{verb}` changes is not told by the tables it names"
+            "what `{}` changes is not told by the tables it names",
+            action.verb
         ));
+    }
+    if let Some(why) = action.steps.beyond.as_ref().filter(|_| class == Class::Ddl) {
+        return Some(why.clone());
     }
     let is_prepared = parts.protocol == "binary";
     if is_prepared && action.tables.iter().any(|table| table.schema.is_none()) {
@@ -338,8 +491,12 @@ fn in_none(action: &Action, parts: RunParts<'_>) -> Option<String> {
     if action.copies_in {
         return Some("the client's data follows it and is not shown".to_owned());
     }
+    let commits = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
     if !action.effects.is_empty() {
-        return Some("it changes what later statements mean".to_owned());
+        return Some(match action.effects.iter().all(commits) {
+            true => "it commits what the transaction has done before".to_owned(),
+            false => "it changes what later statements mean".to_owned(),
+        });
     }
     if !action.secrets.is_empty() {
         return Some("a literal in it is a secret".to_owned());
@@ -347,7 +504,11 @@ fn in_none(action: &Action, parts: RunParts<'_>) -> Option<String> {
     if let Some(called) = action.functions.iter().find(|called| !is_harmless(called)) {
         return Some(format!("it calls `{called}`, which may do more"));
     }
-    if !ITSELF_ALONE.contains(&verb) && reaches_further(parts.names) {
+    let mut named = action.tables.iter().chain(&action.behind);
+    if named.any(|table| table.to_string().contains(char::is_control)) {
+        return Some("a table's name in it cannot be shown on one line".to_owned());
+    }
+    if furthest(action) == Follows::All && reaches_further(parts.names) {
         return Some("views, partitions or foreign keys lead from its tables to others".to_owned());
     }
     None
@@ -406,15 +567,6 @@ fn says_more(parts: RunParts<'_>) -> Option<&'static str> {
         }
         if (is(at, "rename") && is(at + 1, "to")) || (is(at, "set") && is(at + 1, "schema")) {
             return Some(RENAMES);
-        }
-        // A default that is set later is kept as it is, and is not among what was judged.
-        let keeps = is(at, "set") && (is(at + 1, "default") || is(at + 1, "expression"));
-        let rest = scan.tokens.get(at + 2..).unwrap_or_default();
-        let mut kept = rest
-            .iter()
-            .take_while(|token| !matches!(token.kind, Kind::Comma | Kind::Semicolon));
-        if keeps && kept.any(|token| matches!(token.kind, Kind::Open | Kind::Name | Kind::Operator)) {
-            return Some("what it sets as a default may call anything");
         }
     }
     None

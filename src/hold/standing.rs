@@ -253,6 +253,8 @@ fn put_action(digest: DigestBuilder, action: &Action) -> DigestBuilder {
         copies_in: _,
         // Carried out by the proxy itself, and never held.
         cancels: _,
+        // Definitions have no shape.
+        steps: _,
     } = action;
     let breadth: &[u8] = match breadth {
         Breadth::Bounded => b"bounded",

@@ -9,7 +9,7 @@ use crate::identity::principal::Peer;
 use crate::policy::requirement::Requirement;
 use crate::policy::rule::{Outcome, Pattern, Risk, Rule, RuleName, RuleSet, is_alike};
 use crate::policy::when::{Budget, Facts, NoAnswer};
-use crate::sql::action::{Action, Breadth, Class, Judgement};
+use crate::sql::action::{Action, Breadth, Class, Judgement, Steps};
 
 /// What the rules say of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,7 @@ fn nothing() -> Action {
         copies_in: false,
         cancels: None,
         commits: false,
+        steps: Steps::default(),
     }
 }
 

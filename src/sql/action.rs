@@ -155,6 +155,17 @@ pub struct Action {
     pub cancels: Option<CancelTarget>,
     /// It can commit by itself or ends a transaction: records are on disk before it goes upstream.
     pub commits: bool,
+    /// What a definition or a write does, for runs.
+    pub steps: Steps,
+}
+
+/// What is known of a definition or a write besides its class, verb and tables; nothing of any other statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// What it does, inner statements too, in the words by which runs are made: `create index`, `alter table add column`.
+    pub words: BTreeSet<&'static str>,
+    /// Why a definition may run, reach or change more than the tables and functions that it names, if so.
+    pub beyond: Option<String>,
 }
 
 impl Action {

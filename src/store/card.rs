@@ -230,6 +230,11 @@ enum InRunRow {
     Fits {
         frame: String,
         classes: Vec<String>,
+        /// Of a request that an earlier version kept: none, and so no run can be made of it.
+        #[serde(default)]
+        verbs: Vec<String>,
+        #[serde(default)]
+        is_unbounded: bool,
         /// Schema, name, and what tells it from another of its name.
         tables: Vec<(Option<String>, String, Option<String>)>,
     },
@@ -449,6 +454,13 @@ impl TermRow {
     }
 }
 
+pub(super) fn breadth(is_unbounded: bool) -> Breadth {
+    match is_unbounded {
+        true => Breadth::Unbounded,
+        false => Breadth::Bounded,
+    }
+}
+
 impl InRunRow {
     fn of(in_run: &InRun) -> Self {
         match in_run {
@@ -456,6 +468,8 @@ impl InRunRow {
             InRun::Fits(touches) => Self::Fits {
                 frame: touches.frame.to_string(),
                 classes: touches.classes.iter().map(ToString::to_string).collect(),
+                verbs: touches.verbs.iter().cloned().collect(),
+                is_unbounded: touches.breadth == Breadth::Unbounded,
                 tables: touches
                     .tables
                     .iter()
@@ -471,10 +485,14 @@ impl InRunRow {
             Self::Fits {
                 frame,
                 classes,
+                verbs,
+                is_unbounded,
                 tables,
             } => Ok(InRun::Fits(Touches {
                 frame: Digest::parse(&frame).ok_or_else(|| StoreError::damaged("the frame of a run"))?,
                 classes: classes.iter().map(|word| class(word)).collect::<Result<_, _>>()?,
+                verbs: verbs.into_iter().collect(),
+                breadth: breadth(is_unbounded),
                 tables: tables
                     .into_iter()
                     .map(|(schema, name, oid)| (TableName { schema, name }, oid))

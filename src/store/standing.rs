@@ -14,7 +14,7 @@ use crate::hold::{
 };
 use crate::identity::principal::{PrincipalName, SessionId};
 use crate::policy::Risk;
-use crate::sql::action::TableName;
+use crate::sql::action::{Breadth, TableName};
 use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::requests::{Saved, signed, unsigned};
@@ -37,6 +37,9 @@ type NameRow = (Option<String>, String);
 #[derive(Serialize, Deserialize)]
 struct CoversRow {
     classes: Vec<String>,
+    /// None of a run that an earlier version kept: it lets nothing through.
+    #[serde(default)]
+    verbs: Vec<String>,
     tables: Vec<NameRow>,
 }
 
@@ -45,6 +48,8 @@ struct BoundsRow {
     covers: CoversRow,
     known: Vec<(NameRow, String)>,
     risk: Risk,
+    #[serde(default)]
+    is_unbounded: bool,
     /// When its transaction was opened, in microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transaction: Option<i64>,
@@ -62,6 +67,7 @@ impl CoversRow {
     fn of(covers: &RunCovers) -> Self {
         Self {
             classes: covers.classes.iter().map(ToString::to_string).collect(),
+            verbs: covers.verbs.iter().cloned().collect(),
             tables: covers.tables.iter().map(name_row).collect(),
         }
     }
@@ -73,6 +79,7 @@ impl CoversRow {
                 .iter()
                 .map(|word| card::class(word))
                 .collect::<Result<_, _>>()?,
+            verbs: self.verbs.into_iter().collect(),
             tables: self.tables.into_iter().map(table_name).collect(),
         })
     }
@@ -88,6 +95,7 @@ impl BoundsRow {
             covers: CoversRow::of(&bounds.covers),
             known: known.collect(),
             risk: bounds.risk,
+            is_unbounded: bounds.breadth == Breadth::Unbounded,
             transaction: bounds.transaction.map(Timestamp::micros),
         }
     }
@@ -98,6 +106,7 @@ impl BoundsRow {
             covers: self.covers.into_covers()?,
             known: known.collect(),
             risk: self.risk,
+            breadth: card::breadth(self.is_unbounded),
             transaction: self.transaction.map(Timestamp::from_micros),
         })
     }

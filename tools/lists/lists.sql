@@ -24,3 +24,7 @@ FROM pg_catalog.pg_type t
 WHERE t.typnamespace = 'information_schema'::regnamespace AND t.typtype = 'd';
 SELECT DISTINCT 'operator|' || o.oprname
 FROM pg_catalog.pg_operator o WHERE o.oprnamespace = 'pg_catalog'::regnamespace;
+-- Operator classes by their access method, by which the server looks them up.
+SELECT 'opclass|' || m.amname || ' ' || o.opcname
+FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+WHERE o.opcnamespace = 'pg_catalog'::regnamespace;

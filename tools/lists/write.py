@@ -60,6 +60,7 @@ table("Functions of information_schema, harmless by qualified name.", "INFORMATI
 table("Types of pg_catalog.", "TYPES", kind("type"))
 table("Domains of information_schema, whose checks call nothing.", "INFORMATION_DOMAINS", kind("domain"))
 table("Operators of pg_catalog.", "OPERATORS", kind("operator"))
+table("Operator classes of pg_catalog, each behind its access method.", "OPERATOR_CLASSES", kind("opclass"))
 table("Settings of a session that any value leaves harmless.", "SETTINGS", sorted(lines("settings.txt")))
 print("/// Built-in functions that do more than read: name, class, what each does.\n"
       "pub const HELD_FUNCTIONS: &[(&str, Class, &str)] = &[")

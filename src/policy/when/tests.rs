@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
-use crate::sql::action::{Action, Breadth, Class, TableName};
+use crate::sql::action::{Action, Breadth, Class, Steps, TableName};
 
 fn action() -> Action {
     let table = |schema: &str, name: &str| TableName {
@@ -28,6 +28,7 @@ fn action() -> Action {
         copies_in: false,
         cancels: None,
         commits: false,
+        steps: Steps::default(),
     }
 }
 

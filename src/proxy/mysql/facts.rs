@@ -242,21 +242,70 @@ impl Names {
         if parts.is_empty() {
             return None;
         }
+        let (before, hint) = bounded_in_time(state);
         // Each half of a digest fits a number, and their sum does not depend on the order of rows.
         let half = |end: &str| format!("COALESCE(SUM(CAST(CONV({end}(h,12),16,10) AS UNSIGNED)),0)");
         let digest = format!("CONCAT_WS('-',COUNT(*),{},{})", half("LEFT"), half("RIGHT"));
-        // A definition that somebody changes at this moment is locked: it is not waited for.
-        let (before, hint) = match (state.kind, state.version) {
-            (ServerKind::Mariadb, Some(100_100..)) => ("SET STATEMENT max_statement_time=5 FOR ", ""),
-            (ServerKind::Mysql, Some(50_708..)) => ("", "/*+ MAX_EXECUTION_TIME(5000) */ "),
-            (ServerKind::Mariadb | ServerKind::Mysql | ServerKind::Unknown, _) => ("", ""),
-        };
         let text = format!(
             "{before}SELECT {hint}{} FROM ({}) named LIMIT 1",
             as_binary(&digest),
             parts.join(" UNION ALL ")
         );
         Some(text.into_bytes())
+    }
+
+    /// Asks of each table for a number that another one of its name or kind would not have, and for how many views and
+    /// foreign keys lead from it to other tables: one text `place number count` each. `None`: there is nothing to ask for.
+    ///
+    /// Why not by what its columns are: a run changes those itself.
+    pub fn kinds_question(&self, schema: Option<&str>, state: &MysqlState) -> Option<Vec<u8>> {
+        let (before, hint) = bounded_in_time(state);
+        let asked = self.tables.iter().enumerate().filter_map(|(place, table)| {
+            let schema = literal(table.schema.as_deref().or(schema)?);
+            let (name, hint) = (literal(&table.name), if place == 0 { hint } else { "" });
+            let at = format!("TABLE_SCHEMA={schema} AND TABLE_NAME={name}");
+            let told = format!(
+                "CONCAT_WS(' ','{place}',COALESCE((SELECT CONV(LEFT(MD5(CONCAT_WS('|',TABLE_SCHEMA,TABLE_NAME,\
+                 TABLE_TYPE,COALESCE(ENGINE,''))),15),16,10) FROM information_schema.TABLES WHERE {at} LIMIT 1),''),\
+                 (SELECT COUNT(*) FROM information_schema.VIEWS WHERE {at})+(SELECT COUNT(*) FROM \
+                 information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA={schema} AND \
+                 REFERENCED_TABLE_NAME={name} AND (DELETE_RULE NOT IN ('RESTRICT','NO ACTION') OR \
+                 UPDATE_RULE NOT IN ('RESTRICT','NO ACTION'))))"
+            );
+            Some(format!("(SELECT {hint}{} LIMIT 1)", as_binary(&told)))
+        });
+        let asked: Vec<String> = asked.collect();
+        let text = format!("{before}{}", asked.join(" UNION ALL "));
+        (!asked.is_empty()).then(|| text.into_bytes())
+    }
+
+    /// The answers to that, as runs compare them: `r schema.name number`, and `b place` where more hangs on it. `None`:
+    /// they are none.
+    pub fn kinds(&self, answers: &[Vec<Option<Vec<u8>>>]) -> Option<String> {
+        let mut lines = String::new();
+        for row in answers {
+            let told = str::from_utf8(row.first()?.as_deref()?).ok()?;
+            let mut words = told.split(' ');
+            let (place, number, count) = (words.next()?, words.next()?, words.next()?);
+            let table = self.tables.iter().nth(place.parse().ok()?)?;
+            if !number.is_empty() {
+                let schema = table.schema.as_deref().unwrap_or_default();
+                lines.push_str(&format!("\nr {schema}.{} {number}", table.name));
+            }
+            if count != "0" {
+                lines.push_str(&format!("\nb more-than-{place}"));
+            }
+        }
+        Some(lines)
+    }
+}
+
+/// A definition that somebody changes at this moment is locked: it is not waited for.
+fn bounded_in_time(state: &MysqlState) -> (&'static str, &'static str) {
+    match (state.kind, state.version) {
+        (ServerKind::Mariadb, Some(100_100..)) => ("SET STATEMENT max_statement_time=5 FOR ", ""),
+        (ServerKind::Mysql, Some(50_708..)) => ("", "/*+ MAX_EXECUTION_TIME(5000) */ "),
+        (ServerKind::Mariadb | ServerKind::Mysql | ServerKind::Unknown, _) => ("", ""),
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::clock::Timestamp;
 use crate::desk::{Ask, Asked, Detach, Parked, Transaction};
-use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId};
+use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId, TEMPORARY_TABLES};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
 use crate::proxy::mysql::command::Sending;
@@ -344,6 +344,13 @@ impl Session {
                 Some(_) | None => return Ok(Err(unread())),
             }
         }
+        if let Some(question) = names.kinds_question(schema.as_deref(), &self.facts.state) {
+            let answers = self.ask(&question, Expected::Results).await?;
+            match answers.as_deref().and_then(|answers| names.kinds(answers)) {
+                Some(lines) => identity.push_str(&lines),
+                None => return Ok(Err(unread())),
+            }
+        }
         // What could be meant besides shows in the judgement alone.
         if self.sight.has_catalog() && !judgement.depends_on_names {
             let now = self.judge_again(&sending.judged, schema.as_deref()).await?;
@@ -373,6 +380,8 @@ impl Session {
 
     fn shown_facts(&self) -> BTreeMap<String, String> {
         let facts = &self.facts;
+        let own = "perhaps: a name may mean one of this session's own";
+        let own = facts.has_own_objects.then_some((TEMPORARY_TABLES, own));
         [
             ("database", facts.schema.as_deref().unwrap_or("none")),
             ("sql_mode", facts.sql_mode.as_str()),
@@ -380,6 +389,7 @@ impl Session {
             ("account and role", facts.role.as_str()),
         ]
         .into_iter()
+        .chain(own)
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
     }

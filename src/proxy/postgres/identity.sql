@@ -42,6 +42,13 @@ WITH RECURSIVE path AS (
          AND (k.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])
            OR k.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[]))
     ) further
+), heir AS (
+  -- Partitions and children, down to the last: what changes a table changes them too.
+  SELECT r.oid AS root, i.inhrelid AS oid
+    FROM relation r JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) r.oid
+  UNION
+  SELECT h.root, i.inhrelid
+    FROM heir h JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) h.oid
 ), part AS (
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass AS kind, w.oid
     FROM reached r JOIN pg_catalog.pg_rewrite w ON w.ev_class OPERATOR(pg_catalog.=) r.oid
@@ -70,6 +77,13 @@ WITH RECURSIVE path AS (
     JOIN pg_catalog.pg_operator o ON o.oid OPERATOR(pg_catalog.=) d.refobjid
 ), line AS (
   SELECT pg_catalog.format('r %s.%s %s', r.schema, r.name, r.oid) AS text FROM relation r
+  UNION ALL
+  SELECT pg_catalog.format('h %s %s %s %s', h.root, h.oid,
+    pg_catalog.encode(pg_catalog.convert_to(n.nspname::pg_catalog.text, 'UTF8'), 'hex'),
+    pg_catalog.encode(pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), 'hex'))
+    FROM heir h
+    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) h.oid
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
   UNION ALL
   SELECT pg_catalog.format('b %s %s %s %s %s %s', c.oid, c.xmin,
     (SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.format('%s %s', t.attnum, t.xmin), ',' ORDER BY t.attnum))

@@ -29,7 +29,9 @@ use std::sync::Arc;
 
 use self::audit::Seen;
 use self::words::Words;
-use crate::sql::action::{Action, Breadth, CancelTarget, Class, Effect, FunctionName, Judgement, TableName};
+use crate::sql::action::{
+    Action, Breadth, CancelTarget, Class, Effect, FunctionName, Judgement, Steps, TableName,
+};
 use crate::sql::lex::mysql::Token;
 use crate::sql::mysql::read;
 use crate::sql::mysql_state::{MysqlFollowed, MysqlState, TableNames};
@@ -211,6 +213,7 @@ struct Walk<'t, 'm> {
     commits: bool,
     /// LOAD DATA LOCAL: the server asks the client for a file.
     copies_in: bool,
+    steps: Steps,
 }
 
 /// Far above what the lexer's limits let through; a second fence for the stack.
@@ -244,6 +247,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             cancels: None,
             commits: false,
             copies_in: false,
+            steps: Steps::default(),
         }
     }
 
@@ -320,7 +324,13 @@ impl<'t, 'm> Walk<'t, 'm> {
             copies_in: self.copies_in,
             cancels: self.cancels,
             commits: self.commits,
+            steps: self.steps,
         }
+    }
+
+    /// A step of a definition, in the word by which runs are made.
+    fn step(&mut self, word: &'static str) {
+        self.steps.words.insert(word);
     }
 
     /// The statement is at least of this class.

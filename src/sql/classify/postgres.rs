@@ -7,6 +7,7 @@
 
 mod answers;
 mod called;
+mod closed;
 mod define;
 mod expression;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod query;
 mod relation;
 pub mod second;
 pub mod setting;
+mod table;
 mod utility;
 mod walk;
 
@@ -33,7 +35,7 @@ use pg_raw_parse::nodes::RawStmt;
 use self::answers::Answers;
 use self::setting::Followed;
 use self::walk::Walk;
-use crate::sql::action::{Action, Breadth, Class, Effect};
+use crate::sql::action::{Action, Breadth, Class, Effect, Steps};
 use crate::sql::lex::postgres::Token;
 use crate::sql::names::{Catalog, Concern, ForeignType, KnownNames, NotKnown, Routine};
 use crate::sql::statement::{PathTrust, Role};
@@ -103,6 +105,7 @@ pub fn unknown_action(span: Range<usize>, reason: String) -> Action {
         copies_in: false,
         cancels: None,
         commits: false,
+        steps: Steps::default(),
     }
 }
 

@@ -60,6 +60,16 @@ pub fn is_operator(name: &str) -> bool {
     has(generated::OPERATORS, name)
 }
 
+/// An operator class of `pg_catalog` for this access method.
+pub fn is_operator_class(method: &str, name: &str) -> bool {
+    has(generated::OPERATOR_CLASSES, &format!("{method} {name}"))
+}
+
+/// An access method of tables or indexes that every server has.
+pub fn is_access_method(name: &str) -> bool {
+    ["brin", "btree", "gin", "gist", "hash", "heap", "spgist"].contains(&name)
+}
+
 /// A setting of the session that any value leaves harmless; `name` in lower case.
 pub fn is_harmless_setting(name: &str) -> bool {
     has(generated::SETTINGS, name)

@@ -17,7 +17,7 @@ impl Walk<'_, '_> {
     pub(super) fn create_view(&mut self, view: &CreateView) {
         let CreateView {
             or_alter,
-            or_replace: _,
+            or_replace,
             materialized,
             secure,
             name,
@@ -35,6 +35,10 @@ impl Walk<'_, '_> {
             params: _,
         } = view;
         self.defines("create view");
+        self.step(match or_replace {
+            true => "create or replace view",
+            false => "create view",
+        });
         self.mention(name);
         for column in columns {
             self.column(&column.name.value);
@@ -71,6 +75,7 @@ impl Walk<'_, '_> {
             alter_options,
         } = index;
         self.defines("create index");
+        self.step("create index");
         self.mention(table_name);
         self.index_columns(columns);
         for option in alter_options {
@@ -144,6 +149,7 @@ impl Walk<'_, '_> {
             on_cluster,
         } = truncate;
         self.holds(Class::Ddl, "truncate", "empties tables");
+        self.step("truncate");
         self.commits_implicitly();
         for target in table_names {
             self.mention(&target.name);
@@ -155,7 +161,7 @@ impl Walk<'_, '_> {
 
     pub(super) fn create_table(&mut self, create: &CreateTable) {
         let CreateTable {
-            or_replace: _,
+            or_replace,
             temporary,
             unlogged,
             external,
@@ -224,6 +230,15 @@ impl Walk<'_, '_> {
             self.is(Class::Ddl, "create table as");
         } else {
             self.is(Class::Ddl, "create table");
+        }
+        self.step(match (or_replace, temporary) {
+            (_, true) => "create temporary table",
+            // MariaDB drops the one that is there.
+            (true, false) => "create or replace table",
+            (false, false) => "create table",
+        });
+        if query.is_some() {
+            self.step("create table as");
         }
         if !*temporary {
             self.commits_implicitly();
@@ -404,6 +419,9 @@ impl Walk<'_, '_> {
     }
 
     fn alter_operation(&mut self, operation: &AlterTableOperation) {
+        if let Some(step) = step_of(operation) {
+            self.step(step);
+        }
         match operation {
             AlterTableOperation::AddConstraint {
                 constraint,
@@ -423,9 +441,13 @@ impl Walk<'_, '_> {
                 self.column(&old_column_name.value);
                 self.column(&new_column_name.value);
             }
-            AlterTableOperation::RenameTable { table_name } => match table_name {
-                RenameTableNameKind::As(name) | RenameTableNameKind::To(name) => self.mention(name),
-            },
+            AlterTableOperation::RenameTable { table_name } => {
+                let why = "it puts a table under another name";
+                self.steps.beyond.get_or_insert_with(|| why.to_owned());
+                match table_name {
+                    RenameTableNameKind::As(name) | RenameTableNameKind::To(name) => self.mention(name),
+                }
+            }
             AlterTableOperation::ChangeColumn {
                 old_name,
                 new_name,
@@ -506,6 +528,27 @@ impl Walk<'_, '_> {
             | AlterTableOperation::ValidateConstraint { .. }
             | AlterTableOperation::SetOptionsParens { .. } => self.unknown_node(),
         }
+    }
+}
+
+/// What a run calls an operation. What is not said here is not understood, or a CREATE INDEX's own option.
+fn step_of(operation: &AlterTableOperation) -> Option<&'static str> {
+    match operation {
+        AlterTableOperation::AddConstraint { .. } => Some("alter table add constraint"),
+        AlterTableOperation::AddColumn { .. } => Some("alter table add column"),
+        AlterTableOperation::DropColumn { .. } => Some("alter table drop column"),
+        AlterTableOperation::RenameColumn { .. } => Some("alter table rename column"),
+        AlterTableOperation::RenameConstraint { .. } => Some("alter table rename constraint"),
+        AlterTableOperation::ChangeColumn { .. } | AlterTableOperation::ModifyColumn { .. } => {
+            Some("alter table alter type")
+        }
+        AlterTableOperation::AlterColumn { .. } => Some("alter table set default"),
+        AlterTableOperation::DropConstraint { .. }
+        | AlterTableOperation::DropPrimaryKey { .. }
+        | AlterTableOperation::DropForeignKey { .. } => Some("alter table drop constraint"),
+        AlterTableOperation::DropIndex { .. } => Some("drop index"),
+        AlterTableOperation::AutoIncrement { .. } => Some("alter table set options"),
+        _ => None,
     }
 }
 

@@ -118,7 +118,10 @@ impl Walk<'_, '_> {
         self.inserting = false;
         match on {
             None => {}
-            Some(OnInsert::DuplicateKeyUpdate(assignments)) => self.assignments(assignments),
+            Some(OnInsert::DuplicateKeyUpdate(assignments)) => {
+                self.step("update");
+                self.assignments(assignments);
+            }
             Some(_) => self.unknown_node(),
         }
         if let Some(InsertAliases {

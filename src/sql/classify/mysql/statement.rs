@@ -40,6 +40,7 @@ impl Walk<'_, '_> {
             } => {
                 let (class, verb) = dropped(object_type);
                 self.is(class, verb);
+                self.step(verb);
                 self.commits_implicitly();
                 if matches!(
                     object_type,
@@ -56,6 +57,7 @@ impl Walk<'_, '_> {
             }
             Statement::CreateSequence { name, .. } => {
                 self.defines("create sequence");
+                self.step("create sequence");
                 self.mention(name);
             }
             Statement::CreateTrigger(trigger) => {

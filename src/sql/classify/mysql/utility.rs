@@ -387,6 +387,7 @@ impl Walk<'_, '_> {
         ahead.is_empty().then_some(())?;
         self.is(Class::Ddl, verb);
         if !temporary {
+            self.step(verb);
             self.commits_implicitly();
         }
         self.tables.extend(names);

@@ -1,13 +1,14 @@
 //! Statements that define, grant or administer: their class, their verb, and the tables they name.
 //! Never makes one of them harmless; code that they run at once is walked like any other.
-//! Read `second.rs` next.
+//! Read `table.rs` next.
 
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes;
-use pg_raw_parse::raw::{AlterTableType, GrantTargetType, ObjectType};
+use pg_raw_parse::raw::{GrantTargetType, ObjectType};
 
 use super::piece::qualified;
+use super::table::{altered, is_temporary};
 use super::walk::Walk;
 use crate::sql::action::{Class, TableName};
 
@@ -36,13 +37,21 @@ impl Walk<'_, '_> {
                 }
             }
             Node::ViewStmt(view) => {
+                self.closed(view);
                 self.is(Class::Ddl, "create view");
+                self.step(match view.replace {
+                    true => "create or replace view",
+                    false => "create view",
+                });
                 self.target(view.view());
                 self.stored(view.query());
             }
             Node::DropStmt(drop) => self.drop(drop),
             Node::TruncateStmt(truncate) => {
+                self.closed(truncate);
                 self.holds(Class::Ddl, "truncate", "empties tables");
+                self.step("truncate");
+                self.behaves(truncate.behavior);
                 self.targets(truncate.relations());
             }
             Node::RefreshMatViewStmt(refresh) => {
@@ -54,11 +63,20 @@ impl Walk<'_, '_> {
                     ObjectType::OBJECT_ROLE | ObjectType::OBJECT_POLICY => Class::Grant,
                     _ => Class::Ddl,
                 };
+                self.closed(rename);
                 self.is(class, altered(rename.rename_type));
+                self.behaves(rename.behavior);
+                match rename.rename_type {
+                    ObjectType::OBJECT_COLUMN => self.step("alter table rename column"),
+                    ObjectType::OBJECT_TABCONSTRAINT => self.step("alter table rename constraint"),
+                    _ => self.beyond("it puts a table under another name"),
+                }
                 self.target(rename.relation());
             }
             Node::CommentStmt(comment) => {
+                self.closed(comment);
                 self.is(Class::Ddl, "comment");
+                self.step("comment");
                 match (comment.objtype, comment.object()) {
                     (ObjectType::OBJECT_COLUMN, Node::NodeList(name)) => self.table_of(name),
                     (
@@ -72,6 +90,7 @@ impl Walk<'_, '_> {
             }
             Node::AlterObjectSchemaStmt(alter) => {
                 self.is(Class::Ddl, altered(alter.object_type));
+                self.beyond("it puts a table under another name");
                 self.target(alter.relation());
             }
             Node::AlterOwnerStmt(alter) => {
@@ -96,12 +115,18 @@ impl Walk<'_, '_> {
                 self.target(rule.relation());
             }
             Node::CreateSeqStmt(sequence) => {
+                self.closed(sequence);
                 self.is(Class::Ddl, "create sequence");
+                self.step("create sequence");
                 self.target(sequence.sequence());
+                self.sequence_options(sequence.options());
             }
             Node::AlterSeqStmt(sequence) => {
+                self.closed(sequence);
                 self.is(Class::Ddl, "alter sequence");
+                self.step("alter sequence");
                 self.target(sequence.sequence());
+                self.sequence_options(sequence.options());
             }
             Node::ClusterStmt(cluster) => {
                 self.commits = true;
@@ -157,58 +182,22 @@ impl Walk<'_, '_> {
             ObjectType::OBJECT_MATVIEW => "create materialized view",
             _ => "create table as",
         };
+        self.closed(create);
         self.is(Class::Ddl, verb);
         if let Some(into) = create.into() {
+            self.closed(into);
+            self.step(verb);
+            if is_temporary(into.rel()) {
+                self.step("create temporary table");
+            }
             self.target(into.rel());
+            self.stored_by(into.access_method(), into.table_space_name());
         }
         self.nested(create.query());
     }
 
-    fn create_table(&mut self, create: &nodes::CreateStmt) {
-        self.is(Class::Ddl, "create table");
-        self.target(create.relation());
-        self.targets(create.inh_relations());
-        self.elements(create.table_elts());
-        self.partition_bound(create.partbound());
-        if let Some(partitioned) = create.partspec() {
-            for element in partitioned.part_params().iter() {
-                self.column(element.name());
-                self.stored(element.expr());
-            }
-        }
-    }
-
-    /// The values of a partition's bound are computed once, while it is made or attached.
-    fn partition_bound(&mut self, bound: Option<&nodes::PartitionBoundSpec>) {
-        let Some(bound) = bound else { return };
-        for values in [bound.listdatums(), bound.lowerdatums(), bound.upperdatums()] {
-            for value in values {
-                self.expression(value);
-            }
-        }
-    }
-
-    /// Columns and constraints: what they compute is stored here and run later.
-    fn elements(&mut self, elements: &NodeList) {
-        for element in elements {
-            match element {
-                Node::ColumnDef(column) => {
-                    self.column(column.colname());
-                    self.stored(column.raw_default());
-                    self.elements(column.constraints());
-                }
-                Node::Constraint(constraint) => {
-                    self.stored(constraint.raw_expr());
-                    self.target(constraint.pktable());
-                }
-                Node::TableLikeClause(like) => self.target(like.relation()),
-                _ => self.unknown_node(),
-            }
-        }
-    }
-
     /// An expression that is kept, not run.
-    fn stored(&mut self, node: Node<'_>) {
+    pub(super) fn stored(&mut self, node: Node<'_>) {
         let before = std::mem::replace(&mut self.defining, true);
         match node {
             Node::SelectStmt(_) => self.nested(node),
@@ -217,68 +206,9 @@ impl Walk<'_, '_> {
         self.defining = before;
     }
 
-    fn alter_table(&mut self, alter: &nodes::AlterTableStmt) {
-        let verb = altered(alter.objtype);
-        self.is(Class::Ddl, verb);
-        self.target(alter.relation());
-        for command in alter.cmds() {
-            match command {
-                Node::AlterTableCmd(command) => self.alter_command(command),
-                _ => self.unknown_node(),
-            }
-        }
-    }
-
-    fn alter_command(&mut self, command: &nodes::AlterTableCmd) {
-        self.column(command.name());
-        match command.subtype {
-            AlterTableType::AT_ChangeOwner => self.raise(Class::Grant, "changes an owner"),
-            AlterTableType::AT_EnableRowSecurity
-            | AlterTableType::AT_DisableRowSecurity
-            | AlterTableType::AT_ForceRowSecurity
-            | AlterTableType::AT_NoForceRowSecurity => {
-                self.raise(Class::Grant, "changes whether row security applies");
-            }
-            AlterTableType::AT_DropColumn => self.raise(Class::Ddl, "drops a column"),
-            _ => {}
-        }
-        match command.def() {
-            // A default, a USING expression and a check are run over the rows that are there.
-            Node::ColumnDef(column) => {
-                self.expression(column.raw_default());
-                for constraint in column.constraints() {
-                    if let Node::Constraint(constraint) = constraint {
-                        self.expression(constraint.raw_expr());
-                        self.target(constraint.pktable());
-                    }
-                }
-            }
-            Node::Constraint(constraint) => {
-                self.expression(constraint.raw_expr());
-                self.target(constraint.pktable());
-            }
-            Node::PartitionCmd(partition) => {
-                self.target(partition.name());
-                self.partition_bound(partition.bound());
-            }
-            Node::RangeVar(relation) => self.target(Some(relation)),
-            // Everything else in this place is a name, an option or a stored default.
-            _ => {}
-        }
-    }
-
-    fn create_index(&mut self, index: &nodes::IndexStmt) {
-        self.is(Class::Ddl, "create index");
-        self.commits = index.concurrent;
-        self.target(index.relation());
-        for element in index.index_params().iter() {
-            self.column(element.name());
-            self.expression(element.expr());
-        }
-        self.expression(index.where_clause());
-    }
-
     fn drop(&mut self, drop: &nodes::DropStmt) {
+        self.closed(drop);
+        self.behaves(drop.behavior);
         self.commits = drop.concurrent;
         let (class, verb, relations) = match drop.remove_type {
             ObjectType::OBJECT_TABLE => (Class::Ddl, "drop table", true),
@@ -302,6 +232,7 @@ impl Walk<'_, '_> {
             _ => (Class::Ddl, "drop object", false),
         };
         self.is(class, verb);
+        self.step(verb);
         for object in drop.objects() {
             match object {
                 Node::NodeList(name) if relations => self.named_table(name),
@@ -314,7 +245,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn named_table(&mut self, name: &NodeList) {
+    pub(super) fn named_table(&mut self, name: &NodeList) {
         if let Some((schema, name)) = qualified(name) {
             self.tables.insert(TableName {
                 schema: schema.map(str::to_owned),
@@ -323,7 +254,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn table_of(&mut self, parts: &NodeList) {
+    pub(super) fn table_of(&mut self, parts: &NodeList) {
         let part = |back: usize| {
             parts
                 .len()
@@ -339,7 +270,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn targets(&mut self, relations: &NodeList) {
+    pub(super) fn targets(&mut self, relations: &NodeList) {
         for relation in relations {
             match relation {
                 Node::RangeVar(relation) => self.target(Some(relation)),
@@ -359,34 +290,5 @@ impl Walk<'_, '_> {
                 self.target(Some(relation));
             }
         }
-    }
-}
-
-/// The verb of an ALTER by what it alters.
-fn altered(kind: ObjectType::Type) -> &'static str {
-    match kind {
-        ObjectType::OBJECT_INDEX => "alter index",
-        ObjectType::OBJECT_VIEW => "alter view",
-        ObjectType::OBJECT_MATVIEW => "alter materialized view",
-        ObjectType::OBJECT_SEQUENCE => "alter sequence",
-        ObjectType::OBJECT_FOREIGN_TABLE => "alter foreign table",
-        ObjectType::OBJECT_TYPE | ObjectType::OBJECT_ATTRIBUTE => "alter type",
-        ObjectType::OBJECT_DOMAIN | ObjectType::OBJECT_DOMCONSTRAINT => "alter domain",
-        ObjectType::OBJECT_SCHEMA => "alter schema",
-        ObjectType::OBJECT_DATABASE => "alter database",
-        ObjectType::OBJECT_FUNCTION | ObjectType::OBJECT_AGGREGATE | ObjectType::OBJECT_ROUTINE => {
-            "alter function"
-        }
-        ObjectType::OBJECT_PROCEDURE => "alter procedure",
-        ObjectType::OBJECT_ROLE => "alter role",
-        ObjectType::OBJECT_TRIGGER => "alter trigger",
-        ObjectType::OBJECT_POLICY => "alter policy",
-        ObjectType::OBJECT_RULE => "alter rule",
-        ObjectType::OBJECT_LARGEOBJECT => "alter large object",
-        // Columns and constraints are renamed by ALTER TABLE.
-        ObjectType::OBJECT_TABLE | ObjectType::OBJECT_COLUMN | ObjectType::OBJECT_TABCONSTRAINT => {
-            "alter table"
-        }
-        _ => "alter object",
     }
 }

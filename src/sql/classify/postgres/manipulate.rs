@@ -35,6 +35,9 @@ impl Walk<'_, '_> {
         } else {
             &[Write::Insert]
         };
+        if updates {
+            self.step("update");
+        }
         self.written(insert.relation(), writes);
         if insert.cols().is_empty() {
             self.star();

@@ -11,7 +11,7 @@ use super::Message;
 use super::kinds::{Kind, kind};
 use super::relation::{Source, credentials};
 use super::setting::{Followed, NewPath};
-use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, TableName};
+use crate::sql::action::{Action, Breadth, Class, Effect, FunctionName, Steps, TableName};
 use crate::sql::names::{Catalog, Concern, Relation, Routine};
 use crate::sql::statement::PathTrust;
 
@@ -59,6 +59,7 @@ pub(super) struct Walk<'t, 'm> {
     pub path: Option<(PathTrust, &'static str)>,
     pub copies_in: bool,
     pub commits: bool,
+    pub steps: Steps,
 }
 
 /// A common table expression, and how many rows of a table it passes on.
@@ -101,6 +102,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             path: None,
             copies_in: false,
             commits: false,
+            steps: Steps::default(),
         }
     }
 
@@ -156,6 +158,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             copies_in: self.copies_in,
             cancels: None,
             commits: self.commits,
+            steps: self.steps,
         };
         (action, self.path)
     }
@@ -168,14 +171,19 @@ impl<'t, 'm> Walk<'t, 'm> {
     pub fn is(&mut self, class: Class, verb: &'static str) {
         self.class = self.class.max(class);
         self.verb = verb;
+        if class == Class::Write {
+            self.step(verb);
+        }
     }
 
     /// Something inside makes it at least of this class, for a reason that people can read.
     pub fn raise(&mut self, class: Class, reason: impl Into<String>) {
+        let reason = reason.into();
         if !self.defining {
             self.class = self.class.max(class);
+        } else if class > Class::Ddl {
+            self.beyond(reason.as_str());
         }
-        let reason = reason.into();
         if !self.reasons.contains(&reason) && self.reasons.len() < REASONS_MAX {
             self.reasons.push(reason);
         }
@@ -184,7 +192,19 @@ impl<'t, 'm> Walk<'t, 'm> {
     /// A name that no list has. Its input functions may run as soon as the text is parsed.
     pub fn unlisted(&mut self, class: Class, reason: impl Into<String>) {
         self.unlisted = true;
+        let reason = reason.into();
+        self.beyond(reason.as_str());
         self.raise(class, reason);
+    }
+
+    /// A step of it, in the word by which runs are made.
+    pub fn step(&mut self, word: &'static str) {
+        self.steps.words.insert(word);
+    }
+
+    /// It may run, reach or change more than it names. The first reason is told.
+    pub fn beyond(&mut self, why: impl Into<String>) {
+        self.steps.beyond.get_or_insert_with(|| why.into());
     }
 
     /// What the catalog says that it does besides.

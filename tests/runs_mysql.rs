@@ -1,0 +1,212 @@
+//! Runs in front of a real MariaDB: writes under one decision, and every way to something that was not in it.
+//! Never a mock: what is held must not have changed a table. PostgreSQL's are in `runs.rs`.
+
+mod support;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use support::api::{Api, id_of};
+use support::house_mysql::MysqlHouse;
+use support::mariadb::Mariadb;
+use support::mysql_answer::{Answer, error, value};
+use support::mysql_wire::MysqlWire;
+use tokio::runtime::Runtime;
+
+struct Stage {
+    house: MysqlHouse,
+    api: Api,
+    runtime: Runtime,
+}
+
+impl Stage {
+    fn open() -> Self {
+        let server = Mariadb::with_fixtures();
+        server.run(
+            "CREATE TABLE app.bills (id int PRIMARY KEY, note varchar(100)) ENGINE=InnoDB;
+             INSERT INTO app.bills VALUES (1,''),(2,''),(3,'');
+             CREATE TABLE app.parts (id int PRIMARY KEY, bill int, FOREIGN KEY (bill) REFERENCES app.bills (id) ON DELETE CASCADE);
+             CREATE TABLE app.plain (id int PRIMARY KEY, note varchar(100)); INSERT INTO app.plain VALUES (1,''),(2,'');
+             CREATE DATABASE IF NOT EXISTS other; CREATE TABLE other.bills (id int PRIMARY KEY); INSERT INTO other.bills VALUES (1)",
+        );
+        let house = MysqlHouse::open(server);
+        let api = house.reviewer();
+        let runtime = Runtime::new().expect("a runtime");
+        Self { house, api, runtime }
+    }
+
+    /// Sends a statement and has it approved with a run.
+    fn begun(&self, wire: &mut MysqlWire, text: &str, scope: &Value) -> Value {
+        wire.send_query(text.as_bytes());
+        let decided = self.runtime.block_on(async {
+            let held = self.api.held(text).await;
+            let body = json!({ "decision": "approve", "digest": held["digest"], "scope": scope });
+            let path = format!("/requests/{}/decision", id_of(&held));
+            let (code, decided) = self.api.post(&path, &body).await;
+            assert_eq!(code, StatusCode::OK, "{decided}");
+            decided
+        });
+        assert!(answer(wire).is_ok(), "{text}");
+        decided
+    }
+
+    /// Whether it runs without a person; what is held is denied.
+    fn runs(&self, wire: &mut MysqlWire, text: &str) -> bool {
+        wire.send_query(text.as_bytes());
+        while !wire.has_answer(std::time::Duration::from_millis(200)) {
+            self.runtime.block_on(async {
+                for held in self.api.pending().await {
+                    self.api.deny(&held, "held, as it should be").await;
+                }
+            });
+        }
+        let answer = answer(wire);
+        if !answer.is_ok() {
+            assert_eq!(error(std::slice::from_ref(&answer)).number, 1227, "{text}");
+        }
+        answer.is_ok()
+    }
+
+    /// As somebody to whom nothing is held.
+    fn truth(&self, text: &str) -> String {
+        value(&self.house.admin().query(text))
+    }
+}
+
+fn answer(wire: &mut MysqlWire) -> Answer {
+    wire.answers().remove(0)
+}
+
+fn run(verbs: &[&str], tables: &[&str]) -> Value {
+    json!({ "kind": "run", "for": "session", "verbs": verbs, "tables": tables, "minutes": 15, "statements": 40 })
+}
+
+fn update(number: u32) -> String {
+    format!("UPDATE plain SET note = 'n{number}'")
+}
+
+#[test]
+fn a_run_of_writes_has_the_verbs_and_tables_that_were_shown() {
+    let stage = Stage::open();
+    let mut wire = stage.house.connect();
+    stage.begun(&mut wire, &update(0), &run(&[], &[]));
+    for text in [
+        "UPDATE app.plain SET note = 'c' WHERE id > 0".to_owned(),
+        update(1),
+    ] {
+        assert!(stage.runs(&mut wire, &text), "{text}");
+    }
+    for text in [
+        "DELETE FROM plain",
+        "DELETE FROM plain WHERE id > 0",
+        "UPDATE bills SET note = 'x'",
+        "UPDATE other.bills SET id = 2",
+        "UPDATE plain, bills SET plain.note = 'x', bills.note = 'x'",
+        "INSERT INTO plain SELECT id + 10, note FROM plain",
+        "REPLACE INTO plain SELECT 1, 'x'",
+        "TRUNCATE TABLE plain",
+        "DROP TABLE plain",
+        "CREATE OR REPLACE TABLE plain (id int)",
+        "ALTER TABLE plain ADD COLUMN c int",
+        "RENAME TABLE plain TO plain2",
+    ] {
+        assert!(!stage.runs(&mut wire, text), "{text}");
+    }
+    // What a foreign key deletes too is nowhere named.
+    let mut wire = stage.house.connect();
+    let scope = run(&["update", "delete"], &["plain", "bills", "parts"]);
+    stage.begun(&mut wire, &update(2), &scope);
+    assert!(stage.runs(&mut wire, "DELETE FROM plain WHERE id > 1"));
+    assert!(!stage.runs(&mut wire, "DELETE FROM bills WHERE id > 1"));
+    assert_eq!(
+        stage.truth("SELECT CONCAT(COUNT(*), MAX(note)) FROM app.plain"),
+        "1n2"
+    );
+    assert_eq!(stage.truth("SELECT COUNT(*) FROM app.bills"), "3");
+}
+
+#[test]
+fn a_definition_commits_what_is_open_and_so_is_in_no_run() {
+    let stage = Stage::open();
+    let mut wire = stage.house.connect();
+    let text = "ALTER TABLE plain ADD COLUMN c int";
+    wire.send_query(text.as_bytes());
+    stage.runtime.block_on(async {
+        let held = stage.api.held(text).await;
+        assert!(
+            held["no_run"].as_str().is_some_and(|why| why.contains("commits")),
+            "{held}"
+        );
+        stage.api.deny(&held, "no").await;
+    });
+    answer(&mut wire);
+}
+
+#[test]
+fn a_run_follows_neither_use_nor_temporary_tables_nor_a_name_that_is_a_view_now() {
+    let stage = Stage::open();
+    stage
+        .house
+        .server
+        .run("CREATE TABLE other.plain (id int PRIMARY KEY, note varchar(100)); INSERT INTO other.plain VALUES (1,'')");
+    let mut wire = stage.house.connect();
+    let scope = run(&[], &[]);
+    stage.begun(&mut wire, &update(0), &scope);
+    assert!(answer_of(&mut wire, "USE other").is_ok());
+    assert!(!stage.runs(&mut wire, &update(1)), "another database's table");
+    // A run that is begun there is for that table, and not for the one of the name at log-in.
+    stage.begun(&mut wire, &update(2), &scope);
+    assert!(stage.runs(&mut wire, &update(3)));
+    assert!(!stage.runs(&mut wire, "UPDATE app.plain SET note = 'n4'"));
+    assert!(answer_of(&mut wire, "USE app").is_ok());
+    assert!(stage.runs(&mut wire, &update(5)), "as it was before");
+    let swap = "RENAME TABLE app.plain TO app.plain_old; CREATE VIEW app.plain AS SELECT * FROM app.bills";
+    stage.house.server.run(swap);
+    assert!(!stage.runs(&mut wire, &update(6)));
+    let back = "DROP VIEW app.plain; RENAME TABLE app.plain_old TO app.plain";
+    stage.house.server.run(back);
+    assert!(stage.runs(&mut wire, &update(7)));
+    // Once a temporary table may stand before a name, nothing runs by it.
+    let temporary = "CREATE TEMPORARY TABLE plain (id int, note varchar(9))";
+    wire.send_query(temporary.as_bytes());
+    stage.runtime.block_on(async {
+        let held = stage.api.held(temporary).await;
+        stage.api.approve(&held).await;
+    });
+    assert!(answer(&mut wire).is_ok());
+    assert!(!stage.runs(&mut wire, &update(8)));
+    assert!(!stage.runs(&mut wire, "UPDATE app.plain SET note = 'n9'"));
+    assert_eq!(stage.truth("SELECT MAX(note) FROM app.plain"), "n7");
+}
+
+/// Approved for one session's temporary table, redeemed where the name is the real one's.
+#[test]
+fn an_approval_for_a_temporary_table_is_none_for_the_table_of_its_name() {
+    let stage = Stage::open();
+    let mut wire = stage.house.connect();
+    let approve = |text: &str| {
+        stage.runtime.block_on(async {
+            let held = stage.api.held(text).await;
+            stage.api.approve(&held).await;
+        });
+    };
+    let temporary = "CREATE TEMPORARY TABLE plain (id int)";
+    wire.send_query(temporary.as_bytes());
+    approve(temporary);
+    assert!(answer(&mut wire).is_ok());
+    let text = "DELETE FROM plain";
+    wire.send_query(text.as_bytes());
+    let held = stage.runtime.block_on(stage.api.held(text));
+    assert!(held["facts"].to_string().contains("temporary tables"), "{held}");
+    drop(wire);
+    stage.runtime.block_on(async {
+        stage.api.until_state(&held, &["detached"]).await;
+        stage.api.approve(&held).await;
+    });
+    let mut again = stage.house.connect();
+    assert!(!stage.runs(&mut again, text));
+    assert_eq!(stage.truth("SELECT COUNT(*) FROM app.plain"), "2");
+}
+
+fn answer_of(wire: &mut MysqlWire, text: &str) -> Answer {
+    wire.query(text).remove(0)
+}
