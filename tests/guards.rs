@@ -500,3 +500,182 @@ async fn guards_wait_with_an_approval_that_nobody_waited_for() {
     );
     assert_eq!(place.note(1).await, "");
 }
+
+/// Takes from everybody but superusers what guards are taken away with, while a statement waits for a lock.
+async fn without_set_config(place: &Place, locked: &tokio_postgres::Client, waiting: &str) {
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '{waiting}%'"
+    );
+    let superuser = place.postgres.connect_as_superuser().await;
+    let count = async || {
+        superuser
+            .query_one(&waits, &[])
+            .await
+            .expect("counted")
+            .get::<_, i64>(0)
+    };
+    while count().await == 0 {}
+    let revoke = "REVOKE EXECUTE ON FUNCTION set_config FROM PUBLIC";
+    superuser.batch_execute(revoke).await.expect("revoked");
+    locked.batch_execute("COMMIT").await.expect("unlocked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_told_as_done_that_the_taking_away_of_its_guards_undoes() {
+    let place = Place::open().await;
+    let text = "UPDATE jobs SET note = 'x' WHERE id = 1";
+    for begin in [false, true] {
+        for is_simple in [true, false].into_iter().filter(|simple| begin || !simple) {
+            let superuser = place.postgres.connect_as_superuser().await;
+            let grant = "GRANT EXECUTE ON FUNCTION set_config TO PUBLIC";
+            superuser.batch_execute(grant).await.expect("granted");
+            let lock = "BEGIN; LOCK TABLE jobs";
+            superuser.batch_execute(lock).await.expect("locked");
+            let mut client = place.client();
+            if begin {
+                client.query("BEGIN");
+            }
+            client.send(match is_simple {
+                true => query(text),
+                false => portal(Frames::new(), text).sync(),
+            });
+            let (code, decided) = place.decide(text, json!({ "statement_timeout": "1min" })).await;
+            assert_eq!(code, StatusCode::OK, "{decided}");
+            without_set_config(&place, &superuser, "UPDATE jobs").await;
+            let answer = client.until_ready();
+            assert!(
+                !tags(&answer).contains('C'),
+                "{begin} {is_simple}: {}",
+                tags(&answer)
+            );
+            assert!(
+                error(&answer)
+                    .message
+                    .contains("its limits could not be taken away"),
+                "{answer:?}"
+            );
+            assert_eq!(status(&answer), if begin { 'E' } else { 'I' });
+            let ended = place.dora.until_state(&decided, &["failed", "finished"]).await;
+            assert_eq!(ended["state"], "failed", "{ended}");
+            client.query("COMMIT");
+            assert_eq!(place.note(1).await, "");
+            assert_eq!(value(&client.query("SHOW statement_timeout")), "0");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_does_not_end_with_the_first_part_of_what_is_read_in_parts() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let deletes = "DELETE FROM jobs RETURNING id";
+    for guards in [timeouts(), json!({ "rows_max": 100 })] {
+        let frames = Frames::new()
+            .parse("", deletes)
+            .bind("p", "", &[])
+            .execute_rows("p", 1)
+            .execute_rows("p", 1)
+            .sync();
+        let (answer, ended) = place.guarded(&mut client, frames, deletes, guards.clone()).await;
+        assert_eq!(error(&answer).sqlstate, "55000", "{guards}");
+        assert_eq!(ended["state"], "stale", "{ended}");
+        client.send(
+            Frames::new()
+                .parse("", deletes)
+                .bind("p", "", &[])
+                .execute_rows("p", 1)
+                .sync(),
+        );
+        let (code, decided) = place.decide(deletes, guards).await;
+        assert_eq!(code, StatusCode::OK, "{decided}");
+        client.until_ready();
+        let ended = place
+            .dora
+            .until_state(&decided, &["stale", "finished", "failed"])
+            .await;
+        assert!(
+            ended["outcome"]["why"]
+                .as_str()
+                .is_some_and(|why| why.contains("in parts")),
+            "{ended}"
+        );
+        assert_eq!(place.rows().await, 5);
+    }
+    client.query("BEGIN");
+    let declares = "DECLARE c CURSOR FOR SELECT pg_sleep(1)";
+    let (answer, ended) = place
+        .guarded(&mut client, query(declares), declares, timeouts())
+        .await;
+    assert_eq!(
+        (error(&answer).sqlstate.as_str(), &ended["state"]),
+        ("55000", &json!("stale"))
+    );
+}
+
+/// The ends of transactions that the log tells, oldest first.
+fn ends(place: &Place) -> Vec<String> {
+    let log = place.house.run(&["log", "query", "--kind", "transaction_end"]);
+    let text = log.to_string();
+    let words = ["committed", "rolled_back", "unknown"];
+    let mut found: Vec<(usize, &str)> = words
+        .iter()
+        .flat_map(|word| {
+            let quoted = format!("\"{word}\"");
+            let places: Vec<usize> = text.match_indices(&quoted).map(|(at, _)| at).collect();
+            places.into_iter().map(move |at| (at, *word))
+        })
+        .collect();
+    // The newest comes first.
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.into_iter().map(|(_, word)| word.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chained_transactions_and_savepoints_end_as_the_server_says() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let write = |id: u32| format!("INSERT INTO jobs VALUES ({id}, 'new')");
+    for (ends_by, kept) in [("COMMIT AND CHAIN", true), ("ROLLBACK AND CHAIN", false)] {
+        client.query("BEGIN");
+        let (answer, _) = place
+            .guarded(&mut client, query(&write(10)), &write(10), timeouts())
+            .await;
+        assert_eq!(status(&answer), 'T');
+        assert_eq!(status(&client.query(ends_by)), 'T', "another one has begun");
+        assert_eq!(settings(&mut client), ("0".to_owned(), "0".to_owned()));
+        assert_eq!(place.rows().await, if kept { 6 } else { 5 });
+        client.query("ROLLBACK");
+        let owner = place.postgres.connect().await;
+        owner
+            .batch_execute("DELETE FROM jobs WHERE id = 10")
+            .await
+            .expect("gone");
+    }
+    // What a savepoint takes back is no end; what stands behind it is.
+    client.query("BEGIN");
+    client.query("SAVEPOINT a");
+    place
+        .guarded(&mut client, query(&write(11)), &write(11), timeouts())
+        .await;
+    client.query("ROLLBACK TO a");
+    assert_eq!(status(&client.query("COMMIT")), 'I');
+    client.query("BEGIN");
+    client.query("SAVEPOINT a");
+    let fails = "INSERT INTO jobs VALUES (1, 'twice')";
+    place.guarded(&mut client, query(fails), fails, timeouts()).await;
+    assert_eq!(status(&client.query("ROLLBACK TO a; COMMIT")), 'I');
+    assert_eq!(place.rows().await, 5);
+    let told = ends(&place);
+    assert_eq!(
+        told,
+        [
+            "committed",
+            "rolled_back",
+            "rolled_back",
+            "rolled_back",
+            "committed",
+            "committed"
+        ],
+        "the chained one first, then what its chain began"
+    );
+}

@@ -20,6 +20,9 @@ use crate::wire::postgres::conversation::RunId;
 use crate::wire::postgres::frame::{HEADER_BYTES, Header, put};
 use crate::wire::postgres::message::{Fields, Status, client, put_ready, server};
 
+/// The row limit of an Execute that has none. Source: PostgreSQL docs, protocol-message-formats.html
+const ALL_ROWS: u32 = 0;
+
 /// How often a setting of the session is set back before its connection is given up: a cancel that came late may have
 /// hit the first try.
 const RESTORE_TRIES: usize = 3;
@@ -83,7 +86,9 @@ impl Session {
                 return Err(end);
             }
         };
-        let keeps_end = place == Place::Own || guards.rows_max.is_some();
+        // What is told as done must not be undone by the taking away of its guards.
+        let takes_away = place == Place::Within && !changed.is_empty();
+        let keeps_end = place == Place::Own || guards.rows_max.is_some() || takes_away;
         if keeps_end {
             let statements = unit.judged.judgement.actions.len();
             self.talk.withhold(
@@ -118,8 +123,23 @@ impl Session {
     fn place_of(&self, unit: &Unit) -> Result<Place, &'static str> {
         let statements = HeldStatement::of(&unit.judged.text, &unit.judged.judgement);
         let is_alone = statements.iter().any(HeldStatement::runs_alone);
-        if !unit.simple && executes(&unit.frames) != 1 {
-            return Err("no Execute, or more than one, stands behind its Bind");
+        if !unit.simple {
+            match executes(&unit.frames).as_slice() {
+                [ALL_ROWS] => {}
+                [_in_parts] => {
+                    return Err("it is read in parts, and its guards would hold for the first alone");
+                }
+                _ => return Err("no Execute, or more than one, stands behind its Bind"),
+            }
+        }
+        if unit
+            .judged
+            .judgement
+            .actions
+            .iter()
+            .any(|action| action.verb == "declare cursor")
+        {
+            return Err("what it declares runs later, when it is fetched");
         }
         match (self.talk.status(), unit.simple) {
             (Status::Failed, _) => Err("its transaction has failed"),
@@ -290,9 +310,9 @@ impl Session {
             return Ok(());
         }
         if self.talk.status() == Status::InTransaction {
-            self.restore_local(Ending::Sync, changed).await?;
+            let lost = self.restore_local(Ending::Sync, changed).await?;
             self.until_between_messages().await?;
-            self.tell_tags(&tags);
+            self.tell_end(id, lost, &tags);
         }
         let status = self.talk.status();
         self.pipe.tell(|out| put_ready(out, status));
@@ -321,10 +341,21 @@ impl Session {
         if has_failed || self.talk.is_skipping() || self.talk.status() == Status::Failed {
             return Ok(());
         }
-        self.restore_local(ending, changed).await?;
+        let lost = self.restore_local(ending, changed).await?;
         self.until_between_messages().await?;
-        self.tell_tags(&tags);
+        self.tell_end(id, lost, &tags);
         Ok(())
+    }
+
+    /// The end of a run as it turned out when its guards were taken away: that may have failed its transaction.
+    fn tell_end(&mut self, id: RunId, lost: Option<Fields>, tags: &[String]) {
+        let Some(fields) = lost else {
+            return self.tell_tags(tags);
+        };
+        self.pipe.tell(|out| fields.put(server::ERROR, out));
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.failure = Some(fields);
+        }
     }
 
     fn tell_undone(&mut self, undone: &Refusal) {
@@ -345,15 +376,24 @@ impl Session {
         }
     }
 
-    /// Sets back what is local to the client's transaction. A setting that the statement itself has changed stays.
-    async fn restore_local(&mut self, ending: Ending, changed: &[Changed]) -> Result<(), End> {
+    /// Sets back what is local to the client's transaction. A setting that the statement itself has changed stays. `Some`:
+    /// that failed, and its transaction with it, which takes the settings along when it ends.
+    async fn restore_local(&mut self, ending: Ending, changed: &[Changed]) -> Result<Option<Fields>, End> {
         let texts: Vec<String> = changed.iter().map(|changed| changed.back(true)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        if !texts.is_empty() && self.ask_own(&texts, texts.len(), ending).await?.is_none() {
-            // Its transaction has failed with that, and takes the settings along when it ends.
-            tracing::warn!(session.id = %self.peer.session, "guards are taken away by the end of their transaction");
+        if texts.is_empty() || self.ask_own(&texts, texts.len(), ending).await?.is_some() {
+            return Ok(None);
         }
-        Ok(())
+        let Some(fields) = self.own_failure.take() else {
+            let what = "the server does not say whether guards are taken away".to_owned();
+            return Err(End::Violation(what));
+        };
+        tracing::warn!(session.id = %self.peer.session, "guards are taken away by the end of their transaction");
+        let message = format!(
+            "countersign: undone with its transaction, for its limits could not be taken away: {}",
+            fields.message
+        );
+        Ok(Some(Fields { message, ..fields }))
     }
 
     /// Sets the session's own settings back, or ends the session: nobody may go on under somebody else's limits.
@@ -427,16 +467,20 @@ impl Changed {
     }
 }
 
-/// Execute messages in a unit.
-fn executes(frames: &[u8]) -> usize {
-    let (mut rest, mut count) = (frames, 0);
+/// The row limits of the Execute messages in a unit; one that cannot be read counts as a limit.
+fn executes(frames: &[u8]) -> Vec<u32> {
+    const UNREADABLE: u32 = u32::MAX;
+    let (mut rest, mut limits) = (frames, Vec::new());
     while let Ok(Some(header)) = Header::cut(rest) {
-        count += usize::from(header.tag == client::EXECUTE);
         debug_assert!(header.frame_bytes() >= HEADER_BYTES);
-        let Some(behind) = rest.get(header.frame_bytes()..) else {
+        let Some((frame, behind)) = rest.split_at_checked(header.frame_bytes()) else {
             break;
         };
+        if header.tag == client::EXECUTE {
+            let limit = frame.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+            limits.push(limit.unwrap_or(UNREADABLE));
+        }
         rest = behind;
     }
-    count
+    limits
 }

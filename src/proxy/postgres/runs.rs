@@ -291,6 +291,8 @@ impl Session {
         if action.effects.iter().any(ends) {
             self.transaction.ended = Some(match tag {
                 "ROLLBACK" => TransactionOutcome::RolledBack,
+                // Somebody else will end it, under another name.
+                "PREPARE TRANSACTION" => TransactionOutcome::Unknown,
                 _committed => TransactionOutcome::Committed,
             });
         }
@@ -426,6 +428,10 @@ impl Session {
     /// Nobody will tell any more what became of what is still under way.
     pub(super) fn conclude_lost(&mut self, why: &str) {
         for (id, mut run) in std::mem::take(&mut self.runs) {
+            if run.kept_back == KeptBack::Committing {
+                // A COMMIT of the proxy's own was on its way.
+                self.transaction.ended = Some(TransactionOutcome::Unknown);
+            }
             if run.kept_back == KeptBack::Undecided && run.failure.is_none() {
                 // What is not committed goes with the connection.
                 run.failure = Some(Fields {
