@@ -27,7 +27,7 @@ use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalNam
 use countersign::identity::secret::NativePassword;
 use countersign::journal::{self, Journal};
 use countersign::policy::{Requirement, Verdict};
-use countersign::sql::action::{Action, Breadth, Class, Judgement, TableName};
+use countersign::sql::action::{Action, Breadth, Class, Judgement, Steps, TableName};
 use countersign::sql::judge_postgres;
 use countersign::sql::statement::LexingState;
 use countersign::store::sqlite::Store;
@@ -285,6 +285,10 @@ fn drop_of_orders(bytes: usize) -> Judgement {
             copies_in: false,
             cancels: None,
             commits: true,
+            steps: Steps {
+                words: BTreeSet::from(["drop table"]),
+                beyond: None,
+            },
         }],
         depends_on_names: false,
         fingerprint: [7; 32],

@@ -26,7 +26,7 @@ use countersign::journal::{self, Journal, LogFilter};
 use countersign::notify::webhook::{Webhook, WebhookSettings};
 use countersign::notify::{Channel, Notifier, Sent, Settings};
 use countersign::policy::Verdict;
-use countersign::sql::action::{Action, Breadth, Class, Judgement};
+use countersign::sql::action::{Action, Breadth, Class, Judgement, Steps};
 use countersign::store::sqlite::Store;
 use countersign::telemetry::Metrics;
 use serde_json::Value;
@@ -214,6 +214,10 @@ fn drop_of_a_table(bytes: usize) -> Judgement {
             copies_in: false,
             cancels: None,
             commits: true,
+            steps: Steps {
+                words: BTreeSet::from(["drop table"]),
+                beyond: None,
+            },
         }],
         depends_on_names: false,
         fingerprint: [7; 32],

@@ -141,10 +141,13 @@ impl<L: ReadUnder> Judged<L> {
                 functions,
                 behind,
                 reasons,
+                steps,
                 ..
             } = action;
-            let told =
-                format!("{class} {breadth:?} {tables:?} {columns:?} {functions:?} {behind:?} {reasons:?}");
+            let beyond = steps.beyond.as_deref().unwrap_or_default();
+            let told = format!(
+                "{class} {breadth:?} {tables:?} {columns:?} {functions:?} {behind:?} {reasons:?}{beyond}"
+            );
             digest = digest.field(verb, told.as_bytes());
         }
         digest.finish()

@@ -107,14 +107,14 @@ closed! {
         unset: [],
     }
     CollateClause {
-        // A collation runs nobody's code.
         read: [],
         any: [collname location],
         unset: [arg()],
     }
     ColumnDef {
         read: [colname type_name raw_default constraints],
-        any: [compression inhcount is_local is_not_null is_from_type storage storage_name identity generated location],
+        // A collation runs nobody's code.
+        any: [coll_clause compression inhcount is_local is_not_null is_from_type storage storage_name identity generated location],
         unset: [cooked_default(), identity_sequence(), coll_oid, fdwoptions()],
     }
     CommentStmt {
