@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -226,10 +227,15 @@ impl House {
 
     /// What psql prints; its errors stand behind.
     async fn psql(&self, arguments: &[&str]) -> String {
-        let url = self.url();
+        self.psql_of(Path::new("psql"), arguments).await
+    }
+
+    /// What another psql prints.
+    async fn psql_of(&self, program: &Path, arguments: &[&str]) -> String {
+        let (url, program) = (self.url(), program.to_owned());
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let ran = tokio::task::spawn_blocking(move || {
-            Command::new("psql")
+            Command::new(program)
                 .arg(url)
                 .arg("-X")
                 .args(arguments)
@@ -238,6 +244,14 @@ impl House {
         });
         let output = ran.await.expect("it ends").expect("psql is installed");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// What another psql prints of a script, which may hold commands of its own.
+    async fn psql_script(&self, program: &Path, script: &str) -> String {
+        let file = self._folder.path().join("script.sql");
+        std::fs::write(&file, script).expect("the folder can be written");
+        let file = file.to_str().expect("a path");
+        self.psql_of(program, &["-At", "-f", file]).await
     }
 
     /// What is on record of who read the log.
@@ -1022,6 +1036,125 @@ async fn program(mut command: Command) -> String {
 fn drivers() -> std::path::PathBuf {
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
     target.expect("it is inside the target folder").join("drivers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grafana_finds_tables_and_columns_and_draws_them() {
+    let house = House::build().await;
+    let client = house.connect().await;
+    // Its own probes, as it words them: which server, which tables in the search path first, which columns.
+    let version = "SELECT current_setting('server_version_num')::int/100 AS version";
+    assert_eq!(rows(&client, version).await, ["1500"]);
+    let timescale = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
+    assert!(rows(&client, timescale).await.is_empty());
+    let in_path = "quote_ident(table_schema) IN (SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END \
+                   FROM generate_series(array_lower(string_to_array(current_setting('search_path'), ','), 1), \
+                   array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i, \
+                   string_to_array(current_setting('search_path'), ',') s)";
+    let tables = format!(
+        "SELECT CASE WHEN {in_path} THEN quote_ident(table_name) \
+         ELSE quote_ident(table_schema) || '.' || quote_ident(table_name) END AS \"table\" \
+         FROM information_schema.tables WHERE quote_ident(table_schema) NOT IN ('information_schema', 'pg_catalog') \
+         ORDER BY CASE WHEN {in_path} THEN 0 ELSE 1 END, 1"
+    );
+    let tables = rows(&client, &tables).await;
+    assert!(tables.contains(&"statements".to_owned()), "{tables:?}");
+    let columns = format!(
+        "SELECT quote_ident(column_name) AS \"column\", data_type AS \"type\" FROM information_schema.columns \
+         WHERE CASE WHEN array_length(parse_ident('statements'), 1) = 2 \
+         THEN quote_ident(table_schema) = (parse_ident('statements'))[1] \
+         AND quote_ident(table_name) = (parse_ident('statements'))[2] \
+         ELSE quote_ident(table_name) = 'statements' AND {in_path} END"
+    );
+    let columns = rows(&client, &columns).await;
+    let is_time = |column: &String| column.ends_with("|timestamp with time zone");
+    assert!(columns.iter().any(is_time), "{columns:?}");
+    assert_eq!(
+        rows(&client, "SELECT parse_ident('public.\"My Table\"')").await,
+        ["{public,\"My Table\"}"]
+    );
+    assert!(
+        error(&client, "SELECT parse_ident('a b')")
+            .await
+            .contains("22023")
+    );
+    let graph = "SELECT floor(extract(epoch from time)/60)*60 AS \"time\", count(*) FROM statements \
+                 WHERE time BETWEEN '2000-01-01T00:00:00Z' AND '2100-01-01T00:00:00Z' GROUP BY 1 ORDER BY 1";
+    assert!(!rows(&client, graph).await.is_empty());
+}
+
+/// What each psql lists without an error.
+const LISTS: [&str; 31] = [
+    "\\d",
+    "\\d+",
+    "\\dt",
+    "\\dt+",
+    "\\d statements",
+    "\\d+ statements",
+    "\\d+ records",
+    "\\l",
+    "\\l+",
+    "\\dn",
+    "\\dn+",
+    "\\df",
+    "\\df+",
+    "\\du",
+    "\\du+",
+    "\\dg",
+    "\\dv",
+    "\\di",
+    "\\ds",
+    "\\dm",
+    "\\dp",
+    "\\z",
+    "\\dT",
+    "\\dx",
+    "\\db",
+    "\\dD",
+    "\\dE",
+    "\\dP",
+    "\\dRp",
+    "\\conninfo",
+    "\\d nothing",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_16_17_and_18_list_describe_and_query() {
+    let house = House::build().await;
+    for version in ["16", "17", "18"] {
+        let program = drivers().join("psql").join(version).join("bin/psql");
+        let says = house.psql_of(&program, &["--version"]).await;
+        assert!(
+            says.starts_with(&format!("psql (PostgreSQL) {version}.")),
+            "{says}"
+        );
+        for list in LISTS {
+            let shown = house.psql_of(&program, &["-c", list]).await;
+            let is_error = shown.contains("ERROR:") || shown.contains("error:") || shown.contains("FATAL:");
+            assert!(!is_error, "{version} {list}: {shown}");
+        }
+        let described = house.psql_of(&program, &["-c", "\\d+ statements"]).await;
+        assert!(
+            described.contains("what the rules said: allow, hold or deny"),
+            "{described}"
+        );
+        let tables = house.psql_of(&program, &["-c", "\\dt"]).await;
+        assert!(
+            tables.contains(" statements ") && tables.contains(" log_queries "),
+            "{tables}"
+        );
+        let counted = "SELECT principal, count(*) FROM statements GROUP BY 1 ORDER BY 1";
+        let known = house.psql(&["-At", "-c", counted]).await;
+        assert!(known.contains("bot|"), "{known}");
+        assert_eq!(house.psql_of(&program, &["-At", "-c", counted]).await, known);
+        // By the extended protocol, with a parameter.
+        let bound = "SELECT count(*) FROM statements WHERE principal = $1 \\bind bot \\g";
+        let bound = house.psql_script(&program, bound).await;
+        assert!(
+            bound.trim().parse::<u64>().is_ok_and(|count| count > 0),
+            "{bound}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,6 +192,32 @@ fn maybe(text: Option<impl Into<String>>) -> Answer {
 /// Name, count of arguments (-1: any), and what it does. NULL for a NULL argument, unless it stands in `NULLS_SEEN`.
 type Entry = (&'static str, i32, fn(&Args<'_, '_>) -> Answer);
 
+/// The names of a path such as `public."My Table"`, as PostgreSQL folds them; `None` if it is none.
+fn parse_ident(path: &str) -> Option<Vec<String>> {
+    let (mut parts, mut rest) = (Vec::new(), path.trim());
+    loop {
+        let (part, behind) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let end = quoted.find('"')?;
+                (quoted[..end].to_owned(), &quoted[end + 1..])
+            }
+            None => {
+                let end = rest.find(['.', '"', ' ']).unwrap_or(rest.len());
+                (rest[..end].to_lowercase(), &rest[end..])
+            }
+        };
+        if part.is_empty() {
+            return None;
+        }
+        parts.push(part);
+        rest = match behind.strip_prefix('.') {
+            Some(next) => next,
+            None if behind.is_empty() => return Some(parts),
+            None => return None,
+        };
+    }
+}
+
 /// These look at NULLs themselves.
 const NULLS_SEEN: [&str; 8] = [
     "cs_array_cat",
@@ -462,6 +488,21 @@ const FUNCTIONS: &[Entry] = &[
         } else {
             Value::Null
         })
+    }),
+    ("cs_array_lower", 2, |a| {
+        let is_empty = elements(&a.text(0)).is_empty();
+        Ok(match a.integer(1) == 1 && !is_empty {
+            true => Value::Integer(1),
+            false => Value::Null,
+        })
+    }),
+    ("cs_parse_ident", 1, |a| match parse_ident(&a.text(0)) {
+        Some(parts) => a.bounded(serde_json::Value::from(parts).to_string()),
+        None => Err(SqlError::new(
+            "22023",
+            format!("string is not a valid identifier: \"{}\"", a.text(0)),
+            "write a name, or two with a dot between them",
+        )),
     }),
     ("cs_array_cat", 2, |a| {
         if a.is_null(0) && a.is_null(1) {

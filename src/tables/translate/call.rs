@@ -97,6 +97,8 @@ const SIGNATURES: &[Signature] = &[
     ("jsonb_array_length", &[Json], Int4, "json_array_length"),
     ("array_length", &[TextArray, Int4], Int4, "cs_array_length"),
     ("array_upper", &[TextArray, Int4], Int4, "cs_array_length"),
+    ("array_lower", &[TextArray, Int4], Int4, "cs_array_lower"),
+    ("parse_ident", &[Text], TextArray, "cs_parse_ident"),
     ("cardinality", &[TextArray], Int4, "json_array_length"),
     ("array_to_string", &[TextArray, Text], Text, "cs_array_to_string"),
     (
@@ -120,6 +122,8 @@ const SIGNATURES: &[Signature] = &[
     ("pg_get_triggerdef", &[Oid, Bool], Text, "cs_nothing"),
     ("pg_get_ruledef", &[Oid, Bool], Text, "cs_nothing"),
     ("pg_get_partkeydef", &[Oid], Text, "cs_nothing"),
+    // psql 18 asks it for every table; there are no partitions here.
+    ("pg_partition_ancestors", &[Oid], Oid, "cs_nothing"),
     ("pg_get_statisticsobjdef_columns", &[Oid], Text, "cs_nothing"),
     ("pg_get_serial_sequence", &[Text, Text], Text, "cs_nothing"),
     ("pg_get_function_result", &[Oid], Text, "cs_nothing"),

@@ -2,10 +2,11 @@
 //! Never writes a statement that changes anything. Read `expression.rs` next.
 
 use sqlparser::ast::{
-    BinaryOperator, Cte, Distinct, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Join, JoinConstraint,
-    JoinOperator, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderBySort,
-    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    TableAlias, TableFactor, TableWithJoins, Value, Values,
+    BinaryOperator, Cte, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, NamedWindowExpr,
+    ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor,
+    TableWithJoins, Value, Values,
 };
 
 use super::scope::{Frame, Piece, Relation, Seen, folded, parts, quoted};
@@ -747,7 +748,7 @@ impl Translator {
         Ok(format!("{} AS {}", quoted(&inner), quoted(&shown)))
     }
 
-    /// A function that gives rows: `generate_series` and `unnest`.
+    /// A function in FROM: `generate_series`, `unnest`, and what clients ask.
     fn set_function(
         &mut self,
         name: &ObjectName,
@@ -765,6 +766,8 @@ impl Translator {
             ("unnest", [array]) => self.unnest(array, alias),
             ("generate_series", [start, stop]) => self.series(start, stop, None, alias),
             ("generate_series", [start, stop, step]) => self.series(start, stop, Some(step), alias),
+            ("pg_available_extensions", []) => Ok(self.no_extensions(alias)),
+            ("string_to_array", [_, _]) => self.one_value(name, args, alias),
             (name, _) => {
                 let call = Expr::Identifier(sqlparser::ast::Ident::new(name));
                 Err(SqlError::new(
@@ -774,6 +777,70 @@ impl Translator {
                 ))
             }
         }
+    }
+
+    /// A function that gives one value is a row of it, as Grafana asks.
+    fn one_value(
+        &mut self,
+        name: &ObjectName,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+    ) -> Result<String, SqlError> {
+        let call = Function {
+            name: name.clone(),
+            uses_odbc_syntax: false,
+            parameters: FunctionArguments::None,
+            args: FunctionArguments::List(FunctionArgumentList {
+                duplicate_treatment: None,
+                args: args.to_vec(),
+                clauses: Vec::new(),
+            }),
+            filter: None,
+            null_treatment: None,
+            over: None,
+            within_group: Vec::new(),
+        };
+        let piece = self.function(&call)?;
+        let (name, column) = function_alias(&last_part(name)?, alias);
+        let sql = format!(
+            "(SELECT {} AS {}) AS {}",
+            piece.sql,
+            quoted(&column),
+            quoted(&name)
+        );
+        let relation = Relation {
+            alias: name.clone(),
+            columns: vec![Seen {
+                sql: format!("{}.{}", quoted(&name), quoted(&column)),
+                name: column,
+                ty: piece.ty,
+            }],
+            table: None,
+        };
+        self.frame().relations.push(relation);
+        Ok(sql)
+    }
+
+    /// What psql 18 asks for `\dx`: there are no extensions here.
+    fn no_extensions(&mut self, alias: Option<&TableAlias>) -> String {
+        const COLUMNS: [&str; 3] = ["name", "default_version", "comment"];
+        let name = function_alias("pg_available_extensions", alias).0;
+        let given = alias.map_or(&[][..], |alias| alias.columns.as_slice());
+        let column = |(place, own): (usize, &&str)| Seen {
+            name: given
+                .get(place)
+                .map_or_else(|| (*own).to_owned(), |given| folded(&given.name)),
+            sql: format!("{}.{}", quoted(&name), quoted(own)),
+            ty: Type::Text,
+        };
+        let relation = Relation {
+            alias: name.clone(),
+            columns: COLUMNS.iter().enumerate().map(column).collect(),
+            table: None,
+        };
+        self.frame().relations.push(relation);
+        let columns = COLUMNS.map(|column| format!("NULL AS {}", quoted(column)));
+        format!("(SELECT {} WHERE 0) AS {}", columns.join(", "), quoted(&name))
     }
 
     fn unnest(&mut self, array: &Expr, alias: Option<&TableAlias>) -> Result<String, SqlError> {
