@@ -328,6 +328,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/log/tail"),
     ("get", "/api/v1/log/histogram"),
     ("get", "/api/v1/log/facets"),
+    ("post", "/api/v1/rules/replay"),
     ("get", "/api/v1/log/{id}"),
     ("get", "/api/v1/log/{id}/around"),
     ("get", "/api/v1/grants"),
@@ -518,6 +519,7 @@ async fn every_route_wants_its_role() {
         ("alice", "get", "/api/v1/log/evidence?from=1d&to=2026-12-01"),
         ("alice", "get", "/api/v1/log/histogram"),
         ("alice", "get", "/api/v1/log/facets"),
+        ("alice", "post", "/api/v1/rules/replay"),
         ("alice", "get", "/api/v1/log/0.1"),
         ("alice", "get", "/api/v1/log/0.1/around"),
         ("alice", "get", "/api/v1/users"),
@@ -571,6 +573,7 @@ fn body_of(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("questions") => json!({ "question": "why?" }),
         Some("preview") => json!({ "reason": "no" }),
+        Some("replay") if path.starts_with("/api/v1/rules/") => json!({ "rules": "" }),
         Some("break-glass") => json!({ "reason": "down", "digest": "0".repeat(64) }),
         Some("review") => json!({ "finding": "fine", "text": "looked at it" }),
         _ => json!({ "decision": "approve" }),
@@ -1554,6 +1557,34 @@ async fn the_log_is_exported_whole_and_each_export_is_recorded() {
     }
     let (code, _, _) = house.run("alice", &["log", "export"]).await;
     assert_eq!(code, 5);
+}
+
+#[tokio::test]
+async fn rules_are_replayed_over_the_log_and_the_look_is_recorded() {
+    let house = House::build().await;
+    let (_parked, _card) = house.park("DROP TABLE orders").await;
+    let replay = async |rules: &str| {
+        let call = json!({ "rules": rules, "since": "1d" });
+        house
+            .call("carol", Method::POST, "/api/v1/rules/replay", Some(call))
+            .await
+    };
+    let (status, report) = replay("[[rule]]\nname = \"all\"\noutcome = \"allow\"\n").await;
+    assert_eq!(status, StatusCode::OK, "{report}");
+    assert_eq!((&report["statements"], &report["judged"]), (&json!(1), &json!(0)));
+    // Nothing is guessed of a session whose start is not on record.
+    assert_eq!(report["not_judged"][0]["count"], 1);
+    assert!(report.get("judged_to").is_none(), "{report}");
+    let (status, problem) = replay("[[rule]]\nname = \"all\"\noutcome = \"perhaps\"\n").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(&problem, "detail").contains("the rules:3:"), "{problem}");
+    let (_, page) = house.get("carol", "/api/v1/log?kind=log_query").await;
+    let looks = page["items"].as_array().expect("a list").iter();
+    let replays = looks.filter(|look| look["query"] == "replay since:1d").count();
+    assert_eq!(
+        replays, 1,
+        "one look for one replay, none for rules that cannot be read: {page}"
+    );
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub enum Treatment {
 }
 
 /// Every route that is not a mere question. One that is not named here keeps no answer's body.
-const ROUTES: [(&str, &str, Treatment); 42] = {
+const ROUTES: [(&str, &str, Treatment); 43] = {
     use Treatment::{Again, Ignored, ShownOnce};
     [
         ("POST", "/requests/{id}/decision", Again),
@@ -65,6 +65,7 @@ const ROUTES: [(&str, &str, Treatment); 42] = {
         ("POST", "/requests/{id}/delegations", Again),
         ("POST", "/requests/{id}/views", Again),
         ("POST", "/requests/{id}/preview", Ignored),
+        ("POST", "/rules/replay", Ignored),
         ("DELETE", "/sessions/{id}", Again),
         ("POST", "/grants/{id}/revoke", Again),
         ("POST", "/session", Ignored),

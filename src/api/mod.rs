@@ -25,6 +25,7 @@ pub mod preview;
 pub mod problem;
 pub mod proofs;
 pub mod read;
+pub mod replay;
 pub mod requests;
 pub mod reviews;
 pub mod serve;
@@ -175,6 +176,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(evidence::evidence))
         .routes(routes!(trail::around))
         .routes(routes!(trail::show))
+        .routes(routes!(replay::replay))
         .routes(routes!(proofs::checkpoint))
         .routes(routes!(proofs::prove))
         .routes(routes!(browser::open, browser::show, browser::close))

@@ -1,22 +1,19 @@
 //! Judging without a session: the proxy's own code, and what statements before have set by their words alone.
 //! Never runs a statement. Read `../sql/parse.rs` and `../sql/mysql/mod.rs` next.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use super::exit::CliError;
 use super::live::{Live, Sight};
 use super::live_mysql::MysqlSight;
+use crate::api::replay::session::{Prepared, follow};
 use crate::clock::Timestamp;
 use crate::identity::principal::Peer;
 use crate::policy::{Outcome, RuleSet, Verdict, evaluate};
-use crate::sql::action::{Action, Effect, Judgement};
-use crate::sql::classify::postgres::setting::Followed;
+use crate::sql::action::Judgement;
 use crate::sql::mysql::judge_mysql_and_follow;
 use crate::sql::mysql_state::MysqlState;
 use crate::sql::names::NamesThen;
 use crate::sql::parse::{PARSER_STACK_BYTES, judge_and_follow};
-use crate::sql::statement::{LexingState, PathTrust};
+use crate::sql::statement::LexingState;
 
 /// A statement, and those that ran before it on the same connection.
 pub struct Judged {
@@ -105,11 +102,11 @@ enum Reading {
 
 impl Reading {
     /// Judges a text, and follows what it says of the settings for later ones.
-    fn run(&mut self, text: &[u8], prepared: &HashMap<String, Arc<Action>>) -> Judgement {
+    fn run(&mut self, text: &[u8], prepared: &Prepared) -> Judgement {
         match self {
             Self::Postgres(lexing, sight) => {
                 let names = NamesThen {
-                    prepared: prepared.clone(),
+                    prepared: prepared.names(),
                     catalog: sight.as_ref().map(Sight::catalog),
                 };
                 let (judgement, followed) = judge_and_follow(text, *lexing, &names);
@@ -121,7 +118,7 @@ impl Reading {
             }
             Self::Mysql(state, sight) => {
                 let names = NamesThen {
-                    prepared: prepared.clone(),
+                    prepared: prepared.names(),
                     catalog: sight.as_ref().map(MysqlSight::catalog),
                 };
                 let (judgement, followed) = judge_mysql_and_follow(text, state, &names);
@@ -135,66 +132,23 @@ impl Reading {
     }
 }
 
-/// A path that was ever not trusted stays so: a ROLLBACK may bring it back.
-fn follow(lexing: &mut LexingState, followed: Followed) {
-    if followed.path == Some(PathTrust::Shadowing) {
-        lexing.path = PathTrust::Shadowing;
-    }
-    lexing.role = followed.role.unwrap_or(lexing.role);
-    if followed.standard_conforming_strings == Some(false) {
-        lexing.standard_conforming_strings = false;
-    }
-    lexing.encoding = followed.encoding.unwrap_or(lexing.encoding);
-}
-
 /// What a connection would remember, by the words of its statements alone.
-pub struct Session {
+struct Session {
     reading: Reading,
-    names: HashMap<String, Arc<Action>>,
+    prepared: Prepared,
 }
 
 impl Session {
-    /// A connection to PostgreSQL on which nothing has been set.
-    pub fn postgres() -> Self {
-        Self::new(Reading::Postgres(LexingState::default_postgres(), None))
-    }
-
-    /// A connection to MySQL or MariaDB; `reads_as` tells more.
-    pub fn mysql() -> Self {
-        Self::new(Reading::Mysql(MysqlState::default_mysql(), None))
-    }
-
-    /// From now on texts are read so: what the server said, not what statements have set by their words.
-    pub fn reads_as(&mut self, state: MysqlState) {
-        self.reading = Reading::Mysql(state, None);
-    }
-
     fn new(reading: Reading) -> Self {
         Self {
             reading,
-            names: HashMap::new(),
+            prepared: Prepared::default(),
         }
     }
 
-    pub fn run(&mut self, text: &[u8]) -> Judgement {
-        let judgement = self.reading.run(text, &self.names);
-        for effect in judgement.actions.iter().flat_map(|action| &action.effects) {
-            match effect {
-                Effect::Prepares { name, inner } => {
-                    self.names.insert(name.clone(), Arc::clone(inner));
-                }
-                Effect::Deallocates { name: Some(name) } => {
-                    self.names.remove(name);
-                }
-                Effect::Deallocates { name: None } | Effect::DiscardsAll => self.names.clear(),
-                Effect::BeginsTransaction
-                | Effect::EndsTransaction { .. }
-                | Effect::RollsBackToSavepoint
-                | Effect::ChangesMeaning
-                | Effect::RunsCursor
-                | Effect::ProxySetting { .. } => {}
-            }
-        }
+    fn run(&mut self, text: &[u8]) -> Judgement {
+        let judgement = self.reading.run(text, &self.prepared);
+        self.prepared.note(&judgement);
         judgement
     }
 }

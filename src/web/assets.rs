@@ -19,6 +19,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("app.js", SCRIPT, include_str!("assets/app.js")),
     ("card.js", SCRIPT, include_str!("assets/card.js")),
     ("clock.js", SCRIPT, include_str!("assets/clock.js")),
+    ("file.js", SCRIPT, include_str!("assets/file.js")),
     ("follow.js", SCRIPT, include_str!("assets/follow.js")),
     ("keys.js", SCRIPT, include_str!("assets/keys.js")),
     ("live.js", SCRIPT, include_str!("assets/live.js")),

@@ -17,6 +17,7 @@ mod page;
 mod queue;
 mod record;
 mod record_list;
+mod replayed;
 mod reports;
 mod rules;
 mod sessions;
@@ -60,6 +61,7 @@ pub fn router() -> Router<Rooms> {
         .route("/log/{id}", get(record::page))
         .route("/log/{id}/proof", get(record::prove))
         .route("/rules", get(rules::page).post(rules::attempt))
+        .route("/rules/replay", get(rules::page).post(rules::replay))
         .route("/grants", get(grants::page))
         .route("/grants/{id}/revoke", post(grants::revoke))
         .route("/settings", get(settings::page))

@@ -12,9 +12,11 @@ use serde::Deserialize;
 
 use super::moments::span;
 use super::page::{Sender, Shell, Trouble, Visitor, shown};
+use super::replayed::{Replayed, SINCES};
 use super::shown::{StatementShown, risk_sign};
 use crate::api::Rooms;
 use crate::api::problem::Problem;
+use crate::api::replay::{ReplayCall, replayed};
 use crate::api::requests::desk_problem;
 use crate::clock::Timestamp;
 use crate::desk::RequestFilter;
@@ -82,14 +84,71 @@ struct RulesPage {
     reported: usize,
     asked: TryForm,
     tried: Option<Tried>,
+    sees_log: bool,
+    candidate: ReplayForm,
+    replayed: Option<Replayed>,
+    /// Why there is no replay.
+    refused: Option<String>,
+}
+
+impl RulesPage {
+    /// How far back a replay may begin.
+    const fn sinces(&self) -> &'static [(&'static str, &'static str)] {
+        &SINCES
+    }
+}
+
+/// What is shown besides the rules themselves.
+#[derive(Default)]
+struct Asides {
+    asked: TryForm,
+    tried: Option<Tried>,
+    candidate: Option<ReplayForm>,
+    replayed: Option<Replayed>,
+    refused: Option<String>,
 }
 
 pub async fn page(visitor: Visitor, State(rooms): State<Rooms>) -> Result<Response, Trouble> {
-    let asked = TryForm {
-        dialect: "postgres".to_owned(),
-        ..TryForm::default()
+    rules_page(&visitor, &rooms, Asides::default()).await
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ReplayForm {
+    #[serde(default, rename = "_csrf")]
+    csrf: String,
+    #[serde(default)]
+    rules: String,
+    #[serde(default)]
+    since: String,
+}
+
+/// Puts the rules of the form to the statements of the log, by the same code as the API and the command line.
+pub async fn replay(
+    sender: Sender,
+    State(rooms): State<Rooms>,
+    Form(form): Form<ReplayForm>,
+) -> Result<Response, Trouble> {
+    let visitor = sender.check(&form.csrf)?;
+    let call = ReplayCall {
+        rules: form.rules.replace("\r\n", "\n"),
+        since: form.since.clone(),
+        until: None,
     };
-    rules_page(&visitor, &rooms, asked, None).await
+    let mut asides = Asides::default();
+    match replayed(&visitor.caller, &rooms, call.clone()).await {
+        Ok(report) => asides.replayed = Some(Replayed::of(&report)),
+        // What is wrong with the rules stands beside them, not on a page of its own.
+        Err(problem) if ["unacceptable", "conflict"].contains(&problem.0.code.as_str()) => {
+            let said = format!("{}; {}", problem.0.detail, problem.0.next_step);
+            asides.refused = Some(visible_line(&said));
+        }
+        Err(problem) => return Err(problem.into()),
+    }
+    asides.candidate = Some(ReplayForm {
+        rules: call.rules,
+        ..form
+    });
+    rules_page(&visitor, &rooms, asides).await
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -133,7 +192,14 @@ pub async fn attempt(
     let judged = judged.map_err(|error| Problem::unavailable(&error))?;
     let joined = tokio::task::spawn_blocking(move || judged.join()).await;
     match joined {
-        Ok(Ok(tried)) => rules_page(&visitor, &rooms, asked, Some(tried)).await,
+        Ok(Ok(tried)) => {
+            let asides = Asides {
+                asked,
+                tried: Some(tried),
+                ..Asides::default()
+            };
+            rules_page(&visitor, &rooms, asides).await
+        }
         Ok(Err(_)) => Err(Problem::unavailable(&"the judging thread failed").into()),
         Err(error) => Err(Problem::unavailable(&error).into()),
     }
@@ -201,12 +267,7 @@ impl TryForm {
     }
 }
 
-async fn rules_page(
-    visitor: &Visitor,
-    rooms: &Rooms,
-    asked: TryForm,
-    tried: Option<Tried>,
-) -> Result<Response, Trouble> {
+async fn rules_page(visitor: &Visitor, rooms: &Rooms, asides: Asides) -> Result<Response, Trouble> {
     visitor.caller.needs(Scope::Read)?;
     let rules = rooms.rules.load_full();
     let filter = RequestFilter {
@@ -218,7 +279,13 @@ async fn rules_page(
         limit: REPORTED_MAX,
         ..RequestFilter::default()
     };
-    let decided = rooms.desk.list(filter).await.map_err(desk_problem)?.items;
+    let mut decided = rooms.desk.list(filter).await.map_err(desk_problem)?.items;
+    decided.retain(|held| !held.decisions.is_empty());
+    let in_force = || ReplayForm {
+        rules: rules.text.to_string(),
+        since: SINCES[1].0.to_owned(),
+        ..ReplayForm::default()
+    };
     Ok(shown(&RulesPage {
         shell: Shell::of(visitor, rooms, "rules", "Rules").await?,
         file: visible_line(&rules.file),
@@ -230,8 +297,12 @@ async fn rules_page(
         lines: rules.text.lines().enumerate().map(rule_line).collect(),
         reports: reports(&decided),
         reported: decided.len(),
-        asked,
-        tried,
+        asked: asides.asked,
+        tried: asides.tried,
+        sees_log: visitor.may(Scope::Log),
+        candidate: asides.candidate.unwrap_or_else(in_force),
+        replayed: asides.replayed,
+        refused: asides.refused,
     }))
 }
 

@@ -1,7 +1,6 @@
 //! `policy test` and `policy replay`: whether rules say what people mean, before and after they are changed.
 //! Never changes what is in force. Read `cases.rs` next, then `test.rs` and `replay.rs`.
 
-mod again;
 mod cases;
 mod replay;
 mod test;

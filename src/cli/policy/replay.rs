@@ -1,31 +1,25 @@
 //! `policy replay`: what changed rules would have done with the statements in the log.
 //! Never changes a record, and never says more than the log tells: what cannot be judged again is counted apart.
-//! Read `again.rs` next.
+//! Read `api/replay/report.rs` next.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::Value;
 
-use super::again::{Lacking, Sessions, field};
 use super::open_rules;
+use crate::api::replay::again::field;
+use crate::api::replay::report::{Change, Move, NotJudged, Replay, Report};
 use crate::api::trail::LogQuery;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::{PAGE_MAX, Source};
 use crate::cli::output::Output;
-use crate::policy::{RuleSet, Verdict};
 use crate::render::visible_line;
 
-/// Different statements that are told apart; what changes beyond them is counted together.
-const CHANGED_MAX: usize = 10_000;
 /// Of these, how many are printed as text.
 const SHOWN_MAX: usize = 50;
-/// Of an example's statement. Units: characters.
-const EXAMPLE_MAX: usize = 200;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -42,61 +36,6 @@ pub struct ReplayArgs {
     /// Read the files of this data folder instead of asking the API; such a look is not recorded
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-}
-
-#[derive(Default, Serialize)]
-struct Report {
-    rules: String,
-    since: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
-    /// Statements in that part of the log.
-    statements: u64,
-    judged: u64,
-    verdicts: Vec<Move>,
-    /// By the new rules, how many statements each decides.
-    decided_by: BTreeMap<String, u64>,
-    changed: Vec<Change>,
-    /// Changes of further statements, beyond those that are told apart.
-    changed_besides: u64,
-    not_judged: Vec<NotJudged>,
-    /// Rules that ask for what the log does not hold: sizes of tables, and tables behind views.
-    asking_a_catalog: Vec<String>,
-}
-
-/// How many statements went from one verdict to another, or stayed.
-#[derive(Serialize)]
-struct Move {
-    from: String,
-    to: String,
-    count: u64,
-}
-
-/// A statement, literals aside, whose verdict changes.
-#[derive(Serialize)]
-struct Change {
-    fingerprint: String,
-    from: String,
-    rule_before: String,
-    to: String,
-    rule: String,
-    count: u64,
-    reasons: Vec<String>,
-    example: Example,
-}
-
-#[derive(Serialize)]
-struct NotJudged {
-    why: &'static str,
-    count: u64,
-    example: Example,
-}
-
-#[derive(Serialize)]
-struct Example {
-    id: String,
-    principal: String,
-    text: String,
 }
 
 pub async fn run(args: ReplayArgs, output: Output) -> Result<Exit, CliError> {
@@ -129,7 +68,7 @@ pub async fn run(args: ReplayArgs, output: Output) -> Result<Exit, CliError> {
         }
     }
     progress.end();
-    let report = replay.report(&args);
+    let report = replay.report(&args.since, args.until.as_deref());
     output.either(&report, || shown(&report));
     Ok(Exit::Done)
 }
@@ -151,139 +90,6 @@ async fn start_of(source: &Source, session: &str) -> Result<Option<Value>, CliEr
         if !page.items.is_empty() || cursor.is_none() {
             return Ok(page.items.into_iter().next());
         }
-    }
-}
-
-/// What is counted on the way.
-struct Replay {
-    rules: RuleSet,
-    sessions: Sessions,
-    statements: u64,
-    verdicts: BTreeMap<(String, String), u64>,
-    decided_by: BTreeMap<String, u64>,
-    /// By fingerprint, verdict and rule before and after.
-    changed: HashMap<[String; 5], Change>,
-    changed_besides: u64,
-    not_judged: BTreeMap<Lacking, NotJudged>,
-}
-
-impl Replay {
-    fn of(rules: RuleSet) -> Self {
-        Self {
-            rules,
-            sessions: Sessions::default(),
-            statements: 0,
-            verdicts: BTreeMap::new(),
-            decided_by: BTreeMap::new(),
-            changed: HashMap::new(),
-            changed_besides: 0,
-            not_judged: BTreeMap::new(),
-        }
-    }
-
-    /// The session of an attempt whose start has not been met.
-    fn lacks_start(&self, record: &Value) -> Option<String> {
-        let session = field(record, "session")?;
-        let lacks = field(record, "kind") == Some("attempt") && !self.sessions.knows(session);
-        lacks.then(|| session.to_owned())
-    }
-
-    fn take(&mut self, record: Value) {
-        let session = field(&record, "session").unwrap_or_default().to_owned();
-        match field(&record, "kind") {
-            Some("session_start") => self.sessions.begin(&session, Some(record)),
-            Some("session_end") => self.sessions.end(&session),
-            Some("attempt") => self.attempt(&record),
-            _other => {}
-        }
-    }
-
-    fn attempt(&mut self, record: &Value) {
-        self.statements += 1;
-        match self.sessions.judge(record, &self.rules) {
-            Ok(verdict) => self.judged(record, &verdict),
-            Err(lacking) => {
-                let told = self.not_judged.entry(lacking).or_insert_with(|| NotJudged {
-                    why: lacking.as_str(),
-                    count: 0,
-                    example: example(record),
-                });
-                told.count += 1;
-            }
-        }
-    }
-
-    fn judged(&mut self, record: &Value, verdict: &Verdict) {
-        let word = |name| field(record, name).unwrap_or_default().to_owned();
-        let (from, rule_before) = (word("verdict"), word("rule"));
-        let (to, rule) = (verdict.outcome().to_string(), verdict.rule.to_string());
-        *self.verdicts.entry((from.clone(), to.clone())).or_default() += 1;
-        *self.decided_by.entry(rule.clone()).or_default() += 1;
-        if from == to {
-            return;
-        }
-        let key = [
-            word("fingerprint"),
-            from.clone(),
-            rule_before.clone(),
-            to.clone(),
-            rule.clone(),
-        ];
-        if self.changed.len() >= CHANGED_MAX && !self.changed.contains_key(&key) {
-            self.changed_besides += 1;
-            return;
-        }
-        let change = self
-            .changed
-            .entry(key)
-            .or_insert_with_key(|[fingerprint, ..]| Change {
-                fingerprint: fingerprint.clone(),
-                from,
-                rule_before,
-                to,
-                rule,
-                count: 0,
-                reasons: verdict.reasons.clone(),
-                example: example(record),
-            });
-        change.count += 1;
-    }
-
-    fn report(self, args: &ReplayArgs) -> Report {
-        let mut changed: Vec<Change> = self.changed.into_values().collect();
-        changed.sort_by(|one, other| {
-            let order = other.count.cmp(&one.count);
-            order.then_with(|| one.fingerprint.cmp(&other.fingerprint))
-        });
-        let verdicts = self.verdicts.into_iter();
-        Report {
-            rules: self.rules.file.clone(),
-            since: args.since.clone(),
-            until: args.until.clone(),
-            statements: self.statements,
-            judged: self.decided_by.values().sum(),
-            verdicts: verdicts
-                .map(|((from, to), count)| Move { from, to, count })
-                .collect(),
-            decided_by: self.decided_by,
-            changed,
-            changed_besides: self.changed_besides,
-            not_judged: self.not_judged.into_values().collect(),
-            asking_a_catalog: self.rules.asking_a_catalog().map(str::to_owned).collect(),
-        }
-    }
-}
-
-fn example(record: &Value) -> Example {
-    let word = |name| field(record, name).unwrap_or_default().to_owned();
-    let mut text: String = word("text").chars().take(EXAMPLE_MAX).collect();
-    if text.len() < word("text").len() {
-        text.push_str(" …");
-    }
-    Example {
-        id: word("id"),
-        principal: word("principal"),
-        text,
     }
 }
 

@@ -4,6 +4,7 @@
 
 import { startCard } from "./card.js";
 import { startClock } from "./clock.js";
+import { startFile } from "./file.js";
 import { startFollow } from "./follow.js";
 import { startKeys } from "./keys.js";
 import { startLive, startNotifications } from "./live.js";
@@ -13,6 +14,7 @@ startClock();
 startKeys();
 startNotifications();
 startFollow();
+startFile();
 const refreshQueue = startQueue();
 const cardNews = startCard();
 if (document.body.dataset.signedIn !== undefined) {

@@ -1,5 +1,5 @@
 //! Judges logged attempts again, as far as the log tells what they were judged by.
-//! Never guesses: an attempt that does not come out as the class on record is told, not counted. Read `replay.rs` next.
+//! Never guesses: an attempt that does not come out as the class on record is told, not counted. Read `report.rs` next.
 //!
 //! Why the class is the test: it is what the proxy made of the statement by everything it knew then (settings of the
 //! session, prepared names, the catalog, types of parameters), of which the log keeps only the statements. Where the same
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use crate::cli::offline::Session;
+use super::session::Session;
 use crate::clock::Timestamp;
 use crate::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
 use crate::policy::{RuleSet, Verdict, evaluate};
