@@ -1,4 +1,4 @@
-//! The pages in real Chromium, with psql as the agent, and the types of their modules.
+//! The pages in real Chromium, with psql and mariadb as the agents, and the types of their modules.
 //!
 //! Never skips a browser that is missing. The cases are in `tests/web/run.mjs`; `./test` installs what drives them.
 
@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::child::Demo;
+use support::mariadb::Mariadb;
 use support::server::Postgres;
+
+/// Before the rules that are shipped: what one case sees expire.
+const SOON_OVER: &str = "[[rule]]\nname = \"soon-over\"\nclass = [\"ddl\"]\ntables = [\"web_expiring\"]\noutcome = \"hold\"\nexpires = \"6s\"\n\n";
 
 /// Where `./test` installs what drives the browser.
 fn modules() -> PathBuf {
@@ -36,9 +40,28 @@ fn succeeds(command: &mut Command) {
 #[test]
 fn people_decide_in_a_browser() {
     let postgres = Postgres::start();
-    let demo = Demo::in_front_of(&postgres);
+    let mariadb = Mariadb::start();
+    mariadb.run(
+        "CREATE DATABASE shop; CREATE USER app@'%' IDENTIFIED BY 'secret'; GRANT ALL ON shop.* TO app@'%';",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(
+        &rules,
+        format!("{SOON_OVER}{}", include_str!("../rules/default.toml")),
+    )
+    .expect("written");
+    let demo = Demo::start(&[
+        "--upstream-postgres",
+        &postgres.upstream_url(),
+        "--upstream-mysql",
+        &mariadb.url("app", "secret", "shop"),
+        "--rules",
+        rules.to_str().expect("a path"),
+    ]);
     let sheet = serde_json::json!({
         "postgres_url": demo.sheet.postgres_url,
+        "mysql_url": demo.sheet.mysql_url,
         "api_url": demo.sheet.api_url,
         "web_url": demo.sheet.web_url,
         "log_ins": demo.sheet.log_ins,

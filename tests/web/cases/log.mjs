@@ -177,6 +177,20 @@ export const cases = {
     }
   },
 
+  async a_period_is_downloaded_as_evidence() {
+    const page = await someone(first);
+    await page.goto(at("/log"));
+    const day = (days) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+    await page.getByLabel("From").fill(day(0));
+    await page.getByLabel("Up to, without that day").fill(day(1));
+    const [file] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Download the bundle" }).click(),
+    ]);
+    assert.ok(file.suggestedFilename().endsWith(".zip"), file.suggestedFilename());
+    assert.equal(readFileSync(await file.path()).subarray(0, 2).toString(), "PK");
+  },
+
   async the_log_is_asked_without_javascript() {
     await runs("SELECT 1 AS log_plain");
     const page = await someone(first, { javaScriptEnabled: false });
