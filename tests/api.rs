@@ -324,6 +324,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/log"),
     ("get", "/api/v1/log/checkpoint"),
     ("get", "/api/v1/log/evidence"),
+    ("post", "/api/v1/log/{id}/erase"),
     ("get", "/api/v1/log/{id}/proof"),
     ("get", "/api/v1/log/tail"),
     ("get", "/api/v1/log/histogram"),
@@ -522,6 +523,8 @@ async fn every_route_wants_its_role() {
         ("alice", "post", "/api/v1/rules/replay"),
         ("alice", "get", "/api/v1/log/0.1"),
         ("alice", "get", "/api/v1/log/0.1/around"),
+        ("alice", "post", "/api/v1/log/0.1/erase"),
+        ("carol", "post", "/api/v1/log/0.1/erase"),
         ("alice", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/users"),
         ("carol", "get", "/api/v1/agents"),
@@ -574,6 +577,7 @@ fn body_of(path: &str) -> Value {
         Some("questions") => json!({ "question": "why?" }),
         Some("preview") => json!({ "reason": "no" }),
         Some("replay") if path.starts_with("/api/v1/rules/") => json!({ "rules": "" }),
+        Some("erase") => json!({ "reason": "a wish" }),
         Some("break-glass") => json!({ "reason": "down", "digest": "0".repeat(64) }),
         Some("review") => json!({ "finding": "fine", "text": "looked at it" }),
         _ => json!({ "decision": "approve" }),
@@ -1627,6 +1631,101 @@ async fn evidence_is_bundled_over_the_api_and_by_the_command_line_and_recorded()
     );
     let (code, _, _) = house.run("alice", &arguments).await;
     assert_eq!(code, 5);
+}
+
+/// Every file below a folder that holds these bytes.
+fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let of = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            return holding(&path, bytes);
+        }
+        let found = std::fs::read(&path).expect("a file");
+        let holds = found.windows(bytes.len()).any(|window| window == bytes);
+        if holds { vec![path] } else { Vec::new() }
+    };
+    entries
+        .flat_map(|entry| of(entry.expect("an entry").path()))
+        .collect()
+}
+
+#[tokio::test]
+async fn values_are_erased_for_good_and_what_is_proved_stays_proved() {
+    let house = House::build().await;
+    let secret = "x\u{202E}y".as_bytes();
+    let (_parked, card) = house.park("DROP TABLE orders").await;
+    let id = text(&card, "id").to_owned();
+    let (_, page) = house
+        .get("carol", &format!("/api/v1/log?q=kind:attempt+request:{id}"))
+        .await;
+    let record = text(&page["items"][0], "id").to_owned();
+    assert!(!holding(house.folder.path(), secret).is_empty(), "it was there");
+    let path = format!("/api/v1/log/{record}/erase");
+    let reason = json!({ "reason": "on the customer's wish" });
+    let erase = async || {
+        house
+            .call("dave", Method::POST, &path, Some(reason.clone()))
+            .await
+    };
+    let denied = json!({ "decision": "deny", "reason": "no" });
+    // What waits keeps its values, and so does what is not signed; a denial is signed within a second or so.
+    let mut refusals = Vec::new();
+    let mut erased = Value::Null;
+    for turn in 0..100 {
+        let (status, answer) = erase().await;
+        if status == StatusCode::OK {
+            erased = answer;
+            break;
+        }
+        assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+        refusals.push(text(&answer, "detail").to_owned());
+        if refusals.last().is_some_and(|why| why.contains("not over")) || turn == 20 {
+            house.decide("alice", &id, denied.clone()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        erased,
+        json!({ "record": record, "values": 1, "request": id }),
+        "{refusals:?}"
+    );
+    assert_eq!(
+        holding(house.folder.path(), secret),
+        Vec::<std::path::PathBuf>::new()
+    );
+
+    let (_, shown) = house.get("carol", &format!("/api/v1/log/{record}")).await;
+    let parameter = &shown["parameters"][0];
+    assert!(
+        parameter["erased"] == json!(true) && parameter["value"].is_null(),
+        "{shown}"
+    );
+    assert_eq!(text(&shown, "text"), "DROP TABLE orders");
+    let (_, card) = house.get("alice", &format!("/api/v1/requests/{id}")).await;
+    assert_eq!(card["parameters"][0]["value"], json!("[erased]"), "{card}");
+    let (_, page) = house.get("carol", "/api/v1/log?q=kind:values_erased").await;
+    let told = &page["items"][0];
+    assert_eq!(
+        (text(told, "by"), text(told, "name"), text(told, "reason")),
+        ("dave", &record[..], "on the customer's wish")
+    );
+    assert_eq!(erase().await.0, StatusCode::NOT_FOUND, "there is nothing left");
+
+    // The lane goes on behind it, and all of it is proved.
+    house.park("DROP TABLE customers").await;
+    let data_dir = house.folder.path().to_str().expect("a path");
+    let key = house.folder.path().join("journal/log.pub");
+    let key = key.to_str().expect("a path");
+    let verify = ["log", "verify", "--data-dir", data_dir, "--key", key, "--json"];
+    let (code, report, messages) = house.run("carol", &verify).await;
+    let report: Value = serde_json::from_str(&report).unwrap_or_else(|_| panic!("{messages}"));
+    assert_eq!((code, &report["erased_values"]), (0, &json!(1)), "{report}");
+    let (status, _) = house.get("carol", &format!("/api/v1/log/{record}/proof")).await;
+    assert_eq!(status, StatusCode::OK);
+    let (code, told, _) = house
+        .run("dave", &["log", "erase", &record, "--reason", "again"])
+        .await;
+    assert!(code == 1, "{told}");
 }
 
 #[tokio::test]

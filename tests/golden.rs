@@ -301,6 +301,12 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
             detail: "",
         },
     );
+    let erased = Body::ValuesErased {
+        by: "admin-1",
+        reason: "on the customer's wish",
+        record: "3.17",
+    };
+    entry("values erased", None, erased);
     entry(
         "change of a person's roles",
         None,

@@ -10,6 +10,7 @@ mod ceremony;
 pub mod channels;
 mod connections;
 mod document;
+pub mod erasures;
 pub mod events;
 pub mod evidence;
 pub mod export;
@@ -174,6 +175,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(trail::histogram))
         .routes(routes!(trail::facets))
         .routes(routes!(evidence::evidence))
+        .routes(routes!(erasures::erase))
         .routes(routes!(trail::around))
         .routes(routes!(trail::show))
         .routes(routes!(replay::replay))

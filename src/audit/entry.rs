@@ -21,6 +21,7 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
+use super::record::Malformed;
 use super::value::{Form, Kept, Salt, commitment};
 use crate::clock::Timestamp;
 use crate::identity::principal::{AttemptId, Peer, Profile, SessionId};
@@ -103,6 +104,13 @@ pub enum Body<'a> {
     LogQuery {
         by: &'a str,
         query: &'a str,
+    },
+    /// The parameter values of an attempt are to be erased; they are once this is on disk.
+    ValuesErased {
+        by: &'a str,
+        reason: &'a str,
+        /// Lane and number of the attempt's record.
+        record: &'a str,
     },
     SignIn(SignIn<'a>),
     /// Certificates, keys, authorities or revocations were read again.
@@ -329,6 +337,7 @@ pub enum Kind {
     SignIn = 17,
     /// The parameter values of the attempt behind it. Has no number of its own, and can be erased.
     Values = 19,
+    ValuesErased = 20,
     Notification = 18,
 }
 
@@ -401,6 +410,8 @@ pub(crate) mod tag {
     pub const TEXT: u8 = 0x86;
     pub const COMMITMENT: u8 = 0x8B;
     pub const SALT: u8 = 0x8C;
+    /// Zeros where values stood. Repeats.
+    pub const ERASED: u8 = 0x8D;
 
     /// Repeats.
     pub const PARAMETER: u8 = 0xC0;
@@ -416,7 +427,7 @@ pub(crate) mod tag {
     pub const fn repeats(tag: u8) -> bool {
         matches!(
             tag,
-            TABLE | REQUESTS | PARAMETER | CLAIMED | POSITION | LABEL | KEPT
+            TABLE | REQUESTS | ERASED | PARAMETER | CLAIMED | POSITION | LABEL | KEPT
         )
     }
 }
@@ -566,6 +577,12 @@ impl Entry<'_> {
                 put_text(tag::QUERY, query, out);
                 self.put_session(out);
             }
+            Body::ValuesErased { by, reason, record } => {
+                put_text(tag::BY, by, out);
+                put_text(tag::REASON, reason, out);
+                put_text(tag::NAME, record, out);
+                self.put_session(out);
+            }
             Body::SignIn(told) => {
                 put_address(told.source, out);
                 put_text(tag::EVENT, told.event, out);
@@ -593,6 +610,7 @@ impl Entry<'_> {
             Body::RulesChange(_) => Kind::RulesChange,
             Body::PeopleChange { .. } => Kind::PeopleChange,
             Body::LogQuery { .. } => Kind::LogQuery,
+            Body::ValuesErased { .. } => Kind::ValuesErased,
             Body::CertificatesChange { .. } => Kind::CertificatesChange,
             Body::SignIn(_) => Kind::SignIn,
             Body::Notification(_) => Kind::Notification,
@@ -621,6 +639,7 @@ impl Entry<'_> {
             | Body::CertificatesChange { .. }
             | Body::Notification(_)
             | Body::LogQuery { .. }
+            | Body::ValuesErased { .. }
             | Body::SignIn(_) => None,
         }
     }
@@ -721,6 +740,31 @@ impl Values<'_> {
     }
 }
 
+/// The bytes of a record of values without the values and their salts, as many as before: zeros stand where they stood.
+pub fn erased_values(payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let attempt = super::record::Values::decode(payload)?.attempt;
+    let mut out = payload[..HEAD_BYTES].to_vec();
+    put_number(tag::ATTEMPT_NUMBER, attempt.number, &mut out);
+    put_bytes(tag::ATTEMPT_SESSION, &attempt.session.0.to_be_bytes(), &mut out);
+    let mut left = payload.len() - out.len();
+    // A field cannot be of every length, because its own length takes more bytes as it grows; two can.
+    if value_bytes(left).is_none() {
+        put_bytes(tag::ERASED, &[], &mut out);
+        left = payload.len() - out.len();
+    }
+    let zeros = value_bytes(left).ok_or(Malformed::Short)?;
+    put_bytes(tag::ERASED, &vec![0; zeros], &mut out);
+    Ok(out)
+}
+
+/// How long a value is whose field takes so many bytes. `None`: no field does.
+fn value_bytes(field: usize) -> Option<usize> {
+    (1..=5).find_map(|length| {
+        let value = field.checked_sub(1 + length)?;
+        (length_bytes(value) == length).then_some(value)
+    })
+}
+
 /// SHA-256 of a statement text: what `sha256sum` prints for it.
 pub fn text_sha256(text: &[u8]) -> [u8; 32] {
     Sha256::digest(text).into()
@@ -782,7 +826,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -801,6 +845,7 @@ impl Kind {
         Self::SignIn,
         Self::Values,
         Self::Notification,
+        Self::ValuesErased,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -823,6 +868,7 @@ impl Kind {
             Self::SignIn => "sign_in",
             Self::Values => "values",
             Self::Notification => "notification",
+            Self::ValuesErased => "values_erased",
         }
     }
 
@@ -835,6 +881,9 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 }
+
+/// Version, kind, time.
+const HEAD_BYTES: usize = 10;
 
 fn put_head(kind: Kind, time: Timestamp, out: &mut Vec<u8>) {
     out.push(VERSION);
@@ -975,4 +1024,23 @@ const fn length_bytes(length: usize) -> usize {
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends between letters.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_field_or_two_are_of_any_length() {
+        for bytes in 2..40_000 {
+            let both = value_bytes(bytes).or_else(|| value_bytes(bytes - 2));
+            let value = both.unwrap_or_else(|| panic!("no fields take {bytes} bytes"));
+            let mut out = Vec::new();
+            if value_bytes(bytes).is_none() {
+                put_bytes(tag::ERASED, &[], &mut out);
+            }
+            put_bytes(tag::ERASED, &vec![0; value], &mut out);
+            assert_eq!(out.len(), bytes);
+        }
+    }
 }

@@ -189,6 +189,8 @@ struct KeptValue {
 pub struct Values {
     pub attempt: AttemptId,
     kept: Vec<KeptValue>,
+    /// They were there, and zeros stand where they stood.
+    pub is_erased: bool,
 }
 
 impl Values {
@@ -198,18 +200,28 @@ impl Values {
         if head.kind != Kind::Values {
             return Err(Malformed::Kind(head.kind as u8));
         }
-        let (mut parts, mut kept) = (AttemptParts::default(), Vec::new());
+        let (mut parts, mut kept, mut is_erased) = (AttemptParts::default(), Vec::new(), false);
         for field in fields {
             let (tag, value) = field?;
             match tag {
                 tag::ATTEMPT_NUMBER => parts.number = Some(number(tag, value)?),
                 tag::ATTEMPT_SESSION => parts.session = Some(session(tag, value)?),
                 tag::KEPT => kept.push(kept_value(value)?),
+                tag::ERASED if value.iter().all(|byte| *byte == 0) => is_erased = true,
+                tag::ERASED => return Err(Malformed::Value(tag)),
                 unknown => return Err(Malformed::Tag(unknown)),
             }
         }
         let attempt = parts.join()?.ok_or(Malformed::Missing(tag::ATTEMPT_NUMBER))?;
-        Ok(Self { attempt, kept })
+        // Erased values are all gone: there is no half.
+        if is_erased && !kept.is_empty() {
+            return Err(Malformed::Value(tag::ERASED));
+        }
+        Ok(Self {
+            attempt,
+            kept,
+            is_erased,
+        })
     }
 
     /// Whether each value is the one that the attempt's record was made with. An erased one is not missing.
@@ -422,6 +434,7 @@ impl Fields {
             Kind::Text => is_there(self.text_sha256.is_some() && self.text.is_some(), tag::TEXT),
             // Read by `Values::decode`.
             Kind::Values => Err(Malformed::Kind(kind as u8)),
+            Kind::ValuesErased => is_there(self.name.is_some(), tag::NAME),
             Kind::SessionEnd | Kind::LogQuery => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use super::exit::{CliError, Exit};
 use super::log_export;
 use super::log_verify;
 use super::output::Output;
+use crate::api::erasures::{EraseBody, Erased};
 use crate::api::problem::Problem;
 use crate::api::trail::{LogPage, LogQuery, unreadable as unreadable_query};
 use crate::audit::{Record, RecordId};
@@ -34,6 +35,8 @@ pub enum LogCommand {
     Tail(FilterArgs),
     /// Show one record, with its statement
     Show(ShowArgs),
+    /// Erase the parameter values of one statement; its record, and what is proved of it, stays
+    Erase(EraseArgs),
     /// Hold the whole log against its checkpoints, offline; exit code 3 if anything was changed
     Verify(log_verify::VerifyArgs),
     /// Write the proof of one record, which `log verify --proof` checks without the log
@@ -126,11 +129,24 @@ pub struct ShowArgs {
     data_dir: Option<std::path::PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// The attempt's record, such as 0.42
+    id: String,
+    /// Whose wish or which duty it is; for the log
+    #[arg(long)]
+    reason: String,
+    /// A code of your authenticator app, if you have one
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
+}
+
 pub async fn run(command: LogCommand, output: Output) -> Result<Exit, CliError> {
     match command {
         LogCommand::Query(args) => query(args, output).await,
         LogCommand::Tail(filter) => tail(filter, output).await,
         LogCommand::Show(args) => show(args, output).await,
+        LogCommand::Erase(args) => erase(args, output).await,
         LogCommand::Verify(args) => log_verify::run(&args, output),
         LogCommand::Proof(args) => log_verify::write_proof(args, output).await,
         LogCommand::Export(args) => log_export::run(args).await,
@@ -382,6 +398,23 @@ async fn show_around(args: &ShowArgs, id: RecordId, count: u64, output: Output) 
             format!("{mark} {}\n", line(record))
         });
         marked.collect()
+    });
+    Ok(Exit::Done)
+}
+
+async fn erase(args: EraseArgs, output: Output) -> Result<Exit, CliError> {
+    let client = Client::from_environment()?.with_code(args.code);
+    let body = EraseBody { reason: args.reason };
+    let erased: Erased = client.post(&format!("/log/{}/erase", args.id), &body).await?;
+    output.either(&erased, || {
+        let of = match &erased.request {
+            Some(request) => format!(", and those that request {request} kept"),
+            None => String::new(),
+        };
+        format!(
+            "erased the {} values of record {}{of}",
+            erased.values, erased.record
+        )
     });
     Ok(Exit::Done)
 }

@@ -20,12 +20,12 @@ use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by}
 use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
 use crate::desk::{
-    CredentialEnded, Decide, Decision, DeskError, DeskEvent, Detach, GrantEvent, Moment, RequestFilter,
-    RequestPage, RunOutcome, Settings, Told, Wake,
+    CredentialEnded, Decide, Decision, DeskError, DeskEvent, Detach, ForgetError, GrantEvent, Moment,
+    RequestFilter, RequestPage, RunOutcome, Settings, Told, Wake,
 };
 use crate::hold::{ClaimId, Event, HeldRequest, IllegalMove, Owner, RequestId, StandingGrantId, State, step};
 use crate::identity::directory::{Agent, WhyNot};
-use crate::identity::principal::{PrincipalName, SessionId};
+use crate::identity::principal::{PersonName, PrincipalName, SessionId};
 use crate::journal::Lane;
 use crate::store::sqlite::{Store, StoreError};
 use crate::store::{Expected, Happening, NewDecision, NewRemark, Note, Query, Saved};
@@ -243,6 +243,35 @@ impl Core {
         if let Err(error) = self.record(body, now) {
             warn!(request.id = %request, "a refused decision is not in the log: {error}");
         }
+    }
+
+    /// Puts it on record that the values of an attempt are erased, then erases those that its request keeps.
+    pub fn forget_values(
+        &mut self,
+        request: Option<RequestId>,
+        by: &PersonName,
+        record: &str,
+        reason: &str,
+        now: Moment,
+    ) -> Result<(), ForgetError> {
+        self.log_is_ready(now)?;
+        let held = match request {
+            Some(id) => self.store.request(id)?,
+            None => None,
+        };
+        if held.as_ref().is_some_and(|held| !held.state.is_terminal()) {
+            return Err(ForgetError::NotOver);
+        }
+        let body = Body::ValuesErased {
+            by: by.as_str(),
+            reason,
+            record,
+        };
+        self.record(body, now)?;
+        if let Some(held) = held {
+            self.store.forget_values(held.id)?;
+        }
+        Ok(())
     }
 
     pub fn record_rules_change(&mut self, change: RulesChange<'_>, now: Moment) -> Result<(), DeskError> {

@@ -5,7 +5,9 @@ use tracing::warn;
 
 use crate::desk::core::NotMoved;
 use crate::desk::record::NotRecorded;
-use crate::desk::{ActError, AskError, DecideError, DeskError, EndGrantError, NotStarted, ReviewError};
+use crate::desk::{
+    ActError, AskError, DecideError, DeskError, EndGrantError, ForgetError, NotStarted, ReviewError,
+};
 use crate::store::sqlite::StoreError;
 
 fn note_store(error: &StoreError) {
@@ -44,6 +46,18 @@ unavailable!(
     EndGrantError,
     ReviewError
 );
+
+impl From<StoreError> for ForgetError {
+    fn from(error: StoreError) -> Self {
+        DeskError::from(error).into()
+    }
+}
+
+impl From<NotRecorded> for ForgetError {
+    fn from(error: NotRecorded) -> Self {
+        DeskError::from(error).into()
+    }
+}
 
 impl From<NotMoved> for NotStarted {
     fn from(error: NotMoved) -> Self {

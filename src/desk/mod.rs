@@ -407,6 +407,15 @@ pub enum DecideError {
     Stopping,
 }
 
+/// Why values are not erased.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    #[error("the request is not over")]
+    NotOver,
+    #[error("{0}")]
+    Desk(#[from] DeskError),
+}
+
 /// Which requests to list, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RequestFilter {

@@ -16,9 +16,9 @@ use crate::desk::core::Core;
 use crate::desk::record::forget_logged;
 use crate::desk::{
     Act, ActError, Ask, AskError, Asked, BreakGlass, CredentialEnded, Decide, DecideError, DeskError,
-    DeskEvent, Detach, EndGrantError, GrantEvent, GrantShown, LiveSessions, ManageError, Moment, NewAgent,
-    NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, ReviewError, ReviewFilter, ReviewPage,
-    RunOutcome, Settings, SignReview,
+    DeskEvent, Detach, EndGrantError, ForgetError, GrantEvent, GrantShown, LiveSessions, ManageError, Moment,
+    NewAgent, NewPerson, NewToken, NotStarted, RequestFilter, RequestPage, ReviewError, ReviewFilter,
+    ReviewPage, RunOutcome, Settings, SignReview,
 };
 use crate::hold::{
     Digest, HeldRequest, Permit, Presented, RequestId, Review, StandingGrantId, StandingKind, State,
@@ -439,6 +439,20 @@ impl Desk {
     ) -> Result<(), DeskError> {
         self.read(move |store, now| store.keep_answer(&person, &key, &answer, now))
             .await
+    }
+
+    /// Puts it on record that the values of an attempt are erased, and erases those of its request; the caller erases those
+    /// in the log then.
+    pub async fn forget_values(
+        &self,
+        request: Option<RequestId>,
+        by: PersonName,
+        record: String,
+        reason: String,
+    ) -> Result<(), ForgetError> {
+        self.call(move |core, now| core.forget_values(request, &by, &record, &reason, now))
+            .await
+            .unwrap_or(Err(ForgetError::Desk(DeskError::Stopping)))
     }
 
     pub async fn people(&self) -> Result<Vec<Person>, DeskError> {

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 pub mod disk;
+pub mod erase;
 mod error;
 mod filter;
 mod index;

@@ -189,6 +189,16 @@ impl Shared {
         lock(&self.lanes).values().map(Arc::clone).collect()
     }
 
+    /// Ends a lane's segment if it is the one that is written; it is sealed soon.
+    pub fn end_segment(&self, lane: u16, segment: u64) -> Result<(), JournalError> {
+        let known = lock(&self.lanes).get(&lane).map(Arc::clone);
+        if let Some(lane) = known {
+            lane.writer().end_segment(segment)?;
+            self.hurry(&lane);
+        }
+        Ok(())
+    }
+
     fn sync_lane(&self, lane: &LaneState) -> Result<(), JournalError> {
         lane.is_hurried.store(false, Ordering::Relaxed);
         let done = self.sync_pieces(lane);

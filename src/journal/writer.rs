@@ -226,6 +226,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Ends the open segment if it is this one; the sync thread seals it.
+    pub fn end_segment(&mut self, number: u64) -> Result<(), JournalError> {
+        self.settle()?;
+        if self.open.as_ref().is_some_and(|open| open.number == number) {
+            self.close_segment();
+        }
+        Ok(())
+    }
+
     /// Makes sure that the next record has a place to go to.
     pub fn prepare(&mut self) -> Result<(), JournalError> {
         self.settle()?;

@@ -666,3 +666,17 @@ pub(super) fn class(text: &str) -> Result<Class, StoreError> {
     .find(|class| class_word(*class) == text)
     .ok_or_else(|| StoreError::damaged(format!("class `{text}`")))
 }
+
+/// What stands where an erased value stood.
+const ERASED: &str = "[erased]";
+
+/// A kept card whose parameters say that their values are erased; what was NULL stays so.
+pub fn without_values(card: &str) -> Result<String, StoreError> {
+    let mut card: Card = serde_json::from_str(card).map_err(StoreError::damaged)?;
+    for parameter in &mut card.parameters {
+        if parameter.value.is_some() || parameter.hex.is_some() {
+            (parameter.value, parameter.hex) = (Some(ERASED.to_owned()), None);
+        }
+    }
+    serde_json::to_string(&card).map_err(StoreError::damaged)
+}

@@ -239,6 +239,26 @@ impl Store {
         }
     }
 
+    /// Writes over the parameter values of a request; whether they can be spared is for the caller to know.
+    pub fn forget_values(&mut self, id: RequestId) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let card = "SELECT card FROM requests WHERE id = ?1";
+            let Some(card) = transaction
+                .query_row(card, [id.as_str()], |row| row.get::<_, String>(0))
+                .optional()?
+            else {
+                return Ok(());
+            };
+            let card = card::without_values(&card)?;
+            transaction.execute(
+                "UPDATE requests SET card = ?2 WHERE id = ?1",
+                params![id.as_str(), card],
+            )?;
+            Ok(())
+        })?;
+        self.empty_write_ahead()
+    }
+
     pub fn request(&mut self, id: RequestId) -> Result<Option<HeldRequest>, StoreError> {
         self.read(|connection| {
             let text = format!("SELECT {COLUMNS} FROM requests WHERE id = ?1");

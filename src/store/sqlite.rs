@@ -177,6 +177,12 @@ impl Store {
         self.forget_after_fault(done)
     }
 
+    /// Brings what was written into the file and empties the log of SQLite beside it, so that what was erased is not read
+    /// there. It is brought over later where somebody else reads at this moment.
+    pub(super) fn empty_write_ahead(&mut self) -> Result<(), StoreError> {
+        self.read(|connection| Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
+    }
+
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         if self.connection.is_none() {
             self.connection = Some(open(&self.path, self.limits)?);

@@ -476,7 +476,7 @@ fn columns(names: &str) -> Vec<Column> {
 }
 
 fn log_tables() -> Vec<Table> {
-    let tables: [(&'static str, &'static str, Rows, &str); 11] = [
+    let tables: [(&'static str, &'static str, Rows, &str); 12] = [
         (
             "records",
             "Every record of the log, of whatever kind",
@@ -548,6 +548,12 @@ fn log_tables() -> Vec<Table> {
             "Changes to people, agents, tokens and secrets",
             Rows::Of(Kind::PeopleChange),
             "id time change name by_whom detail record",
+        ),
+        (
+            "erasures",
+            "Parameter values that were erased, by whom and why",
+            Rows::Of(Kind::ValuesErased),
+            "id time name by_whom reason record",
         ),
     ];
     let numbered = tables.into_iter().zip(FIRST_OID..);

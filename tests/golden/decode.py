@@ -9,7 +9,7 @@ The formats are described in src/audit/entry.rs and src/journal/segment.rs. Need
 import datetime, hashlib, json, sys
 
 KINDS = ("? boot session_start session_end login attempt outcome transaction_end request_event decision rules_change"
-         " people_change log_query text certificates_change standing_grant ? sign_in notification values").split()
+         " people_change log_query text certificates_change standing_grant ? sign_in notification values values_erased").split()
 NAMES = {i + 1: name for i, name in enumerate(
     "boot version principal owner profile source upstream database database_user application_name tls protocol class"
     " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
@@ -19,9 +19,9 @@ NAMES |= {0x40 + i: name for i, name in enumerate(
     "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
 NAMES |= {0x80 + i: name for i, name in enumerate(
     "session attempt text_sha256 fingerprint digest generation text".split())}
-NAMES |= {0x8B: "commitment", 0x8C: "salt"}
+NAMES |= {0x8B: "commitment", 0x8C: "salt", 0x8D: "erased"}
 NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions", 0xC3: "labels", 0xC5: "kept"}
-LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels", "kept"}
+LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels", "kept", "erased"}
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 

@@ -106,6 +106,7 @@ fn is_shown(record: &Record) -> bool {
         | Kind::RulesChange
         | Kind::PeopleChange
         | Kind::LogQuery
+        | Kind::ValuesErased
         | Kind::Text
         | Kind::CertificatesChange
         | Kind::StandingGrant

@@ -116,12 +116,12 @@ to them: `countersign log show ID` shows them to whoever may read the log.
 
 `state` is the last thing that happened to a held request, `outcome` what became of the statement (`not recorded`: not before the
 last checkpoint in here), `transaction` whether the transaction around it was committed, where the log says so.
-`approval_assurance` is how the approver had signed in, and whether a second factor was given for it; records of older
-versions do not say. For a statement that ran by a standing grant, the approval is that of the request in `decided_in`.
+`approval_assurance` is how the approver had signed in, where the record of the decision says so; those of this version do not
+yet. For a statement that ran by a standing grant, the approval is that of the request in `decided_in`.
 
 **Exceptions** are: requests that expired, whose outcome is unknown, that were escalated or handed on; break-glass;
 decisions that were refused, such as those of people on their own statements; what happened to standing grants and runs, each
-use included; failed sign-ins of people; starts of the program that found records missing; rules that were rejected; decisions in
+use included; failed sign-ins of people; starts of the program that found records missing; rules that were rejected; parameter values that were erased; decisions in
 the period on requests from before it; statements without an outcome; people, and rules, all of whose approvals ({QUICK_COUNT} or
 more) came within {QUICK_SECONDS} s of the question.
 

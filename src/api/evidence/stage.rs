@@ -50,6 +50,8 @@ CREATE TABLE rules (
     detail TEXT);
 CREATE TABLE rules_text (digest TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;
 CREATE TABLE look (leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, by TEXT, query TEXT);
+CREATE TABLE erasure (
+    leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, by TEXT, record TEXT, reason TEXT);
 CREATE TABLE boot (leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, detail TEXT);
 ";
 
@@ -103,6 +105,7 @@ impl Stage {
             Kind::PeopleChange => self.person(leaf),
             Kind::RulesChange => self.rules(leaf),
             Kind::LogQuery => self.look(leaf),
+            Kind::ValuesErased => self.erasure(leaf),
             Kind::Boot => self.boot(leaf),
             Kind::Attempt
             | Kind::SessionEnd
@@ -330,6 +333,21 @@ impl Stage {
             leaf.record.time.micros(),
             fields.by,
             fields.query,
+        ])?;
+        Ok(())
+    }
+
+    fn erasure(&self, leaf: &Leaf) -> rusqlite::Result<()> {
+        let fields = &leaf.record.fields;
+        let text = "INSERT INTO erasure VALUES (?,?,?,?,?,?,?)";
+        self.database.prepare_cached(text)?.execute(params![
+            as_stored(leaf.leaf),
+            leaf.id.to_string(),
+            leaf.record.time.to_string(),
+            leaf.record.time.micros(),
+            fields.by,
+            fields.name,
+            fields.reason,
         ])?;
         Ok(())
     }

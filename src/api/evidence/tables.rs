@@ -95,6 +95,9 @@ WITH approval AS (
     UNION ALL
     SELECT 4, leaf, 'records_lost', time, NULL, NULL, detail, id FROM boot WHERE micros >= :from AND micros < :to
     UNION ALL
+    SELECT 11, leaf, 'values_erased', time, by, NULL, 'of record ' || record || coalesce(': ' || reason, ''), id
+    FROM erasure WHERE micros >= :from AND micros < :to
+    UNION ALL
     SELECT 5, leaf, 'rules_rejected', time, by, NULL, file || coalesce(': ' || detail, ''), id
     FROM rules WHERE change = 'rejected' AND micros >= :from AND micros < :to
     UNION ALL
