@@ -31,7 +31,7 @@ use self::listen::read_api;
 use self::log_sql::read_log_sql;
 pub use self::log_tree::LogTree;
 use self::log_tree::read_log_tree;
-use self::notify::{read_pages, read_webhooks};
+use self::notify::read_webhooks;
 use self::people::{read_break_glass, read_people};
 use self::reader::{Found, Override, Reader};
 pub use self::secret::Secret;
@@ -71,8 +71,6 @@ pub struct Config {
     pub log_tree: LogTree,
     pub log: telemetry::Settings,
     pub webhooks: Vec<WebhookSettings>,
-    /// Where people's pages are, as people reach them.
-    pub pages_url: Option<String>,
     /// What is allowed but unwise, for the person who starts `serve`.
     pub warnings: Vec<String>,
 }
@@ -141,7 +139,6 @@ impl Config {
             log_tree: read_log_tree(reader),
             log: read_log(reader),
             webhooks: read_webhooks(reader),
-            pages_url: read_pages(reader),
             warnings: Vec::new(),
         };
         config.complain_of_shared_addresses(reader);
@@ -276,7 +273,7 @@ impl Config {
         };
         Ok(crate::notify::Settings {
             channels: self.webhooks.iter().map(open).collect::<Result<_, _>>()?,
-            pages: self.pages_url.clone(),
+            pages: self.people.origin.clone(),
         })
     }
 

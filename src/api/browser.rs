@@ -91,7 +91,8 @@ pub const CODE_HEADER: &str = "countersign-code";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub life: SessionLife,
-    /// Where browsers reach the pages, if that differs from the host that they name: `https://countersign.example.org`.
+    /// Where browsers reach the pages: `https://countersign.example.org`. Passkeys are bound to it, messages name it, and
+    /// forms may come from it where a proxy in between names another host.
     pub origin: Option<String>,
     pub second_factor: SecondFactor,
 }

@@ -1,4 +1,4 @@
-//! Who is told of what happens: `[[webhooks]]`, and where people's pages are. Never reads a secret and never connects.
+//! Who is told of what happens: `[[webhooks]]`. Never reads a secret and never connects.
 //! Read `../notify/webhook.rs` for what is made of them.
 
 use super::reader::{Found, Place, Reader};
@@ -15,19 +15,11 @@ const EVENTS_DEFAULT: [&str; 2] = ["request.*", "grant.*"];
 
 const RISKS: [&str; 4] = ["low", "medium", "high", "critical"];
 
-/// Where people's pages are, as people reach them.
-pub fn read_pages(reader: &mut Reader) -> Option<String> {
-    let Found { value, place } = reader.text("notify.pages_url")?;
-    let is_url = value.starts_with("https://") || value.starts_with("http://");
-    if !is_url {
-        let message = format!("`pages_url` cannot be `{value}`");
-        reader.complain(&place, message, "write it as https://countersign.example.org");
-        return None;
-    }
-    Some(value.trim_end_matches('/').to_owned())
-}
-
 pub fn read_webhooks(reader: &mut Reader) -> Vec<WebhookSettings> {
+    if let Some(Found { place, .. }) = reader.text("notify.pages_url") {
+        let step = "write it as `origin` in `[people]`, and take `[notify]` out";
+        reader.complain(&place, "`notify.pages_url` has become `people.origin`", step);
+    }
     let mut webhooks: Vec<WebhookSettings> = Vec::new();
     for number in 0..reader.count("webhooks") {
         let Some((webhook, place)) = read_webhook(reader, number) else {
