@@ -9,7 +9,20 @@ use std::process::Command;
 
 use support::child::Demo;
 use support::mariadb::Mariadb;
-use support::server::Postgres;
+use support::server::{PROGRAM, Postgres};
+
+/// The shipped rules, below one whose requests can be handed on.
+const SHIPPED: &str = include_str!("../rules/default.toml");
+const HANDED_ON: &str = r#"groups = ["leads"]
+
+[[rule]]
+name = "handed-on"
+tables = ["web_handed"]
+outcome = "hold"
+risk = "medium"
+approvers = ["approver"]
+escalate_to = ["leads"]
+"#;
 
 /// Before the rules that are shipped: what one case sees expire.
 const SOON_OVER: &str = "[[rule]]\nname = \"soon-over\"\nclass = [\"ddl\"]\ntables = [\"web_expiring\"]\noutcome = \"hold\"\nexpires = \"6s\"\n\n";
@@ -46,11 +59,7 @@ fn people_decide_in_a_browser() {
     );
     let folder = tempfile::tempdir().expect("a folder");
     let rules = folder.path().join("rules.toml");
-    std::fs::write(
-        &rules,
-        format!("{SOON_OVER}{}", include_str!("../rules/default.toml")),
-    )
-    .expect("written");
+    std::fs::write(&rules, format!("{HANDED_ON}{SOON_OVER}{SHIPPED}")).expect("written");
     let demo = Demo::start(&[
         "--upstream-postgres",
         &postgres.upstream_url(),
@@ -60,6 +69,8 @@ fn people_decide_in_a_browser() {
         rules.to_str().expect("a path"),
     ]);
     let sheet = serde_json::json!({
+        "program": PROGRAM,
+        "data_dir": demo.sheet.data_dir,
         "postgres_url": demo.sheet.postgres_url,
         "mysql_url": demo.sheet.mysql_url,
         "api_url": demo.sheet.api_url,

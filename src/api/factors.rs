@@ -25,7 +25,7 @@ use super::requests::desk_problem;
 use crate::clock::Timestamp;
 use crate::desk::ManageError;
 use crate::desk::{Factors, LINK_LIFE};
-use crate::identity::assurance::STEP_UP_WITHIN;
+use crate::identity::assurance::{Assurance, STEP_UP_WITHIN};
 use crate::identity::directory::Scope;
 use crate::identity::password::{self, PasswordVerifier};
 use crate::identity::secret::LinkHash;
@@ -148,17 +148,33 @@ pub async fn may_change_factors(
     source: Source,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
-    if !caller.is_whole() {
-        return Err(Problem::new(
-            Kind::Forbidden,
-            "this may do less than its person, and so changes nothing that the person signs in by",
-            "sign in with all that your roles give",
-        ));
-    }
+    is_whole(caller)?;
     let factors = rooms.desk.factors(caller.person.name.clone()).await;
-    if factors.map_err(desk_problem)?.has_second() {
-        let assurance = assurance(rooms, caller, source, headers).await?;
-        return match assurance.is_strong(STEP_UP_WITHIN, Timestamp::now()) {
+    let has_second = factors.map_err(desk_problem)?.has_second();
+    let assurance = match has_second {
+        true => assurance(rooms, caller, source, headers).await?,
+        false => caller.assurance(),
+    };
+    may_change_now(caller, has_second, assurance)
+}
+
+fn is_whole(caller: &Caller) -> Result<(), Problem> {
+    if caller.is_whole() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Forbidden,
+        "this may do less than its person, and so changes nothing that the person signs in by",
+        "sign in with all that your roles give",
+    ))
+}
+
+/// The same question without a code, asked before a form is shown.
+pub fn may_change_now(caller: &Caller, has_second: bool, assurance: Assurance) -> Result<(), Problem> {
+    is_whole(caller)?;
+    let now = Timestamp::now();
+    if has_second {
+        return match assurance.is_strong(STEP_UP_WITHIN, now) {
             true => Ok(()),
             false => Err(step_up_needed(
                 "what you sign in by is changed with your second factor, given in the last 5 minutes",
@@ -166,10 +182,10 @@ pub async fn may_change_factors(
         };
     }
     match &caller.via {
-        Via::Session(session) if Timestamp::now().since(session.made_at) > FRESH => Err(Problem::new(
+        Via::Session(session) if now.since(session.made_at) > FRESH => Err(Problem::new(
             Kind::StepUpNeeded,
             "this session began more than 15 minutes ago",
-            "sign out and in again, then enrol it",
+            "sign out and in again, then change it",
         )),
         Via::Session(_) | Via::Token => Ok(()),
     }

@@ -25,6 +25,7 @@ use crate::identity::secret::{CsrfToken, SessionHash, TokenHash};
 pub const CSRF_HEADER: &str = "x-csrf-token";
 
 /// The signed-in person behind a call that may change something.
+#[derive(Clone)]
 pub struct Caller {
     pub person: Person,
     pub scopes: Scopes,
@@ -125,6 +126,13 @@ impl Caller {
         match &self.via {
             Via::Session(session) => Some(session.hash),
             Via::Token => None,
+        }
+    }
+
+    /// A second factor was given in this very call.
+    pub fn is_surer(&mut self, assurance: Assurance) {
+        if let Via::Session(session) = &mut self.via {
+            session.assurance = assurance;
         }
     }
 

@@ -86,6 +86,14 @@ pub struct EndSessionBody {
     security(("token" = []))
 )]
 pub async fn list(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<Page<Session>>, Problem> {
+    Ok(Json(Page {
+        items: live(&rooms, &caller).await?,
+        next_cursor: None,
+    }))
+}
+
+/// The same for a page.
+pub async fn live(rooms: &Rooms, caller: &Caller) -> Result<Vec<Session>, Problem> {
     caller.needs(Scope::Read)?;
     let filter = RequestFilter {
         states: vec![StateKind::Pending],
@@ -94,10 +102,7 @@ pub async fn list(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<Pag
     };
     let held = rooms.desk.list(filter).await.map_err(desk_problem)?.items;
     let sessions = rooms.desk.sessions().list();
-    Ok(Json(Page {
-        items: sessions.iter().map(|live| Session::of(live, &held)).collect(),
-        next_cursor: None,
-    }))
+    Ok(sessions.iter().map(|live| Session::of(live, &held)).collect())
 }
 
 /// Ends a session: its client is told that a person did, and why; what it waits for is withdrawn. Who may decide may do
@@ -125,13 +130,18 @@ pub async fn end(
     Named(id): Named,
     Body(body): Body<EndSessionBody>,
 ) -> Result<Json<Session>, Problem> {
+    end_by(&rooms, &caller, &id, &body.reason).await.map(Json)
+}
+
+/// The same for a page's form.
+pub async fn end_by(rooms: &Rooms, caller: &Caller, id: &str, reason: &str) -> Result<Session, Problem> {
     caller.needs(Scope::Decide)?;
-    let not_found = || Problem::not_found("session", &id);
-    let session = SessionId::parse(&id).ok_or_else(not_found)?;
-    let reason = required_reason(&body.reason)?;
+    let not_found = || Problem::not_found("session", id);
+    let session = SessionId::parse(id).ok_or_else(not_found)?;
+    let reason = required_reason(reason)?;
     let by = caller.person.name.clone();
     match rooms.desk.end_session(session, by, reason).await {
-        Ok(live) => Ok(Json(Session::of(&live, &[]))),
+        Ok(live) => Ok(Session::of(&live, &[])),
         Err(EndSessionError::NotFound) => Err(not_found()),
         Err(EndSessionError::Desk(error)) => Err(desk_problem(error)),
     }

@@ -189,15 +189,15 @@ impl Core {
                 self.keep_remark(&held, &new)?;
             }
             ActKind::Ask { .. } => {
-                self.may_act(&held, act)?;
+                self.may_act(&held, &act.hands())?;
                 self.keep_question(&held, new, now)?;
             }
             ActKind::Escalate { .. } => {
-                self.may_act(&held, act)?;
+                self.may_escalate(&held, &act.hands())?;
                 self.escalate(&held, new, now)?;
             }
             ActKind::Delegate { to, .. } => {
-                self.may_act(&held, act)?;
+                self.may_delegate(&held, &act.hands())?;
                 self.delegate(&held, act, to, new, now)?;
             }
         }
@@ -220,13 +220,42 @@ impl Core {
     }
 
     /// Promise 4 for what changes who decides or ends the agent's wait: the same people as for a decision.
-    fn may_act(&mut self, held: &HeldRequest, act: &Act) -> Result<(), ActError> {
+    pub(super) fn may_act(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
         if !held.state.is_undecided() {
             return Err(ActError::NotUndecided(held.state.kind()));
         }
         let asked = held.groups_concerned();
-        let may = self.counts_as(held, &act.hands(), &asked)?;
+        let may = self.counts_as(held, hands, &asked)?;
         may.map(|_| ()).map_err(ActError::NotPermitted)
+    }
+
+    /// The same people, where there is a next group that does not decide yet.
+    pub(super) fn may_escalate(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
+        self.may_act(held, hands)?;
+        can_be_escalated(held)
+    }
+
+    /// The same people, those who could approve it in their own right and have not spoken.
+    pub(super) fn may_delegate(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
+        self.may_act(held, hands)?;
+        let refuse = |why| Err(ActError::NotPermitted(why));
+        let by = &hands.person;
+        // Nobody hands on what was delegated to them.
+        let from = match self.has_no_stake(held, hands)? {
+            Ok(person) => person,
+            Err(why) => return refuse(why),
+        };
+        let asked = held.requirement_now().groups();
+        if !asked.is_empty() && !asked.iter().any(|group| from.is_in(group)) {
+            return refuse(WhyNot::NotInAGroup(by.clone(), asked));
+        }
+        if let Some(to) = held.delegated_by(by) {
+            return refuse(WhyNot::HasDelegated(by.clone(), to.clone()));
+        }
+        if held.decisions.iter().any(|said| said.by == *by) {
+            return refuse(WhyNot::HasApproved(by.clone()));
+        }
+        Ok(())
     }
 
     /// Keeps a remark beside a request that stays as it is, its version included: a decision is bound to the same.
@@ -266,12 +295,7 @@ impl Core {
 
     /// The rule's next group decides from now on: the first can no longer approve, and there is as much time again.
     fn escalate(&mut self, held: &HeldRequest, mut new: NewRemark, now: Moment) -> Result<(), ActError> {
-        if held.escalate_to.is_empty() {
-            return Err(ActError::NobodyNext);
-        }
-        if held.escalated_at.is_some() {
-            return Err(ActError::EscalatedAlready);
-        }
+        can_be_escalated(held)?;
         let mut escalated = held.clone();
         escalated.escalated_at = Some(now.wall);
         let time = held.expires_at.since(held.created_at);
@@ -280,7 +304,7 @@ impl Core {
         self.keep_change(held, escalated, new, now)
     }
 
-    /// Somebody who could approve it names who approves instead: once, and only somebody who may decide it, too.
+    /// Names who approves instead: once, and only somebody who may decide it, too.
     fn delegate(
         &mut self,
         held: &HeldRequest,
@@ -289,25 +313,9 @@ impl Core {
         mut new: NewRemark,
         now: Moment,
     ) -> Result<(), ActError> {
-        let refuse = |why| Err(ActError::NotPermitted(why));
-        // Nobody hands on what was delegated to them.
-        let from = match self.has_no_stake(held, &act.hands())? {
-            Ok(person) => person,
-            Err(why) => return refuse(why),
-        };
-        let asked = held.requirement_now().groups();
-        if !asked.is_empty() && !asked.iter().any(|group| from.is_in(group)) {
-            return refuse(WhyNot::NotInAGroup(act.by.clone(), asked));
-        }
         // Whoever is named approves in this person's place: that is as much as approving.
         self.is_sure_enough(held, &act.by, act.assurance, now)?
             .map_err(ActError::NotSure)?;
-        if let Some(to) = held.delegated_by(&act.by) {
-            return refuse(WhyNot::HasDelegated(act.by.clone(), to.clone()));
-        }
-        if held.decisions.iter().any(|said| said.by == act.by) {
-            return refuse(WhyNot::HasApproved(act.by.clone()));
-        }
         if let Err(why) = self.may_be_delegate(held, &act.by, to)? {
             let to = to.clone();
             return Err(ActError::CannotBeDelegate { to, why });
@@ -322,7 +330,7 @@ impl Core {
     }
 
     /// Promise 4 for who is to approve instead, and that this person has not spoken, nor handed it on.
-    fn may_be_delegate(
+    pub(super) fn may_be_delegate(
         &mut self,
         held: &HeldRequest,
         from: &PersonName,
@@ -411,6 +419,17 @@ impl Core {
         };
         self.leave(held, "the question of its reviewer is not answered", now)?;
         self.wakes.push((held.id, wake));
+        Ok(())
+    }
+}
+
+/// Whether there is a next group that does not decide yet.
+fn can_be_escalated(held: &HeldRequest) -> Result<(), ActError> {
+    if held.escalate_to.is_empty() {
+        Err(ActError::NobodyNext)
+    } else if held.escalated_at.is_some() {
+        Err(ActError::EscalatedAlready)
+    } else {
         Ok(())
     }
 }

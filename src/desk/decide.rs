@@ -46,7 +46,9 @@ impl Core {
                 version: held.version,
             });
         }
-        let groups = self.may_decide(&held, decide)?;
+        let groups = self
+            .may_say(&held, &decide.hands(), decide.decision)?
+            .map_err(DecideError::NotPermitted)?;
         if decide.decision == Decision::Approve {
             self.is_sure_enough(&held, &decide.by, decide.assurance, now)?
                 .map_err(DecideError::NotSure)?;
@@ -99,39 +101,39 @@ impl Core {
     }
 
     /// Promise 4 and the requirement; gives the groups that the person counts for.
-    pub(super) fn may_decide(
+    pub(super) fn may_say(
         &mut self,
         held: &HeldRequest,
-        decide: &Decide,
-    ) -> Result<BTreeSet<String>, DecideError> {
-        let refuse = |why| Err(DecideError::NotPermitted(why));
-        let asked = match decide.decision {
+        hands: &Hands,
+        decision: Decision,
+    ) -> Result<Result<BTreeSet<String>, WhyNot>, StoreError> {
+        let asked = match decision {
             Decision::Approve => held.requirement_now().groups(),
             Decision::Deny => held.groups_concerned(),
         };
-        let groups = match self.counts_as(held, &decide.hands(), &asked)? {
+        let groups = match self.counts_as(held, hands, &asked)? {
             Ok(groups) => groups,
-            Err(why) => return refuse(why),
+            Err(why) => return Ok(Err(why)),
         };
-        if held.decisions.iter().any(|said| said.by == decide.by) {
-            return refuse(WhyNot::HasApproved(decide.by.clone()));
+        let by = &hands.person;
+        if held.decisions.iter().any(|said| said.by == *by) {
+            return Ok(Err(WhyNot::HasApproved(by.clone())));
         }
         // A denial needs no count: whoever else may be behind it, one word is enough.
-        if decide.decision == Decision::Approve
-            && let Some((with, hand)) = held.approved_by_one_of(&decide.hands().all())
-        {
-            return refuse(WhyNot::CountsAsOne { with, hand });
+        if decision == Decision::Deny {
+            return Ok(Ok(groups));
         }
-        if decide.decision == Decision::Approve {
-            if let Some(to) = held.delegated_by(&decide.by) {
-                return refuse(WhyNot::HasDelegated(decide.by.clone(), to.clone()));
-            }
-            if !held.would_count(&groups) {
-                let needed = held.requirement_now().to_string();
-                return refuse(WhyNot::NotNeeded(decide.by.clone(), needed));
-            }
-        }
-        Ok(groups)
+        Ok(
+            if let Some((with, hand)) = held.approved_by_one_of(&hands.all()) {
+                Err(WhyNot::CountsAsOne { with, hand })
+            } else if let Some(to) = held.delegated_by(by) {
+                Err(WhyNot::HasDelegated(by.clone(), to.clone()))
+            } else if held.would_count(&groups) {
+                Ok(groups)
+            } else {
+                Err(WhyNot::NotNeeded(by.clone(), held.requirement_now().to_string()))
+            },
+        )
     }
 
     /// The groups that a person counts for, those of who has delegated to that person included; or why the person has

@@ -7,6 +7,7 @@
 mod act;
 mod ask;
 mod break_glass;
+mod choices;
 mod core;
 mod crash;
 mod decide;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use self::act::{Act, ActError, ActKind, QUESTION_BYTES_MAX, REMARK_BYTES_MAX, REMARKS_MAX};
 pub use self::break_glass::{BREAK_GLASS_PER_DAY, BreakGlass, FACTOR_AGE_MIN};
+pub use self::choices::Choices;
 pub use self::core::Core;
 pub use self::crash::crash_point;
 #[cfg(feature = "faults")]

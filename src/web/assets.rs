@@ -23,6 +23,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("follow.js", SCRIPT, include_str!("assets/follow.js")),
     ("keys.js", SCRIPT, include_str!("assets/keys.js")),
     ("live.js", SCRIPT, include_str!("assets/live.js")),
+    ("passkeys.js", SCRIPT, include_str!("assets/passkeys.js")),
     ("queue.js", SCRIPT, include_str!("assets/queue.js")),
 ];
 

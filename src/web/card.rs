@@ -5,36 +5,33 @@
 //! statement was read, which a module notices by its end coming into view and a person without modules says.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::break_glass::{GlassShown, ReviewShown, may_review};
+use super::forms::{DecisionForm, TalkForm, talk};
 use super::moments::{Moment, countdown, span};
-use super::page::{Sender, Shell, Trouble, Visitor, see_other, shown};
-use super::queue::may_be_decided_by;
+use super::page::{Shell, Trouble, Visitor, shown};
+use super::sessions::is_connected;
 use super::shown::{PieceShown, StatementShown, risk_sign, state_words, summary_of};
 use crate::api::Rooms;
-use crate::api::acts::act_over;
 use crate::api::card::{Card, Remark, Said};
 use crate::api::impact::impact_parts;
 use crate::api::problem::Problem;
-use crate::api::read::{request_id, unacceptable};
-use crate::api::requests::{
-    DecisionBody, GuardsBody, ScopeBody, StandingScope, decide_by_page, desk_problem,
-};
+use crate::api::read::request_id;
+use crate::api::requests::{ScopeBody, desk_problem};
 use crate::audit::{Kind, Record};
 use crate::clock::Timestamp;
-use crate::desk::{ActKind, DeskError, RequestFilter};
+use crate::desk::{ActError, ActKind, DeskError, NotSure, RequestFilter};
 use crate::hold::message::denied_by_person;
 use crate::hold::{HeldRequest, RequestId};
-use crate::identity::directory::Scope;
+use crate::identity::directory::{Scope, WhyNot};
 use crate::journal::LogFilter;
 use crate::render::{Layout, Reading, Statement, visible, visible_line};
 
 /// How the log tells what was said on a page.
-const CHANNEL: &str = "web";
+pub const CHANNEL: &str = "web";
 /// Statements of the session that are shown.
 const BEFORE_MAX: usize = 10;
 /// Earlier requests of the same shape.
@@ -135,6 +132,13 @@ impl RemarkShown {
     }
 }
 
+/// What a run would cover if nothing else were named.
+pub struct RunShown {
+    pub classes: String,
+    pub tables: String,
+    pub in_transaction: bool,
+}
+
 /// Who is needed for an approval, and who of them has given it.
 pub struct NeedShown {
     pub group: String,
@@ -154,13 +158,26 @@ pub struct BeforeShown {
     pub is_refused: bool,
 }
 
+/// How much of the session's other statements somebody sees.
+#[derive(Clone, Copy)]
+pub enum Sight {
+    /// The words, for those whom the log answers.
+    Texts,
+    /// When, of which class, and what became of them.
+    Classes,
+}
+
 impl BeforeShown {
-    pub fn of(record: &Record, now: Timestamp) -> Self {
+    fn of(record: &Record, sight: Sight, now: Timestamp) -> Self {
         let fields = &record.fields;
-        let text = fields.text.clone().unwrap_or_default();
-        let reading = Reading::of(fields.read_as.as_deref(), None, None);
-        let whole = Statement::of(&text, &reading, Layout::AsReceived, &[]);
-        let (pieces, is_cut) = summary_of(&whole);
+        let (pieces, is_cut) = match sight {
+            Sight::Texts => {
+                let text = fields.text.clone().unwrap_or_default();
+                let reading = Reading::of(fields.read_as.as_deref(), None, None);
+                summary_of(&Statement::of(&text, &reading, Layout::AsReceived, &[]))
+            }
+            Sight::Classes => (Vec::new(), false),
+        };
         let verdict = fields.verdict.clone().unwrap_or_default();
         let result = fields.result.as_ref();
         Self {
@@ -187,7 +204,7 @@ pub struct EarlierShown {
 
 #[derive(Template)]
 #[template(path = "card.html")]
-struct CardPage {
+struct CardPage<'c> {
     shell: Shell,
     id: String,
     state: String,
@@ -238,11 +255,19 @@ struct CardPage {
     needs: Vec<NeedShown>,
     discussion: Vec<RemarkShown>,
     may_talk: bool,
-    may_ask: bool,
     decisions: Vec<SaidShown>,
     outcome: String,
-    /// Why this person may not decide; empty: they may.
-    may_not: String,
+    choices: &'c ChoicesShown,
+    filled: DecisionForm,
+    delegation: TalkForm,
+    /// Why a form was not carried out, and which: `approve`, `deny` or `delegate`.
+    trouble: String,
+    trouble_of: &'static str,
+    run: Option<RunShown>,
+    /// Why no run can be made of it.
+    no_run: String,
+    escalate_to: String,
+    is_connected: bool,
     presets: [&'static str; 5],
     /// Makes a form that is sent twice count once.
     key: String,
@@ -261,29 +286,147 @@ pub async fn page(
 ) -> Result<Response, Trouble> {
     visitor.caller.needs(Scope::Read)?;
     // Recorded first: who has opened the card, and when.
-    let _card = act_over(
-        &rooms,
-        &visitor.caller,
-        visitor.caller.assurance(),
-        CHANNEL,
-        None,
-        &id,
-        ActKind::View,
-    )
-    .await?;
-    let held = load(&rooms, request_id(&id)?).await?;
+    talk(&visitor, &rooms, &id, String::new(), ActKind::View).await?;
+    let look = Looked {
+        filled: Filled::Nothing,
+        trouble: String::new(),
+        is_raw: !query.raw.is_empty(),
+    };
+    card(&visitor, &rooms, request_id(&id)?, look).await
+}
+
+/// A form that was sent and is shown again.
+pub enum Filled {
+    Nothing,
+    Decision(DecisionForm),
+    Delegation(TalkForm),
+}
+
+/// In which state somebody sees the card.
+pub struct Looked {
+    pub filled: Filled,
+    /// Why the filled form was not carried out.
+    pub trouble: String,
+    pub is_raw: bool,
+}
+
+/// The page itself, for somebody whose look at it is on record.
+pub async fn card(
+    visitor: &Visitor,
+    rooms: &Rooms,
+    id: RequestId,
+    look: Looked,
+) -> Result<Response, Trouble> {
+    let held = load(rooms, id).await?;
+    let shell = Shell::of(visitor, rooms, "queue", format!("{} {}", held.id, held.class)).await?;
     let now = Timestamp::now();
-    let is_raw = !query.raw.is_empty();
-    let earlier = earlier(&rooms, &held).await?;
-    let before = before(&rooms, &held).await?;
-    let title = format!("{} {}", held.id, held.class);
-    let shell = Shell::of(&visitor, &rooms, "queue", title).await?;
-    let may_not = may_be_decided_by(&visitor, &held).err().unwrap_or_default();
-    let mut page = card_page(shell, &held, &earlier, &before, may_not, is_raw, now);
-    page.glass = GlassShown::of(&visitor, &held);
-    page.review = ReviewShown::of_request(&rooms, &held, now).await?;
-    page.may_review = may_review(&visitor);
+    let behind = Behind {
+        earlier: earlier(rooms, &held).await?,
+        before: before(rooms, &held).await?,
+        choices: ChoicesShown::of(visitor, rooms, &held).await?,
+        is_connected: is_connected(rooms, held.peer.session),
+    };
+    let mut page = card_page(shell, &held, &behind, look, now);
+    page.glass = GlassShown::of(visitor, &held);
+    page.review = ReviewShown::of_request(rooms, &held, now).await?;
+    page.may_review = may_review(visitor);
     Ok(shown(&page))
+}
+
+/// What a card shows besides the request itself.
+struct Behind {
+    earlier: Vec<HeldRequest>,
+    before: Vec<Record>,
+    choices: ChoicesShown,
+    is_connected: bool,
+}
+
+/// What this person can do, in words where they cannot.
+pub struct ChoicesShown {
+    /// Why they may not; empty: they may.
+    approve: String,
+    deny: String,
+    may_ask: bool,
+    may_escalate: bool,
+    /// Who can be named to approve instead.
+    delegates: Vec<String>,
+    factor: Factor,
+}
+
+/// The second factor that an approval asks for.
+#[derive(Clone, Copy, Default)]
+pub struct Factor {
+    pub is_asked: bool,
+    pub by_code: bool,
+    pub by_passkey: bool,
+}
+
+impl ChoicesShown {
+    async fn of(visitor: &Visitor, rooms: &Rooms, held: &HeldRequest) -> Result<Self, Problem> {
+        let caller = &visitor.caller;
+        let asked = rooms
+            .desk
+            .choices(held.id, caller.hands(), caller.assurance())
+            .await;
+        let choices = asked.map_err(desk_problem)?;
+        let scope = caller
+            .needs(Scope::Decide)
+            .map_err(|problem| why_not(&problem.0.detail, &problem.0.next_step));
+        let words = |may: Result<(), WhyNot>| match (may, &scope) {
+            (Err(why), _) => why_not(&why.to_string(), &why.next_step()),
+            (Ok(()), Err(why)) => why.clone(),
+            (Ok(()), Ok(())) => String::new(),
+        };
+        let may = |may: &Result<(), ActError>| scope.is_ok() && may.is_ok();
+        let factors = rooms
+            .desk
+            .factors(caller.person.name.clone())
+            .await
+            .map_err(desk_problem)?;
+        let (approve, factor) = match (words(choices.approve), choices.sure) {
+            (no, _) if !no.is_empty() => (no, Factor::default()),
+            (_, Ok(())) => (String::new(), Factor::default()),
+            (_, Err(NotSure::StepUpNeeded { .. })) => {
+                let factor = Factor {
+                    is_asked: true,
+                    by_code: factors.has_totp,
+                    by_passkey: !factors.passkeys.is_empty(),
+                };
+                (String::new(), factor)
+            }
+            (
+                _,
+                Err(
+                    why @ (NotSure::SecondFactorNeeded { .. }
+                    | NotSure::SecondLogInNeeded
+                    | NotSure::NoSecondFactor { .. }
+                    | NotSure::SecondFactorTooNew { .. }),
+                ),
+            ) => {
+                let step =
+                    "enrol an authenticator app or a passkey in your settings, or ask another reviewer";
+                (why_not(&why.to_string(), step), Factor::default())
+            }
+        };
+        let can_approve = approve.is_empty();
+        let delegates = choices.delegate.ok().filter(|_| can_approve).unwrap_or_default();
+        Ok(Self {
+            deny: words(choices.deny),
+            approve,
+            may_ask: may(&choices.ask),
+            may_escalate: may(&choices.escalate),
+            delegates: delegates.iter().map(ToString::to_string).collect(),
+            factor,
+        })
+    }
+
+    fn may_nothing(&self) -> bool {
+        !self.approve.is_empty() && !self.deny.is_empty()
+    }
+}
+
+fn why_not(detail: &str, next_step: &str) -> String {
+    format!("{}: {}", visible_line(detail), visible_line(next_step))
 }
 
 async fn load(rooms: &Rooms, id: RequestId) -> Result<HeldRequest, Problem> {
@@ -330,15 +473,14 @@ async fn before(rooms: &Rooms, held: &HeldRequest) -> Result<Vec<Record>, Proble
     }
 }
 
-fn card_page(
+fn card_page<'c>(
     shell: Shell,
     held: &HeldRequest,
-    earlier: &[HeldRequest],
-    before: &[Record],
-    may_not: String,
-    is_raw: bool,
+    behind: &'c Behind,
+    look: Looked,
     now: Timestamp,
-) -> CardPage {
+) -> CardPage<'c> {
+    let is_raw = look.is_raw;
     let card = Card::of(held);
     let bytes = card.bytes();
     let layout = if is_raw { Layout::AsReceived } else { Layout::Laid };
@@ -349,7 +491,8 @@ fn card_page(
         .partition(|part: &Part| part.label == "locks");
     let is_open = held.state.is_undecided();
     let waits = card.state == "pending" && held.wait_ends_at > now;
-    let earlier: Vec<EarlierShown> = earlier
+    let earlier: Vec<EarlierShown> = behind
+        .earlier
         .iter()
         .map(|other| {
             let other = Card::of(other);
@@ -369,8 +512,33 @@ fn card_page(
         let said = earlier.iter().flat_map(|other| &other.said);
         said.filter(|said| said.decision.starts_with(word)).count()
     };
-    let before: Vec<BeforeShown> = before.iter().map(|record| BeforeShown::of(record, now)).collect();
+    let sight = if shell.sees_log {
+        Sight::Texts
+    } else {
+        Sight::Classes
+    };
+    let before: Vec<BeforeShown> = behind
+        .before
+        .iter()
+        .map(|record| BeforeShown::of(record, sight, now))
+        .collect();
+    let (filled, delegation) = match look.filled {
+        Filled::Nothing => (DecisionForm::blank(&card), TalkForm::default()),
+        Filled::Decision(form) => (form, TalkForm::default()),
+        Filled::Delegation(form) => (DecisionForm::blank(&card), form),
+    };
     CardPage {
+        trouble_of: match (look.trouble.is_empty(), delegation.to.is_empty()) {
+            (true, _) => "",
+            (false, false) => "delegate",
+            (false, true) if filled.decision == "deny" => "deny",
+            (false, true) => "approve",
+        },
+        trouble: look.trouble,
+        filled,
+        delegation,
+        is_connected: behind.is_connected,
+        choices: &behind.choices,
         earlier_approved: count("approved"),
         earlier_denied: count("denied"),
         state_words: state_words(&card.state),
@@ -430,14 +598,19 @@ fn card_page(
             .map(|remark| RemarkShown::of(remark, now))
             .collect(),
         may_talk: shell.may_decide,
-        may_ask: shell.may_decide && is_open,
         decisions: card
             .decisions
             .iter()
             .map(|said| SaidShown::of(said, now))
             .collect(),
         outcome: outcome(&card),
-        may_not,
+        run: card.run.as_ref().map(|run| RunShown {
+            classes: run.classes.join(", "),
+            tables: visible_line(&run.tables.join(", ")),
+            in_transaction: matches!(card.transaction.state.as_str(), "open" | "implicit"),
+        }),
+        no_run: visible_line(card.no_run.as_deref().unwrap_or_default()),
+        escalate_to: visible_line(&card.escalate_to.join(" or ")),
         presets: PRESETS,
         key: format!("{:032x}", rand::random::<u128>()),
         preview: denied_by_person(
@@ -535,158 +708,4 @@ fn outcome(card: &Card) -> String {
         (None, None, Some(rows)) => format!("{}, {rows} rows", text(&outcome.tag)),
         (None, None, None) => text(&outcome.tag),
     }
-}
-
-#[derive(Debug, Deserialize)]
-pub struct DecisionForm {
-    #[serde(default, rename = "_csrf")]
-    csrf: String,
-    decision: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    version: u64,
-    /// That the whole statement was read.
-    #[serde(default)]
-    read: String,
-    #[serde(default)]
-    scope: String,
-    #[serde(default)]
-    minutes: u32,
-    #[serde(default)]
-    uses: u32,
-    #[serde(default)]
-    key: String,
-    #[serde(default)]
-    lock_timeout: String,
-    #[serde(default)]
-    statement_timeout: String,
-    #[serde(default)]
-    rows_max: String,
-}
-
-impl DecisionForm {
-    /// The limits of an approved run; each empty field sets none.
-    fn guards(&self) -> Result<Option<GuardsBody>, Problem> {
-        let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
-        let rows_max = given(&self.rows_max).map(|text| {
-            text.parse::<u64>()
-                .map_err(|_| unacceptable("rows_max", &text, "write a number of rows"))
-        });
-        let guards = GuardsBody {
-            lock_timeout: given(&self.lock_timeout),
-            statement_timeout: given(&self.statement_timeout),
-            rows_max: rows_max.transpose()?,
-        };
-        Ok((guards != GuardsBody::default()).then_some(guards))
-    }
-}
-
-pub async fn decide(
-    sender: Sender,
-    State(rooms): State<Rooms>,
-    Path(id): Path<String>,
-    Form(form): Form<DecisionForm>,
-) -> Result<Response, Trouble> {
-    let visitor = sender.check(&form.csrf)?;
-    let id = request_id(&id)?;
-    let approves = form.decision == "approve";
-    if approves && form.read.is_empty() {
-        return Err(not_read(id).into());
-    }
-    let guards = match approves {
-        true => form.guards()?,
-        false => None,
-    };
-    let scope = match form.scope.as_str() {
-        "session" | "principal" if approves => Some(ScopeBody::Standing(StandingScope {
-            kind: "fingerprint".to_owned(),
-            whose: form.scope,
-            minutes: form.minutes,
-            uses: form.uses,
-        })),
-        _once => None,
-    };
-    let body = DecisionBody {
-        guards,
-        decision: form.decision,
-        reason: Some(form.reason.replace(char::is_control, " ")),
-        digest: (!form.digest.is_empty()).then_some(form.digest),
-        version: approves.then_some(form.version),
-        scope,
-    };
-    decide_by_page(&rooms, &visitor.caller, id, body, form.key).await?;
-    Ok(see_other(&format!("/r/{id}")))
-}
-
-#[derive(Debug, Deserialize)]
-pub struct TalkForm {
-    #[serde(default, rename = "_csrf")]
-    csrf: String,
-    #[serde(default)]
-    text: String,
-    #[serde(default)]
-    key: String,
-}
-
-/// A comment for other people.
-pub async fn comment(
-    sender: Sender,
-    State(rooms): State<Rooms>,
-    Path(id): Path<String>,
-    Form(form): Form<TalkForm>,
-) -> Result<Response, Trouble> {
-    let visitor = sender.check(&form.csrf)?;
-    visitor.caller.needs(Scope::Read)?;
-    // A form sends line breaks as CR LF, whatever was typed.
-    let what = ActKind::Comment {
-        text: form.text.replace("\r\n", "\n"),
-    };
-    talk(&visitor, &rooms, &id, form.key, what).await
-}
-
-/// A question to the agent, which ends its wait.
-pub async fn ask(
-    sender: Sender,
-    State(rooms): State<Rooms>,
-    Path(id): Path<String>,
-    Form(form): Form<TalkForm>,
-) -> Result<Response, Trouble> {
-    let visitor = sender.check(&form.csrf)?;
-    visitor.caller.needs(Scope::Decide)?;
-    let what = ActKind::Ask {
-        question: form.text.replace(char::is_control, " "),
-    };
-    talk(&visitor, &rooms, &id, form.key, what).await
-}
-
-async fn talk(
-    visitor: &Visitor,
-    rooms: &Rooms,
-    id: &str,
-    key: String,
-    what: ActKind,
-) -> Result<Response, Trouble> {
-    let key = (!key.is_empty()).then_some(key);
-    let axum::Json(card) = act_over(
-        rooms,
-        &visitor.caller,
-        visitor.caller.assurance(),
-        CHANNEL,
-        key,
-        id,
-        what,
-    )
-    .await?;
-    Ok(see_other(&format!("/r/{}#discussion", card.id)))
-}
-
-fn not_read(id: RequestId) -> Problem {
-    Problem::new(
-        crate::api::problem::Kind::Unacceptable,
-        "an approval without the word that the whole statement was read",
-        format!("go back to /r/{id}, read the statement to its end, and tick the box"),
-    )
 }

@@ -10,8 +10,10 @@ mod break_glass;
 mod card;
 mod chart;
 mod follow;
+mod forms;
 mod grants;
 mod log;
+mod me;
 mod moments;
 mod page;
 mod queue;
@@ -47,15 +49,18 @@ pub fn router() -> Router<Rooms> {
         .route("/", get(queue::page))
         .route("/queue.json", get(queue::rows))
         .route("/r/{id}", get(card::page))
-        .route("/r/{id}/decision", post(card::decide))
+        .route("/r/{id}/decision", post(forms::decide))
         .route("/r/{id}/break-glass", post(break_glass::approve_alone))
         .route("/r/{id}/review", post(break_glass::sign_review))
-        .route("/r/{id}/comment", post(card::comment))
-        .route("/r/{id}/question", post(card::ask))
+        .route("/r/{id}/comment", post(forms::comment))
+        .route("/r/{id}/question", post(forms::ask))
+        .route("/r/{id}/escalation", post(forms::escalate))
+        .route("/r/{id}/delegation", post(forms::delegate))
         .route("/sign-in", get(sign_in::page).post(sign_in::open))
         .route("/sign-out", post(sign_in::close))
         .route("/sessions", get(sessions::page))
         .route("/sessions/{id}", get(sessions::timeline))
+        .route("/sessions/{id}/end", post(sessions::end))
         .route("/log", get(log::page))
         .route("/log/follow", get(follow::follow))
         .route("/log/{id}", get(record::page))
@@ -66,6 +71,17 @@ pub fn router() -> Router<Rooms> {
         .route("/grants/{id}/revoke", post(grants::revoke))
         .route("/settings", get(settings::page))
         .route("/settings/look", post(settings::look))
+        .route("/settings/confirm", post(me::confirm))
+        .route("/settings/totp", post(me::begin_totp))
+        .route("/settings/totp/confirm", post(me::confirm_totp))
+        .route("/settings/totp/remove", post(me::remove_totp))
+        .route("/settings/passkeys/{id}/remove", post(me::remove_passkey))
+        .route("/settings/password", post(me::change_password))
+        .route(
+            "/settings/people/{name}/password-link",
+            post(me::make_password_link),
+        )
+        .route("/password", get(me::password_page).post(me::set_password))
         .route("/settings/token", post(settings::issue_token))
         .route("/status", get(status::page))
         .route("/icon/{count}", get(assets::icon))

@@ -202,6 +202,16 @@ impl IntoResponse for Trouble {
     }
 }
 
+/// A problem in a sentence beside the form that it is about.
+pub fn in_words(problem: &Problem) -> String {
+    let problem = &problem.0;
+    match problem.code.as_str() {
+        // The API says which call to make; on a page the field is there.
+        "step_up_needed" => format!("Not done: {}.", problem.detail),
+        _other => format!("Not done: {}. Next: {}.", problem.detail, problem.next_step),
+    }
+}
+
 /// A redirection that a browser follows with GET.
 pub fn see_other(to: &str) -> Response {
     let location =

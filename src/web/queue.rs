@@ -16,7 +16,7 @@ use crate::api::requests::desk_problem;
 use crate::clock::Timestamp;
 use crate::desk::RequestFilter;
 use crate::hold::{HeldRequest, StateKind};
-use crate::identity::directory::{Scope, may_decide};
+use crate::identity::directory::Scope;
 
 /// Requests on the page.
 const ROWS_MAX: usize = 100;
@@ -138,20 +138,18 @@ async fn listed(visitor: &Visitor, rooms: &Rooms, asked: &Asked) -> Result<Liste
         cursor: given(&asked.cursor),
         ..RequestFilter::default()
     };
-    let page = rooms.desk.list(filter).await.map_err(desk_problem)?;
+    let hands = visitor.caller.hands();
+    let (page, waits_for_me) = rooms.desk.list_for(filter, hands).await.map_err(desk_problem)?;
     let now = Timestamp::now();
-    let is_mine = |held: &HeldRequest| may_be_decided_by(visitor, held).is_ok();
-    let mine = page
-        .items
+    let may_decide = visitor.may(Scope::Decide);
+    let waits_for_me = waits_for_me.into_iter().map(|waits| may_decide && waits);
+    let all: Vec<(&HeldRequest, bool)> = page.items.iter().zip(waits_for_me).collect();
+    let mine = all.iter().filter(|(_, is_mine)| *is_mine).count();
+    let shown = all
         .iter()
-        .filter(|held| !is_decided && is_mine(held))
-        .count();
-    let mut items: Vec<&HeldRequest> = page
-        .items
-        .iter()
-        .filter(|held| asked.risk.is_empty() || held.risk.to_string() == asked.risk)
-        .filter(|held| asked.show != "mine" || is_mine(held))
-        .collect();
+        .filter(|(held, _)| asked.risk.is_empty() || held.risk.to_string() == asked.risk)
+        .filter(|(_, is_mine)| asked.show != "mine" || *is_mine);
+    let mut items: Vec<&HeldRequest> = shown.map(|(held, _)| *held).collect();
     if !is_decided {
         // Who has waited longest has the least time left.
         items.sort_by_key(|held| held.expires_at);
@@ -161,20 +159,4 @@ async fn listed(visitor: &Visitor, rooms: &Rooms, asked: &Asked) -> Result<Liste
         mine,
         next: page.next_cursor,
     })
-}
-
-/// Whether the person may decide it, or why not.
-pub fn may_be_decided_by(visitor: &Visitor, held: &HeldRequest) -> Result<(), String> {
-    visitor
-        .caller
-        .needs(Scope::Decide)
-        .map_err(|problem| problem.0.detail.clone())?;
-    let person = &visitor.caller.person;
-    let stands_in = held.delegations.iter().any(|given| given.to == person.name);
-    let groups = if stands_in {
-        Vec::new()
-    } else {
-        held.groups_concerned()
-    };
-    may_decide(person, &visitor.caller.token_seen_by, &held.stakes, &groups).map_err(|why| why.to_string())
 }

@@ -9,13 +9,17 @@ use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::me::Means;
+use super::moments::Moment;
 use super::page::{
     KEYS_COOKIE, Keys, Sender, Shell, THEME_COOKIE, Theme, Trouble, Visitor, see_other, shown,
 };
 use crate::api::Rooms;
+use crate::api::factors::LinkShape;
 use crate::api::people::{AgentShape, PersonShape, TokenBody, issue_token as issue};
 use crate::api::read::{Body, Named};
 use crate::api::requests::desk_problem;
+use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
 use crate::render::visible_line;
 
@@ -46,12 +50,23 @@ struct SettingsPage {
     me: PersonLine,
     scopes: String,
     method: String,
-    session_ends: String,
-    /// Shown this once.
-    token: String,
+    session_ends: Option<Moment>,
+    means: Means,
+    said: Said,
     people: Vec<PersonLine>,
     agents: Vec<AgentLine>,
     manages: bool,
+}
+
+/// What a form of the settings is answered with, on the page itself.
+#[derive(Default)]
+pub struct Said {
+    /// A token; shown this once.
+    pub token: String,
+    /// A one-time code for somebody's password; shown this once.
+    pub link: Option<LinkShape>,
+    /// Why what one signs in by was not changed.
+    pub trouble: String,
 }
 
 impl PersonLine {
@@ -83,10 +98,10 @@ impl AgentLine {
 }
 
 pub async fn page(visitor: Visitor, State(rooms): State<Rooms>) -> Result<Response, Trouble> {
-    settings_page(&visitor, &rooms, String::new()).await
+    settings_page(&visitor, &rooms, Said::default()).await
 }
 
-async fn settings_page(visitor: &Visitor, rooms: &Rooms, token: String) -> Result<Response, Trouble> {
+pub async fn settings_page(visitor: &Visitor, rooms: &Rooms, said: Said) -> Result<Response, Trouble> {
     let manages = visitor.may(Scope::Manage);
     let (people, agents) = match manages {
         true => (
@@ -102,8 +117,9 @@ async fn settings_page(visitor: &Visitor, rooms: &Rooms, token: String) -> Resul
         me: PersonLine::of(PersonShape::of(&visitor.caller.person)),
         scopes: scopes.collect::<Vec<_>>().join(", "),
         method: session.method,
-        session_ends: session.ends_at.unwrap_or_default(),
-        token,
+        session_ends: session.ends_at.map(|at| Moment::parse(&at, Timestamp::now())),
+        means: Means::of(visitor, rooms).await?,
+        said,
         people: people
             .iter()
             .map(|person| PersonLine::of(PersonShape::of(person)))
@@ -162,18 +178,11 @@ pub async fn issue_token(
         expires_in: (!form.expires_in.is_empty()).then_some(form.expires_in),
         ..TokenBody::default()
     };
-    let Visitor { caller, look } = visitor;
-    let page = Visitor {
-        caller: crate::api::login::Caller {
-            person: caller.person.clone(),
-            scopes: caller.scopes.clone(),
-            extent: caller.extent,
-            token_seen_by: caller.token_seen_by.clone(),
-            expires_at: caller.expires_at,
-            via: caller.via.clone(),
-        },
-        look,
-    };
+    let caller = visitor.caller.clone();
     let (_, axum::Json(made)) = issue(caller, State(rooms.clone()), Named(name), Body(body)).await?;
-    settings_page(&page, &rooms, made.token).await
+    let said = Said {
+        token: made.token,
+        ..Said::default()
+    };
+    settings_page(&visitor, &rooms, said).await
 }

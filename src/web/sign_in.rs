@@ -12,27 +12,40 @@ use serde::Deserialize;
 use super::page::{Look, Sender, Shell, Trouble, see_other, shown};
 use crate::api::Rooms;
 use crate::api::browser::{self, SignInBody, Source};
+use crate::render::visible_line;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
     shell: Shell,
     next: String,
+    /// As it was typed.
+    person: String,
     /// Why the last try failed.
     failed: String,
+    /// What has led here.
+    said: &'static str,
 }
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Next {
     #[serde(default)]
     next: String,
+    #[serde(default)]
+    said: String,
 }
 
-pub async fn page(headers: HeaderMap, Query(Next { next }): Query<Next>) -> Response {
+pub async fn page(headers: HeaderMap, Query(Next { next, said }): Query<Next>) -> Response {
     shown(&SignInPage {
         shell: Shell::of_nobody(Look::of(&headers), "Sign in"),
         next: own_path(&next).to_owned(),
+        person: String::new(),
         failed: String::new(),
+        // Words of ours alone: nobody's link writes on this page.
+        said: match said.as_str() {
+            "password" => "Your password is set, and every session of yours has ended. Sign in with it.",
+            _other => "",
+        },
     })
 }
 
@@ -57,6 +70,7 @@ pub async fn open(
     Form(form): Form<SignInForm>,
 ) -> Response {
     let next = own_path(&form.next).to_owned();
+    let person = form.person.clone();
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
     let given = SignInBody {
         token: filled(form.token),
@@ -75,7 +89,9 @@ pub async fn open(
             let page = shown(&SignInPage {
                 shell: Shell::of_nobody(Look::of(&headers), "Sign in"),
                 next,
+                person: visible_line(&person),
                 failed: format!("{}: {}", problem.0.detail, problem.0.next_step),
+                said: "",
             });
             (status, page).into_response()
         }
@@ -102,7 +118,7 @@ pub async fn close(
 }
 
 /// A path of this address; anything else leads to the queue.
-fn own_path(next: &str) -> &str {
+pub fn own_path(next: &str) -> &str {
     let is_own = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains('\\')

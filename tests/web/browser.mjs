@@ -2,7 +2,7 @@
 // What it needs comes in COUNTERSIGN_SHEET, as `countersign demo --json` prints it.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,7 +39,7 @@ export async function someone(logIn, options = {}) {
   if (logIn) {
     await page.goto(sheet.web_url);
     await page.getByLabel("Token").fill(logIn.token);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.getByRole("heading", { name: "Queue" }).waitFor();
   }
   return page;
@@ -57,7 +57,8 @@ export async function api(path, logIn = first) {
 
 /** The agent: sends a statement and waits. */
 export function agent(sql) {
-  const file = join(mkdtempSync(join(tmpdir(), "countersign-web-")), "statement.sql");
+  const folder = mkdtempSync(join(tmpdir(), "countersign-web-"));
+  const file = join(folder, "statement.sql");
   writeFileSync(file, sql);
   const child = spawn("psql", [sheet.postgres_url, "-X", "-At", "-v", "ON_ERROR_STOP=1", "-f", file]);
   let out = "";
@@ -65,6 +66,7 @@ export function agent(sql) {
   child.stdout.on("data", (text) => (out += text));
   child.stderr.on("data", (text) => (errors += text));
   const ended = new Promise((done) => child.on("close", (code) => done({ code, out, errors })));
+  ended.then(() => rmSync(folder, { recursive: true }));
   return { ended, leave: () => child.kill() };
 }
 
@@ -93,6 +95,37 @@ export async function deny(page, reason) {
   await page.getByText("Deny…", { exact: true }).locator("visible=true").first().click();
   await page.locator("#deny-reason").fill(reason);
   await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
+}
+
+/** Runs the program beside the demo's store, as on its own machine; gives what it prints. */
+export function command(args, input = "") {
+  const child = spawn(sheet.program, [...args, "--data-dir", sheet.data_dir], { env: { PATH: process.env.PATH } });
+  let out = "";
+  let errors = "";
+  child.stdout.on("data", (text) => (out += text));
+  child.stderr.on("data", (text) => (errors += text));
+  child.stdin.end(input);
+  return new Promise((done, failed) =>
+    child.on("close", (code) => (code === 0 ? done(out.trim()) : failed(new Error(`${args.join(" ")}: ${errors}`)))),
+  );
+}
+
+/** Somebody new, who has a token that nobody else has seen. */
+export async function newcomer(person, ...roles) {
+  await command(["user", "add", person, ...roles.flatMap((role) => ["--role", role])]);
+  return { person, token: await command(["user", "token", person]) };
+}
+
+/** What axe and the layout find wrong with the page in every look, without loading it again. */
+export async function faultsInEveryLook(page, place) {
+  const found = [];
+  for (const { colorScheme, viewport } of LOOKS) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(viewport);
+    found.push(...(await faults(page, `${place} ${colorScheme} ${viewport.width}`)));
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+  return found;
 }
 
 /** What axe and the layout find wrong with the page as it is shown now. */

@@ -80,7 +80,8 @@ impl Stage {
             mysql_url: url("mysql", running.mysql_address, &secrets.mysql, &upstreams.mysql),
             admin_mysql_url: past(&upstreams.mysql),
             api_url: format!("http://{}", running.api_address),
-            web_url: format!("http://{}/", running.api_address),
+            // By name: passkeys are bound to one, and this machine's is `localhost`.
+            web_url: format!("http://localhost:{}/", running.api_address.port()),
             log_ins: log_ins(&secrets),
             auditor_url: running.log_sql_address.map(|address| {
                 let address = reachable(address);

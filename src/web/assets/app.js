@@ -8,6 +8,7 @@ import { startFile } from "./file.js";
 import { startFollow } from "./follow.js";
 import { startKeys } from "./keys.js";
 import { startLive, startNotifications } from "./live.js";
+import { startPasskeys } from "./passkeys.js";
 import { startQueue } from "./queue.js";
 
 startClock();
@@ -15,6 +16,8 @@ startKeys();
 startNotifications();
 startFollow();
 startFile();
+startPasskeys();
+takeFragment();
 const refreshQueue = startQueue();
 const cardNews = startCard();
 if (document.body.dataset.signedIn !== undefined) {
@@ -46,3 +49,11 @@ addEventListener("pageshow", () => {
     }
   }
 });
+
+/** A code that came behind the `#` of an address, which browsers send to nobody. */
+function takeFragment() {
+  const field = document.querySelector("[data-from-fragment]");
+  if (!(field instanceof HTMLInputElement) || location.hash.length < 2) return;
+  field.value = decodeURIComponent(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+}

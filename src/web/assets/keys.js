@@ -62,6 +62,8 @@ function act(key) {
       return open("deny");
     case "/": {
       const field = document.querySelector("[data-filter]");
+      const box = field?.closest("details");
+      if (box) box.open = true;
       if (field instanceof HTMLElement) field.focus();
       return field !== null;
     }

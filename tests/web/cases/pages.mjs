@@ -10,14 +10,14 @@ export const cases = {
     await page.goto(at("/rules"));
     assert.match(page.url(), /\/sign-in\?next=\/rules$/);
     await page.getByLabel("Token").fill("cs_wrong");
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.getByRole("alert").getByText("wrong, has ended or was revoked").waitFor();
     await page.getByLabel("Token").fill(first.token);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.getByRole("heading", { name: "Rules", exact: true }).waitFor();
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.goto(at("/"));
-    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    await page.getByRole("heading", { name: "Sign in", exact: true }).waitFor();
   },
 
   async a_held_statement_comes_into_the_queue_by_itself_and_runs_once_approved() {
