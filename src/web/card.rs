@@ -135,6 +135,7 @@ impl RemarkShown {
 /// What a run would cover if nothing else were named.
 pub struct RunShown {
     pub classes: String,
+    pub verbs: String,
     pub tables: String,
     pub in_transaction: bool,
 }
@@ -606,6 +607,7 @@ fn card_page<'c>(
         outcome: outcome(&card),
         run: card.run.as_ref().map(|run| RunShown {
             classes: run.classes.join(", "),
+            verbs: visible_line(&run.verbs.join(", ")),
             tables: visible_line(&run.tables.join(", ")),
             in_transaction: matches!(card.transaction.state.as_str(), "open" | "implicit"),
         }),

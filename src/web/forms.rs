@@ -54,6 +54,9 @@ pub struct DecisionForm {
     pub run_write: String,
     #[serde(default)]
     pub run_ddl: String,
+    /// With commas between, as the tables are.
+    #[serde(default)]
+    pub run_verbs: String,
     #[serde(default)]
     pub run_tables: String,
     #[serde(default)]
@@ -88,6 +91,7 @@ impl DecisionForm {
             run_read: has("read"),
             run_write: has("write"),
             run_ddl: has("ddl"),
+            run_verbs: offer.map_or(String::new(), |run| visible_line(&run.verbs.join(", "))),
             run_tables: offer.map_or(String::new(), |run| visible_line(&run.tables.join(", "))),
             run_minutes: "15".to_owned(),
             run_statements: "40".to_owned(),
@@ -123,12 +127,8 @@ impl DecisionForm {
                 kind: "run".to_owned(),
                 whose: self.scope.trim_start_matches("run-").to_owned(),
                 classes: self.run_classes(),
-                tables: self
-                    .run_tables
-                    .split([',', '\n'])
-                    .map(|table| table.trim().to_owned())
-                    .filter(|table| !table.is_empty())
-                    .collect(),
+                verbs: list(&self.run_verbs),
+                tables: list(&self.run_tables),
                 minutes: number("minutes", &self.run_minutes)?,
                 statements: number("statements", &self.run_statements)?,
             })),
@@ -158,6 +158,12 @@ impl DecisionForm {
             version: approves.then_some(self.version),
         })
     }
+}
+
+/// What stands between commas or line breaks.
+fn list(text: &str) -> Vec<String> {
+    let words = text.split([',', '\n']).map(str::trim);
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 fn number(name: &str, text: &str) -> Result<u32, Problem> {

@@ -54,6 +54,8 @@ export const cases = {
     await page.getByLabel("a run: further statements of this session").check();
     assert.equal(await page.getByLabel("on the tables").inputValue(), "web_run");
     assert.ok(await page.getByLabel("ddl").isChecked());
+    assert.equal(await page.getByLabel("that do").inputValue(), "create table");
+    await page.getByLabel("that do").fill("create table, alter table, drop table");
     await page.locator('[name="run_statements"]').fill("3");
     await page.getByRole("button", { name: /^Approve [0-9A-Z]{6}$/ }).click();
     await page.getByText("finished", { exact: true }).waitFor();
