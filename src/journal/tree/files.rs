@@ -93,6 +93,17 @@ impl Run {
         (run.encode() == *bytes && run.count > 0).then_some(run)
     }
 
+    /// What of it are leaves from `start` on, if any.
+    pub fn from(&self, start: u64) -> Option<Self> {
+        let skipped = start.saturating_sub(self.start);
+        (skipped < self.count).then(|| Self {
+            start: self.start + skipped,
+            lane: self.lane,
+            first: self.first + skipped,
+            count: self.count - skipped,
+        })
+    }
+
     /// The index of the first leaf behind it. `None`: no tree is that large.
     pub fn end(&self) -> Option<u64> {
         self.first.checked_add(self.count)?;

@@ -1,7 +1,7 @@
 //! How the tree is found at the start: cut back to its last checkpoint, mended from the journal, or refused.
 //! Never goes on in silence with a tree or a journal that contradicts what was signed. Read `verify.rs` next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use super::cursor::LaneCursor;
@@ -46,10 +46,16 @@ pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Ke
     };
     let loss = match search.run() {
         Ok(keeper) => {
-            let detail = keeper
-                .signed()
-                .map(|signed| trace::boot_detail(&signed.checkpoint));
-            return Ok((keeper, detail.unwrap_or_default()));
+            let lost = found.values().map(|lane| lane.position);
+            let is_shorter = lost.into_iter().any(|position| position.found < position.durable);
+            let reason = match &settings.on_loss {
+                OnLoss::Record { reason } if is_shorter => {
+                    format!("continued after a loss, because: {reason}; ")
+                }
+                OnLoss::Record { .. } | OnLoss::Refuse => String::new(),
+            };
+            let detail = reason + &signed_before(&keeper);
+            return Ok((keeper, detail));
         }
         Err(loss @ (JournalError::Contradicted { .. } | JournalError::Unsigned { .. })) => loss,
         Err(error) => return Err(error),
@@ -63,10 +69,15 @@ pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Ke
         search.put_aside()?;
         search.trust = Trust::Journal;
     }
-    Ok((
-        search.run()?,
-        format!("continued after a loss, because: {reason}; {loss}"),
-    ))
+    let keeper = search.run()?;
+    let signed = signed_before(&keeper);
+    let detail = format!("continued after a loss, because: {reason}; {loss}; {signed}");
+    Ok((keeper, detail))
+}
+
+fn signed_before(keeper: &Keeper) -> String {
+    let signed = keeper.signed();
+    signed.map_or_else(String::new, |signed| trace::boot_detail(&signed.checkpoint))
 }
 
 /// Where each lane ends.
@@ -349,20 +360,35 @@ impl Search<'_> {
         let Some(mut edge) = self.kept_edge(start) else {
             return Ok(None);
         };
-        let mut cursors = BTreeMap::new();
-        for run in runs.iter().filter(|run| run.start + run.count > start) {
-            let skipped = start.saturating_sub(run.start);
-            let first = run.first + skipped;
-            let cursor = cursors
-                .entry(run.lane)
-                .or_insert_with(|| LaneCursor::new(run.lane, first));
-            if let Some(mark) = self.marks.get(&run.lane) {
-                cursor.read(&self.settings.dir, mark, run.count - skipped, |payload| {
-                    edge.append(leaf_hash(payload), |_, _| {});
-                })?;
+        let newest: Vec<Run> = runs.iter().filter_map(|run| run.from(start)).collect();
+        let mut hashes = self.hashes_of(&newest)?;
+        for run in &newest {
+            for _ in 0..run.count {
+                let hash = hashes.get_mut(&run.lane).and_then(VecDeque::pop_front);
+                let Some(hash) = hash else { return Ok(None) };
+                edge.append(hash, |_, _| {});
             }
         }
         Ok(Some(edge))
+    }
+
+    /// The hashes of the runs' records, by lane and in order: each lane is read once, however many runs it has.
+    fn hashes_of(&self, runs: &[Run]) -> Result<BTreeMap<u16, VecDeque<Hash>>, JournalError> {
+        let mut spans: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+        for run in runs {
+            spans.entry(run.lane).or_insert((run.first, 0)).1 += run.count;
+        }
+        let mut hashes: BTreeMap<u16, VecDeque<Hash>> = BTreeMap::new();
+        for (lane, (first, count)) in spans {
+            let Some(mark) = self.marks.get(&lane) else {
+                continue;
+            };
+            let found = hashes.entry(lane).or_default();
+            LaneCursor::new(lane, first).read(&self.settings.dir, mark, count, |payload| {
+                found.push_back(leaf_hash(payload));
+            })?;
+        }
+        Ok(hashes)
     }
 
     /// The leaf from which on records are hashed again at the start: as many as fit into `REHASHED_BYTES` of segments.

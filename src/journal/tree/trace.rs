@@ -104,8 +104,8 @@ pub fn tells_loss(detail: &str) -> bool {
 
 const BOOT_BEGINS: &str = "signed before: ";
 
-/// Reads what `boot_detail` writes: size and root.
+/// Reads what `boot_detail` writes, whatever stands before it: size and root.
 pub fn parse_boot_detail(detail: &str) -> Option<(u64, Hash)> {
-    let (size, root) = detail.strip_prefix(BOOT_BEGINS)?.split_once(" records, root ")?;
+    let (size, root) = detail.rsplit_once(BOOT_BEGINS)?.1.split_once(" records, root ")?;
     Some((size.parse().ok()?, STANDARD.decode(root).ok()?.try_into().ok()?))
 }
