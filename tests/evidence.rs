@@ -528,7 +528,12 @@ fn a_bundle_is_verified_by_itself_by_the_program() {
         anchor,
     ];
     let (code, told, _) = house.run(&by_key);
-    assert!(code == 0 && told.contains("2 match"), "{told}");
+    // How many checkpoints were signed on the way depends on the clock; the first and the last are always among them.
+    let matched = told
+        .lines()
+        .find_map(|line| line.strip_prefix("anchors       ")?.strip_suffix(" match"));
+    let matched: u64 = matched.and_then(|count| count.parse().ok()).unwrap_or(0);
+    assert!(code == 0 && matched >= 2, "{told}");
     let other = build();
     let other_key = other.data_dir().join("log.pub");
     let by_other = [

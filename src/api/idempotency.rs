@@ -53,7 +53,7 @@ pub enum Treatment {
 }
 
 /// Every route that is not a mere question. One that is not named here keeps no answer's body.
-const ROUTES: [(&str, &str, Treatment); 43] = {
+const ROUTES: [(&str, &str, Treatment); 44] = {
     use Treatment::{Again, Ignored, ShownOnce};
     [
         ("POST", "/requests/{id}/decision", Again),
@@ -66,6 +66,7 @@ const ROUTES: [(&str, &str, Treatment); 43] = {
         ("POST", "/requests/{id}/views", Again),
         ("POST", "/requests/{id}/preview", Ignored),
         ("POST", "/rules/replay", Ignored),
+        ("POST", "/log/{id}/erase", Again),
         ("DELETE", "/sessions/{id}", Again),
         ("POST", "/grants/{id}/revoke", Again),
         ("POST", "/session", Ignored),
