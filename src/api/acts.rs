@@ -12,7 +12,7 @@ use super::browser::{Source, assurance};
 use super::card::Card;
 use super::idempotency::idempotency_key;
 use super::login::Caller;
-use super::problem::{Kind, Problem, ProblemDocument};
+use super::problem::{Kind, Problem};
 use super::read::{Body, Named, OptionalBody, request_id, unacceptable};
 use super::requests::{channel_of, not_sure_problem};
 use crate::desk::{Act, ActError, ActKind};
@@ -72,16 +72,7 @@ pub struct ViewBody {}
         ("id" = String, Path, description = "six letters and digits"),
     ),
     request_body = CommentBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn comment(
@@ -112,16 +103,7 @@ pub async fn comment(
         ("id" = String, Path, description = "six letters and digits"),
     ),
     request_body = QuestionBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn ask(
@@ -148,16 +130,7 @@ pub async fn ask(
         ("id" = String, Path, description = "six letters and digits"),
     ),
     request_body = EscalationBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn escalate(
@@ -183,17 +156,7 @@ pub async fn escalate(
         ("countersign-code" = Option<String>, Header, description = "a one-time code, where a second factor is needed"),
     ),
     request_body = DelegationBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn delegate(
@@ -223,13 +186,7 @@ pub async fn delegate(
     tag = "requests",
     params(("id" = String, Path, description = "six letters and digits")),
     request_body(content = Option<ViewBody>, content_type = "application/json"),
-    responses(
-        (status = 200, body = Card),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn view(

@@ -12,9 +12,10 @@ use super::browser::{Source, assurance};
 use super::card::Card;
 use super::idempotency::idempotency_key;
 use super::login::{Caller, Via};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::read::{Body, Named, request_id};
 use super::requests::{GuardsBody, channel_of, decide_problem, digest, required_reason};
+use super::whole::maybe_whole;
 use crate::desk::BreakGlass;
 use crate::hold::Guards;
 use crate::identity::assurance::Assurance;
@@ -29,7 +30,12 @@ pub struct BreakGlassBody {
     /// The digest of what was shown.
     pub digest: String,
     /// The version of what was shown; compared when given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "maybe_whole",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 9007199254740991_i64)]
     pub version: Option<u64>,
     /// What is to hold while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,11 +55,7 @@ pub struct BreakGlassBody {
         ("countersign-code" = Option<String>, Header, description = "a one-time code: the second log-in"),
     ),
     request_body = BreakGlassBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn break_glass(

@@ -368,7 +368,7 @@ pub struct SessionShape {
     pub roles: Vec<String>,
     /// Groups that rules name.
     pub groups: Vec<String>,
-    /// What the session may be used for: `read`, `decide`, `log`, `manage`.
+    /// What the session may be used for: `read`, `decide`, `log`, `manage`, `break_glass`.
     pub scopes: Vec<String>,
     /// Who else has seen what it was opened by: it decides nothing in which one of them has a stake.
     pub token_seen_by: Vec<String>,

@@ -196,10 +196,7 @@ pub fn may_change_now(caller: &Caller, has_second: bool, assurance: Assurance) -
     get,
     path = "/me/factors",
     tag = "me",
-    responses(
-        (status = 200, body = FactorsShape),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = FactorsShape)),
     security(("token" = []))
 )]
 pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<FactorsShape>, Problem> {
@@ -217,11 +214,6 @@ pub async fn show(caller: Caller, State(rooms): State<Rooms>) -> Result<Json<Fac
     request_body = PasswordBody,
     responses(
         (status = 200, body = PasswordSet),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
     ),
     security(("token" = []))
@@ -325,13 +317,7 @@ pub async fn set_by_link(rooms: &Rooms, body: LinkBody) -> Result<PasswordSet, P
     path = "/users/{name}/password-link",
     tag = "people",
     params(("name" = String, Path, description = "the person")),
-    responses(
-        (status = 201, body = LinkShape),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 201, body = LinkShape)),
     security(("token" = []))
 )]
 pub async fn make_password_link(
@@ -370,12 +356,7 @@ pub async fn make_password_link(
     path = "/me/totp",
     tag = "me",
     params(("countersign-code" = Option<String>, Header, description = "a one-time code, if there is a second factor already")),
-    responses(
-        (status = 201, body = TotpShape),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 201, body = TotpShape)),
     security(("token" = []))
 )]
 pub async fn begin_totp(
@@ -415,13 +396,7 @@ pub async fn begin_totp(
     path = "/me/totp/confirm",
     tag = "me",
     request_body = CodeBody,
-    responses(
-        (status = 200, body = RecoveryShape),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = RecoveryShape)),
     security(("token" = []))
 )]
 pub async fn confirm_totp(
@@ -451,11 +426,7 @@ pub async fn confirm_totp(
     path = "/me/totp",
     tag = "me",
     params(("countersign-code" = Option<String>, Header, description = "a one-time code")),
-    responses(
-        (status = 200, body = FactorsShape),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = FactorsShape)),
     security(("token" = []))
 )]
 pub async fn remove_totp(
@@ -479,13 +450,7 @@ pub async fn remove_totp(
     path = "/users/{name}/factors",
     tag = "people",
     params(("name" = String, Path, description = "the person")),
-    responses(
-        (status = 200, body = FactorsShape),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = FactorsShape)),
     security(("token" = []))
 )]
 pub async fn forget_factors(

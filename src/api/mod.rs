@@ -33,6 +33,7 @@ pub mod serve;
 pub mod sessions;
 pub mod trail;
 pub mod webhooks;
+mod whole;
 
 use std::sync::Arc;
 

@@ -52,7 +52,7 @@ pub struct PersonShape {
 pub struct Me {
     #[serde(flatten)]
     pub person: PersonShape,
-    /// What this token may be used for: `read`, `decide`, `log`, `manage`.
+    /// What this token may be used for: `read`, `decide`, `log`, `manage`, `break_glass`.
     pub scopes: Vec<String>,
     /// Who else has seen this token: it decides nothing in which one of them has a stake.
     #[serde(default)]
@@ -72,7 +72,7 @@ pub struct PersonBody {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenBody {
-    /// Less than the person's roles give: `read`, `decide`, `log`, `manage`.
+    /// Less than the person's roles give: `read`, `decide`, `log`, `manage`, `break_glass`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
     /// How long it is good: `30d`. Without it: until it is revoked.
@@ -294,7 +294,7 @@ fn roles(words: &[String]) -> Result<Vec<Role>, Problem> {
         return Err(unacceptable(
             "roles",
             "[]",
-            "name one of: approver, auditor, admin",
+            "name one of: approver, auditor, admin, break_glass",
         ));
     }
     words.iter().map(role).collect()

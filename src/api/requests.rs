@@ -15,8 +15,9 @@ use super::browser::{Source, assurance, step_up_needed};
 use super::card::{CLASS_WORDS, Card};
 use super::idempotency::{KEY_BYTES_MAX, idempotency_key};
 use super::login::Caller;
-use super::problem::{Kind, Problem, ProblemDocument};
+use super::problem::{Kind, Problem};
 use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacceptable, word};
+use super::whole::{maybe_whole, whole};
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, NotSure, Reach, RequestFilter,
     Terms,
@@ -61,6 +62,7 @@ pub struct ListQuery {
     grant: Option<String>,
     /// Requests on one page, 1 to 500; 50 without it.
     #[param(minimum = 1, maximum = 500)]
+    #[serde(default, deserialize_with = "maybe_whole")]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -72,13 +74,7 @@ pub struct ListQuery {
     path = "/requests",
     tag = "requests",
     params(ListQuery),
-    responses(
-        (status = 200, body = Page<Card>),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Page<Card>)),
     security(("token" = []))
 )]
 pub async fn list(
@@ -163,12 +159,7 @@ pub struct ShowQuery {
     path = "/requests/{id}",
     tag = "requests",
     params(("id" = String, Path, description = "six letters and digits"), ShowQuery),
-    responses(
-        (status = 200, body = Card),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn show(
@@ -208,7 +199,12 @@ pub struct DecisionBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// The version of what was shown; compared when given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "maybe_whole",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 9007199254740991_i64)]
     pub version: Option<u64>,
     /// What an approval covers; without it: `once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +228,12 @@ pub struct GuardsBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_timeout: Option<String>,
     /// It is undone if it affects more rows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "maybe_whole",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 9007199254740991_i64)]
     pub rows_max: Option<u64>,
 }
 
@@ -299,8 +300,12 @@ pub struct RunScope {
     /// is going to make may be named, too.
     #[serde(default)]
     pub tables: Vec<String>,
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 4294967295_i64)]
     pub minutes: u32,
     /// Statements in all, the decided one included.
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 4294967295_i64)]
     pub statements: u32,
 }
 
@@ -401,8 +406,12 @@ pub struct StandingScope {
     /// Whose statements: `session` (this connection's alone) or `principal`.
     #[serde(rename = "for")]
     pub whose: String,
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 4294967295_i64)]
     pub minutes: u32,
     /// Runs in all, that of the decided request included.
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 4294967295_i64)]
     pub uses: u32,
 }
 
@@ -454,17 +463,7 @@ fn scope_of(decision: Decision, scope: Option<&ScopeBody>) -> Result<DecisionSco
         ("countersign-code" = Option<String>, Header, description = "a one-time code, for what needs a second factor"),
     ),
     request_body = DecisionBody,
-    responses(
-        (status = 200, body = Card),
-        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = Card)),
     security(("token" = []))
 )]
 pub async fn decide(

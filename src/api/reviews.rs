@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::Rooms;
 use super::idempotency::idempotency_key;
 use super::login::Caller;
-use super::problem::{Kind, Problem, ProblemDocument};
+use super::problem::{Kind, Problem};
 use super::read::{Body, Named, Params, request_id, word};
 use super::requests::{Page, channel_of, limit};
+use super::whole::maybe_whole;
 use crate::desk::{ReviewError, ReviewFilter, SignReview};
 use crate::hold::{Finding, RequestId, Review};
 use crate::identity::directory::Scope;
@@ -75,6 +76,7 @@ pub struct ReviewsQuery {
     state: Option<String>,
     /// Reviews on one page, 1 to 500; 50 without it.
     #[param(minimum = 1, maximum = 500)]
+    #[serde(default, deserialize_with = "maybe_whole")]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -133,10 +135,7 @@ pub struct ReviewBody {
         ("id" = String, Path, description = "six letters and digits"),
     ),
     request_body = ReviewBody,
-    responses(
-        (status = 200, body = ReviewShape),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json"),
-    ),
+    responses((status = 200, body = ReviewShape)),
     security(("token" = []))
 )]
 pub async fn sign(

@@ -20,6 +20,7 @@ use super::login::Caller;
 use super::problem::{self, Problem, ProblemDocument};
 use super::read::{Named, Params, moment, unacceptable, word};
 use super::requests::{desk_problem, limit_of};
+use super::whole::maybe_whole;
 use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
@@ -84,6 +85,7 @@ pub struct LogQuery {
     pub text: Option<String>,
     /// Bars of a histogram, 1 to 500; 60 without it.
     #[param(minimum = 1, maximum = 500)]
+    #[serde(default, deserialize_with = "maybe_whole")]
     pub buckets: Option<usize>,
     /// Of `/log`: all records that match as a file, `csv`, `ndjson`, `json` or `ocsf`; a page without it.
     pub format: Option<String>,
@@ -91,6 +93,7 @@ pub struct LogQuery {
     pub order: Option<String>,
     /// Records on one page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1000)]
+    #[serde(default, deserialize_with = "maybe_whole")]
     pub limit: Option<usize>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -305,6 +308,7 @@ fn summary_filter(query: LogQuery) -> Result<LogFilter, Problem> {
 pub struct AroundQuery {
     /// Records on each side, 1 to 200; 10 without it.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "maybe_whole")]
     pub count: Option<usize>,
     /// Of its session alone.
     pub same_session: Option<bool>,

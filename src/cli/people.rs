@@ -88,7 +88,7 @@ pub struct PlaceArgs {
 pub struct UserAddArgs {
     /// 1 to 63 of a-z 0-9 _ - . @
     name: String,
-    /// approver, auditor or admin; may be given several times
+    /// approver, auditor, admin or break_glass; may be given several times
     #[arg(long = "role", required = true, value_delimiter = ',')]
     roles: Vec<String>,
     /// A group that rules name; may be given several times
@@ -102,7 +102,7 @@ pub struct UserAddArgs {
 pub struct UserSetArgs {
     /// The person
     name: String,
-    /// All roles that the person is to have: approver, auditor or admin
+    /// All roles that the person is to have: approver, auditor, admin or break_glass
     #[arg(long = "role", value_delimiter = ',')]
     roles: Vec<String>,
     /// All groups that the person is to be in
@@ -119,7 +119,7 @@ pub struct UserSetArgs {
 pub struct TokenArgs {
     /// The person
     name: String,
-    /// Less than the person's roles give: read, decide, log, manage
+    /// Less than the person's roles give: read, decide, log, manage, break_glass
     #[arg(long = "scope", value_delimiter = ',')]
     scopes: Vec<String>,
     /// How long it is good: 12h, 30d

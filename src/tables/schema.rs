@@ -498,7 +498,7 @@ fn log_tables() -> Vec<Table> {
             "decisions",
             "What people decided",
             Rows::Of(Kind::Decision),
-            "id time request decision approver reason channel detail digest record",
+            "id time request decision event approver reason channel detail digest record",
         ),
         (
             "request_events",
