@@ -39,6 +39,7 @@ fn main() {
         key: None,
         key_dir: dir.to_owned(),
         anchors: Vec::new(),
+        fetched: Vec::new(),
     };
     for round in ["first", "second"] {
         let start = Instant::now();
