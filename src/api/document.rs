@@ -48,7 +48,10 @@ fn key_parameter(treatment: Treatment) -> Parameter {
     };
     let text = ObjectBuilder::new()
         .schema_type(Type::String)
-        .pattern(Some(format!("^[!-~]{{1,{KEY_BYTES_MAX}}}$")))
+        // In the quotes that the draft puts round it, or bare.
+        .pattern(Some(format!(
+            "^(\"[!-~]{{1,{KEY_BYTES_MAX}}}\"|[!-~]{{1,{KEY_BYTES_MAX}}})$"
+        )))
         .build();
     ParameterBuilder::new()
         .name(HEADER)

@@ -52,8 +52,9 @@ pub enum Treatment {
     Ignored,
 }
 
-/// Every route that is not a mere question. One that is not named here keeps no answer's body.
-const ROUTES: [(&str, &str, Treatment); 44] = {
+/// Every route that is not a mere question (`tests/api/idempotency.rs` holds it against the routes). Whatever is not named
+/// here is no route, and says so itself.
+const ROUTES: [(&str, &str, Treatment); 46] = {
     use Treatment::{Again, Ignored, ShownOnce};
     [
         ("POST", "/requests/{id}/decision", Again),
@@ -85,6 +86,7 @@ const ROUTES: [(&str, &str, Treatment); 44] = {
         ("POST", "/me/passkeys/finish", Again),
         ("DELETE", "/me/passkeys/{id}", Again),
         ("POST", "/me/links", ShownOnce),
+        ("DELETE", "/me/links/{id}", Again),
         ("POST", "/channels/{name}/answers", Ignored),
         ("POST", "/users", Again),
         ("PATCH", "/users/{name}", Again),
@@ -93,6 +95,7 @@ const ROUTES: [(&str, &str, Treatment); 44] = {
         ("POST", "/users/{name}/active", Again),
         ("POST", "/users/{name}/password-link", ShownOnce),
         ("DELETE", "/users/{name}/factors", Again),
+        ("DELETE", "/users/{name}/links", Again),
         ("POST", "/agents", ShownOnce),
         ("POST", "/agents/{name}/rotate", ShownOnce),
         ("POST", "/agents/{name}/certificate", Again),
@@ -182,11 +185,7 @@ fn treatment_of(request: &Request) -> Option<Treatment> {
     if request.method().is_safe() {
         return None;
     }
-    match treatment(request.method().as_str(), path) {
-        Some(Treatment::Ignored) => None,
-        Some(known) => Some(known),
-        None => Some(Treatment::ShownOnce),
-    }
+    treatment(request.method().as_str(), path).filter(|known| *known != Treatment::Ignored)
 }
 
 async fn answer_once(
@@ -235,13 +234,13 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let key = bare.filter(|key| !key.is_empty()).unwrap_or(text);
     let is_key = (1..=KEY_BYTES_MAX).contains(&key.len()) && values.next().is_none();
-    if is_key && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    if is_key && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(Some(key.to_owned()));
     }
     Err(Problem::new(
         Kind::Malformed,
-        "the `Idempotency-Key` is empty, too long, there twice or not ASCII",
-        format!("send one key of 1 to {KEY_BYTES_MAX} ASCII characters, a UUID for example"),
+        "the `Idempotency-Key` is empty, too long, there twice or not visible ASCII",
+        format!("send one key of 1 to {KEY_BYTES_MAX} ASCII characters without blanks, a UUID for example"),
     ))
 }
 
