@@ -360,9 +360,13 @@ fn go(
     check_tail(report, read_at, climb.last_good)
 }
 
-/// Whatever is older than two checkpoints take was signed once, or signing has failed for that long.
+/// Whatever is older than two checkpoints take was signed once, or signing has failed for that long. A record's time is that
+/// of its event, which may be long before it was written; none of these was written before the last checkpoint.
 fn check_tail(report: &Report, read_at: Timestamp, last_good: Option<u64>) -> Result<(), Stop> {
-    match report.unsigned_times {
+    let signed_at = report.last.as_ref().map(|checkpoint| checkpoint.time);
+    let written =
+        |(since, until): (Timestamp, Timestamp)| (signed_at.map_or(since, |at| since.max(at)), until);
+    match report.unsigned_times.map(written) {
         Some((since, until)) if until.min(read_at).since(since) > UNSIGNED_MAX => {
             let what = format!(
                 "the records from {since} to {until} are not signed, though checkpoints are signed every minute: some \
