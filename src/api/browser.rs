@@ -292,6 +292,8 @@ impl SignIns {
         let verifier = verifier.filter(|_| is_right);
         if verifier.is_some() {
             self.was_right(&attempt);
+            // Right, so no guess: a wrong code beside it is counted where codes are.
+            self.passwords.forgive_one(&self.lane(typed, source.0));
         }
         Ok(verifier)
     }

@@ -46,7 +46,8 @@ impl Desk {
     /// Queues word of a checkpoint for whoever wants it.
     pub async fn tell_checkpoint(&self, news: &CheckpointNews) -> Result<(), DeskError> {
         let CheckpointNews { checkpoint, anchored } = news;
-        let state = if *anchored >= checkpoint.size {
+        // The first checkpoint is over nothing, which no anchor has taken.
+        let state = if checkpoint.size > 0 && *anchored >= checkpoint.size {
             "anchored"
         } else {
             "signed"

@@ -299,7 +299,7 @@ pub async fn page(
 /// A form that was sent and is shown again.
 pub enum Filled {
     Nothing,
-    Decision(DecisionForm),
+    Decision(Box<DecisionForm>),
     Delegation(TalkForm),
 }
 
@@ -525,7 +525,7 @@ fn card_page<'c>(
         .collect();
     let (filled, delegation) = match look.filled {
         Filled::Nothing => (DecisionForm::blank(&card), TalkForm::default()),
-        Filled::Decision(form) => (form, TalkForm::default()),
+        Filled::Decision(form) => (*form, TalkForm::default()),
         Filled::Delegation(form) => (DecisionForm::blank(&card), form),
     };
     CardPage {

@@ -192,7 +192,7 @@ pub async fn decide(
     let id = request_id(&id)?;
     match said(&mut visitor, &rooms, source, id, &form).await {
         Ok(()) => Ok(see_other(&format!("/r/{id}"))),
-        Err(problem) => asked_again(&visitor, &rooms, id, problem, Filled::Decision(form)).await,
+        Err(problem) => asked_again(&visitor, &rooms, id, problem, Filled::Decision(Box::new(form))).await,
     }
 }
 

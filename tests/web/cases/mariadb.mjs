@@ -66,6 +66,8 @@ export const cases = {
     await page.goto(at(`/r/${one.id}`));
     await page.getByText("Deny…", { exact: true }).locator("visible=true").first().click();
     await page.locator("#deny-reason").fill("billing reads it");
+    // What the agent will read comes from the server, a moment after the reason was typed.
+    await page.locator(".preview", { hasText: "billing reads it" }).waitFor();
     const preview = (await page.locator(".preview").innerText()).trim();
     await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
     const ended = await one.ended;
