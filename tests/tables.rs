@@ -1212,7 +1212,7 @@ async fn python_reads_with_every_driver() {
         "asyncpg cursor [1, 2, 3, 4, 5]".to_owned(),
         "asyncpg cancelled".to_owned(),
         "asyncpg after 1".to_owned(),
-        "sqlalchemy tables ['decisions', 'grants', 'log_queries']".to_owned(),
+        "sqlalchemy tables ['decisions', 'erasures', 'grants']".to_owned(),
         "sqlalchemy columns [('id', 'TEXT'), ('time', 'TIMESTAMP'), ('request', 'TEXT')]".to_owned(),
     ];
     assert_eq!(shown.lines().collect::<Vec<_>>(), expected, "{shown}");

@@ -241,7 +241,7 @@ async fn a_message_whose_length_is_in_doubt_is_refused_and_nothing_behind_it_is_
     let doubtful = [
         (
             "two lengths",
-            format!("content-length: 2\r\ncontent-length: 30\r\n\r\n{{}}"),
+            "content-length: 2\r\ncontent-length: 30\r\n\r\n{}".to_owned(),
         ),
         ("two lengths in one", "content-length: 2, 30\r\n\r\n{}".to_owned()),
         ("a signed length", "content-length: +2\r\n\r\n{}".to_owned()),
