@@ -170,7 +170,7 @@ async fn what_is_shown_once_is_made_once_and_never_kept() {
     ];
     let mut secrets = Vec::new();
     for (who, path, body, shown) in calls {
-        let key = format!("key of {path}");
+        let key = format!("key-of-{path}");
         let first = post(&house, who, path, &key, body).await;
         assert!(first.status.is_success(), "{path}: {}", first.body);
         let secret = first.body[shown]
