@@ -398,13 +398,18 @@ fn run(shared: &Shared, mut keeper: Keeper, drained: &mpsc::Receiver<()>) {
             let _ended = drained.recv();
         }
         let since = signed_at.map(Moment::elapsed);
-        let done = keeper.read(shared.marks().into_iter()).and_then(|()| {
-            if keeper.has_news() && (is_end || keeper.is_due(since)) {
-                signed_at = Some(Moment::now());
-                keeper.checkpoint()?;
-            }
-            Ok(())
-        });
+        let done = if is_end {
+            // Everything, however far behind: the last checkpoint leaves no tail.
+            keeper.sign_up_to(shared.marks().into_iter())
+        } else {
+            keeper.read(shared.marks().into_iter()).and_then(|()| {
+                if keeper.has_news() && keeper.is_due(since) {
+                    signed_at = Some(Moment::now());
+                    keeper.checkpoint()?;
+                }
+                Ok(())
+            })
+        };
         match &done {
             Err(error) if !is_failing => {
                 tracing::error!(%error, next_step = error.next_step(), "no checkpoint of the log can be signed");
