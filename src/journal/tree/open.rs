@@ -11,7 +11,6 @@ use super::key::{FoundKey, PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 use super::trace::{Claim, TRACE_FILE};
 use super::walk::walks;
 use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX, anchor, key, put_aside, trace};
-use crate::audit::Kind;
 use crate::audit::checkpoint::{Checkpoint, Signed, SigningKey};
 use crate::audit::merkle::{Edge, Hash, leaf_hash, subtrees};
 use crate::clock::Timestamp;
@@ -239,30 +238,24 @@ impl Search<'_> {
 
     /// What no checkpoint signs is at most as old as a checkpoint takes: else there was one, or signing had failed.
     /// A record tells when its event was, which may be long before it was written (a person added before the start): none
-    /// was written before the last checkpoint, nor before the boot record that stands first behind it.
+    /// was written before the last checkpoint, whose time is signed. No record that is not signed may say so of others.
     fn check_tail(&self, last: &Last, lanes: &BTreeMap<u16, u64>) -> Result<(), JournalError> {
         let Some(signed) = last.signed.as_ref().filter(|_| self.trust == Trust::Nothing) else {
             return Ok(());
         };
-        let mut written_since = signed.checkpoint.time;
         let mut times: Option<(Timestamp, Timestamp)> = None;
         for mark in self.marks.values() {
             let next = lanes.get(&mark.lane).copied().unwrap_or(0);
             let mut first = None;
-            let mut is_boot = false;
             LaneCursor::new(mark.lane, next).read(&self.settings.dir, mark, 1, |payload| {
                 first = segment::time_of(payload).ok();
-                is_boot = mark.lane == JOURNAL_LANE && payload.get(1) == Some(&(Kind::Boot as u8));
             })?;
-            if let Some(boot) = first.filter(|_| is_boot) {
-                written_since = written_since.max(boot);
-            }
             let Some(first) = first else { continue };
             let end = self.last_times.get(&mark.lane).copied().unwrap_or(first);
             let (since, until) = times.unwrap_or((first, end));
             times = Some((since.min(first), until.max(end)));
         }
-        match times.map(|(since, until)| (since.max(written_since), until)) {
+        match times.map(|(since, until)| (since.max(signed.checkpoint.time), until)) {
             Some((since, until)) if until.since(since) > UNSIGNED_MAX => Err(JournalError::Unsigned {
                 file: self.folder.file(CHECKPOINTS_FILE),
                 since,
