@@ -155,6 +155,7 @@ fn attempt(number: u64, tables: &[String]) -> Entry<'_> {
         verdict: "allow",
         rule: "reads",
         tables,
+        column_labels: &[],
         fingerprint: [7; 32],
         parameters: &[],
         request: None,

@@ -1,9 +1,13 @@
 //! What a query of a long log costs: `cargo bench --bench log_query [RECORDS] [FOLDER]`. Prints figures and asserts
 //! nothing. Without arguments it makes ten million records, 2 GB, in a scratch folder in `target`.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use countersign::api::evidence::Plan;
+use countersign::api::evidence::check::{Request, check};
 use countersign::audit::{Attempt, Body, Class, Entry, OutcomeKind, StatementOutcome};
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, SessionId};
@@ -45,6 +49,13 @@ fn main() {
     );
     reopen(&folder, "reopened");
     queries(&folder);
+    evidence(&folder, end);
+    let older = rusqlite::Connection::open(folder.join("index.sqlite")).expect("an index");
+    older
+        .pragma_update(None, "user_version", 1)
+        .expect("it can be written");
+    drop(older);
+    reopen(&folder, "reopened, the index of an older version");
     std::fs::remove_dir_all(&folder).expect("the scratch folder is removed");
 }
 
@@ -165,6 +176,7 @@ impl Row {
             verdict: self.verdict,
             rule: "reads",
             tables: &self.tables,
+            column_labels: &[],
             fingerprint,
             parameters: &[],
             request: self.request.as_deref(),
@@ -213,6 +225,9 @@ fn queries(folder: &Path) {
         "-verdict:allow kind:attempt",
         "session:00000000001J5",
         "outcome:failed",
+        "event:held",
+        "by:nobody",
+        "kind:outcome -outcome:ran",
         "rule:nowhere",
         "since:60d until:59d verdict:hold",
         "\"table_42 where id = 3 \"",
@@ -254,6 +269,12 @@ fn queries(folder: &Path) {
             format!("facets: {text}"),
             partial(facets.partial_before)
         );
+        let filter = LogFilter {
+            segments_max: Some(SEGMENTS_MAX),
+            ..query.clone()
+        };
+        let (time, _) = slowest(|| reader.overview(&filter, 60).expect("the journal is whole"));
+        println!("{:<58} {time:>9.1?}", format!("all three for the page: {text}"));
     }
     let needle = parse("table:needle").expect("a query").filter(Timestamp::now());
     let found = reader.query(&needle).expect("the journal is whole");
@@ -268,6 +289,54 @@ fn queries(folder: &Path) {
             println!("{what:<58} {time:>9.1?}  {} records", records.len());
         }
     }
+}
+
+/// The bundle of all records that there are, and its check.
+fn evidence(folder: &Path, end: u64) {
+    let file = folder.join("evidence.zip");
+    let moment = |micros: u64| Timestamp::from_micros(micros as i64);
+    forget_peak();
+    let start = Instant::now();
+    let key = folder.join("log.pub");
+    let (from, to) = (moment(end - DAYS * DAY), moment(end + DAY));
+    let plan = Plan::make(Reader::open(folder), &key, from, to).expect("it is signed");
+    let out = BufWriter::new(File::create(&file).expect("the folder can be written"));
+    let statements = plan.write(out, |_, _| {}).expect("it can be written");
+    let bytes = std::fs::metadata(&file).map_or(0, |file| file.len());
+    println!(
+        "{:<58} {:>9.1?}  {statements} statements, {} MB, {}",
+        "evidence of all of it",
+        start.elapsed(),
+        bytes / 1_000_000,
+        peak()
+    );
+    forget_peak();
+    let start = Instant::now();
+    let request = Request {
+        bundle: file,
+        key: None,
+        anchors: Vec::new(),
+    };
+    let report = check(&request, |_, _| {}).expect("it is as it was written");
+    println!(
+        "{:<58} {:>9.1?}  {} records, {}",
+        "evidence verified",
+        start.elapsed(),
+        report.manifest.leaves,
+        peak()
+    );
+}
+
+/// The most memory used since `forget_peak`, where the system says so.
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    format!("at most {} of memory", most.map_or("?", str::trim))
+}
+
+fn forget_peak() {
+    // Elsewhere the figure is that of the whole run.
+    let _unknown_there = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Of three calls, the slowest.

@@ -5,6 +5,7 @@
 mod catalog;
 mod error;
 mod front;
+mod labels;
 mod limits;
 mod listen;
 mod log_sql;
@@ -24,6 +25,7 @@ pub use self::catalog::Catalog;
 pub use self::error::ConfigError;
 use self::front::CATALOG_TIMEOUT;
 pub use self::front::{Front, MYSQL, POSTGRES, Sections};
+use self::labels::read_labels;
 pub use self::limits::Limits;
 use self::limits::read_limits;
 pub use self::listen::Listen;
@@ -66,6 +68,8 @@ pub struct Config {
     /// How often one person may break glass within 24 hours; 0: nobody may.
     pub break_glass_per_day: u32,
     pub rules: RulesFile,
+    /// The file that labels columns; `None`: none is.
+    pub labels: Option<PathBuf>,
     pub limits: Limits,
     pub audit: AuditMode,
     pub log_tree: LogTree,
@@ -128,6 +132,7 @@ impl Config {
             people: read_people(reader),
             break_glass_per_day: read_break_glass(reader),
             rules: read_rules(reader),
+            labels: None,
             limits: read_limits(reader),
             audit: value_or(
                 reader.choice(
@@ -141,6 +146,7 @@ impl Config {
             webhooks: read_webhooks(reader),
             warnings: Vec::new(),
         };
+        config.labels = read_labels(reader, [&config.postgres, &config.mysql].into_iter());
         config.complain_of_shared_addresses(reader);
         config.complain_of_shared_users(reader);
         config.warnings = config.unwise();
@@ -283,6 +289,7 @@ impl Config {
             origin: self.log_tree.origin.clone(),
             anchors: self.log_tree.anchors.clone(),
             bucket_access: self.log_tree.bucket_access.clone(),
+            retention: self.log_tree.retention,
             ..journal::Settings::in_dir(self.data_dir.join(JOURNAL_FOLDER))
         }
     }

@@ -22,7 +22,7 @@
 //! tables    -> proxy, desk, journal, audit, hold, sql, identity, wire, telemetry, clock
 //! web       -> api, notify, desk, journal, audit, hold, policy, catalog, sql, identity, render, telemetry, clock
 //! telemetry ->
-//! config    -> telemetry, proxy, tables, api, web, notify, desk, store, journal, audit, policy, catalog, identity
+//! config    -> telemetry, proxy, tables, api, web, notify, desk, store, journal, audit, policy, catalog, identity, clock
 //! cli       -> everything
 //! ```
 //! Read `sql/action.rs` next: its words are the ones that rules, log and reviewers speak.

@@ -96,6 +96,10 @@ pub struct Metrics {
     pub open_reviews: Gauge,
     /// When the log's last checkpoint was signed, in seconds since 1970; 0 before the first.
     pub last_checkpoint: Gauge,
+    /// Records of the log that are gone by retention.
+    pub pruned_records: Gauge,
+    /// Of the oldest record that is kept, in seconds since 1970.
+    pub oldest_record: Gauge,
     registry: Arc<Registry>,
 }
 
@@ -116,6 +120,18 @@ impl Metrics {
         let unanchored_records = Gauge::default();
         let last_checkpoint = Gauge::default();
         let open_reviews = Gauge::default();
+        let (pruned_records, oldest_record) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "pruned_records",
+            "Records of the log that are gone by retention",
+            pruned_records.clone(),
+        );
+        registry.register_with_unit(
+            "oldest_record_timestamp",
+            "When the oldest record that the log keeps was written",
+            Unit::Seconds,
+            oldest_record.clone(),
+        );
         registry.register(
             "open_reviews",
             "Reviews of what one person approved alone that nobody has signed yet",
@@ -197,6 +213,8 @@ impl Metrics {
             unanchored_records,
             last_checkpoint,
             open_reviews,
+            pruned_records,
+            oldest_record,
             registry: Arc::new(registry),
         }
     }

@@ -183,6 +183,117 @@ fn data_folder_turned_back_whole_is_found_by_a_locked_bucket_whatever_is_done_to
     assert!(verified(&before).is_some());
 }
 
+/// `log verify --anchor s3://…` by the settings on the machine: each value counts, and what is missing is named.
+#[test]
+fn the_command_line_holds_a_log_against_its_bucket_by_the_settings() {
+    let server = Server::start();
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let dir = scratch.path().join("data");
+    let place = "s3://locked/logs/cli";
+    let settings = |dir: &Path| server.settings(dir, place, &server.secret);
+    assert!(go_on(settings(&dir)) > 0, "a checkpoint is in the bucket");
+    copy(&dir, &scratch.path().join("before"));
+    assert!(go_on(settings(&dir)) > 0);
+    let file = scratch.path().join("secret");
+    std::fs::write(&file, format!("{}\n", server.secret)).expect("written");
+    let file = format!("secret_key_file = \"{}\"", file.display());
+    let region = "region = \"eu-central-1\"";
+    let key_id = format!("key_id = \"{}\"", server.key_id);
+    // Runs it with these lines in [audit.s3]; gives its code and all that it says.
+    let verify = |data: &str, lines: &[&str], variable: Option<&str>, anchor: &str| {
+        let config = format!(
+            "data_dir = \"{data}\"\n[[upstream.users]]\nname = \"app\"\n[audit.s3]\nendpoint = \"{}\"\n{}\n",
+            server.endpoint,
+            lines.join("\n")
+        );
+        std::fs::write(scratch.path().join("countersign.toml"), config).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.current_dir(scratch.path());
+        command.args([
+            "log",
+            "verify",
+            "--config",
+            "countersign.toml",
+            "--anchor",
+            anchor,
+        ]);
+        for name in ["COUNTERSIGN_API_URL", "COUNTERSIGN_TOKEN", "COUNTERSIGN_CONFIG"] {
+            command.env_remove(name);
+        }
+        if let Some(secret) = variable {
+            command.env("COUNTERSIGN__AUDIT__S3__SECRET_KEY", secret);
+        }
+        let done = command.output().expect("the binary runs");
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).expect("UTF-8"))
+    };
+    let right = [region, &key_id, &file];
+    let check = |found: (Option<i32>, String), code: i32, words: &str, what: &str| {
+        assert_eq!(found.0, Some(code), "{what}: {}", found.1);
+        assert!(found.1.contains(words), "{what}: {}", found.1);
+    };
+    check(verify("data", &right, None, place), 0, "VERIFIED", "all is right");
+    check(
+        verify("before", &right, None, place),
+        3,
+        "FAILED",
+        "the folder was turned back",
+    );
+    let no_file = [region, &key_id[..]];
+    check(
+        verify("data", &no_file, Some(&server.secret), place),
+        0,
+        "VERIFIED",
+        "the secret is in a variable",
+    );
+    check(
+        verify("data", &no_file, Some("another secret"), place),
+        1,
+        "s3",
+        "another secret",
+    );
+    check(
+        verify("data", &no_file, None, place),
+        1,
+        "secret_key_file",
+        "no secret",
+    );
+    let written = format!("secret_key = \"{}\"", server.secret);
+    check(
+        verify("data", &[region, &key_id, &written], None, place),
+        1,
+        "does not belong into the settings file",
+        "the secret is in the settings",
+    );
+    check(
+        verify("data", &[&key_id, &file], None, place),
+        1,
+        "`region`",
+        "no region",
+    );
+    check(
+        verify("data", &[region, &file], None, place),
+        1,
+        "`key_id`",
+        "no name of the key",
+    );
+    check(
+        verify("data", &right, None, "s3://locked/logs/nothing"),
+        3,
+        "holds no checkpoint",
+        "another place in the bucket",
+    );
+    check(
+        verify("data", &right, None, "s3://nowhere/logs"),
+        1,
+        "s3",
+        "another bucket",
+    );
+    let another = ["region = \"us-west-2\"", &key_id, &file];
+    let (code, said) = verify("data", &another, None, place);
+    assert_ne!(code, Some(3), "a wrong region is no broken log: {said}");
+}
+
 #[test]
 fn bucket_that_does_not_lock_or_does_not_know_the_key_takes_nothing() {
     let server = Server::start();

@@ -9,6 +9,8 @@ mod idempotency;
 mod openapi;
 #[path = "api/preview.rs"]
 mod preview;
+#[path = "api/resets.rs"]
+mod resets;
 #[path = "api/watch.rs"]
 mod watch;
 
@@ -115,6 +117,7 @@ impl House {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             certificate,
             connections_per_address: api::PER_ADDRESS_DEFAULT,
+            trusted_proxies: Default::default(),
         };
         let api = api::start(&settings, rooms).expect("a free port");
         Self {
@@ -201,7 +204,10 @@ impl House {
                 value: Some("x\u{202E}y".to_owned()),
                 hex: None,
                 bytes: 5,
+                redacted: Vec::new(),
             }],
+            withheld_facts: BTreeMap::new(),
+            column_labels: Vec::new(),
             transaction: Transaction::Idle,
             claimed: [("application_name".to_owned(), "psql".to_owned())].into(),
             facts: [("search_path".to_owned(), "public".to_owned())].into(),
@@ -285,6 +291,7 @@ fn drop_of_orders(bytes: usize) -> Judgement {
             copies_in: false,
             cancels: None,
             commits: true,
+            reaches_unnamed: false,
             steps: Steps {
                 words: BTreeSet::from(["drop table"]),
                 beyond: None,
@@ -292,6 +299,7 @@ fn drop_of_orders(bytes: usize) -> Judgement {
         }],
         depends_on_names: false,
         fingerprint: [7; 32],
+        sorts: [0; 32],
     }
 }
 
@@ -318,6 +326,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/requests/{id}/escalations"),
     ("post", "/api/v1/requests/{id}/delegations"),
     ("post", "/api/v1/requests/{id}/views"),
+    ("post", "/api/v1/requests/{id}/reveal"),
     ("get", "/api/v1/sessions"),
     ("delete", "/api/v1/sessions/{id}"),
     ("get", "/api/v1/events"),
@@ -1668,6 +1677,17 @@ async fn values_are_erased_for_good_and_what_is_proved_stays_proved() {
             .await
     };
     let denied = json!({ "decision": "deny", "reason": "no" });
+    // Under a key, so that the answer with the card is kept, too.
+    let deny = async || {
+        let path = format!("{}/api/v1/requests/{id}/decision", house.url);
+        let call = house.http.post(path).bearer_auth(&house.tokens["alice"]);
+        let answer = call
+            .header("idempotency-key", "denied-once")
+            .json(&denied)
+            .send()
+            .await;
+        answer.expect("an answer").text().await.expect("a body")
+    };
     // What waits keeps its values, and so does what is not signed; a denial is signed within a second or so.
     let mut refusals = Vec::new();
     let mut erased = Value::Null;
@@ -1680,7 +1700,11 @@ async fn values_are_erased_for_good_and_what_is_proved_stays_proved() {
         assert_eq!(status, StatusCode::CONFLICT, "{answer}");
         refusals.push(text(&answer, "detail").to_owned());
         if refusals.last().is_some_and(|why| why.contains("not over")) || turn == 20 {
-            house.decide("alice", &id, denied.clone()).await;
+            deny().await;
+            assert!(
+                deny().await.contains("x\u{202E}y"),
+                "it is answered again, with its values"
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -1692,6 +1716,13 @@ async fn values_are_erased_for_good_and_what_is_proved_stays_proved() {
     assert_eq!(
         holding(house.folder.path(), secret),
         Vec::<std::path::PathBuf>::new()
+    );
+
+    let again: Value = serde_json::from_str(&deny().await).expect("JSON");
+    assert_eq!(
+        text(&again, "code"),
+        "answered_before",
+        "it counts once all the same: {again}"
     );
 
     let (_, shown) = house.get("carol", &format!("/api/v1/log/{record}")).await;

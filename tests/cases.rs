@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
-use countersign::policy::{RuleSet, Verdict, evaluate};
+use countersign::policy::{ColumnLabels, Redaction, RuleSet, Verdict, evaluate};
 use countersign::sql::action::{Action, Breadth, CancelTarget, Class, Effect, Judgement, TableName};
+use countersign::sql::bound::{bound_mysql, bound_postgres};
 use countersign::sql::lock::{self, TableLock};
 use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes};
 use countersign::sql::parse::PARSER_STACK_BYTES;
@@ -312,6 +313,7 @@ fn effect(effect: &Effect) -> String {
         Effect::EndsTransaction { commits: false } => "rolls back".to_owned(),
         Effect::RollsBackToSavepoint => "rolls back to savepoint".to_owned(),
         Effect::ChangesMeaning => "changes meaning".to_owned(),
+        Effect::ChangesValues => "changes values".to_owned(),
         Effect::Prepares { name, inner } => format!("prepares {name} {}", inner.class),
         Effect::Deallocates { name: Some(name) } => format!("deallocates {name}"),
         Effect::Deallocates { name: None } => "deallocates all".to_owned(),
@@ -493,4 +495,76 @@ fn peer() -> Peer {
 #[test]
 fn rules_say_what_their_cases_say() {
     on_a_large_stack(|| check_all("rules", 25, check_rules));
+}
+
+/// What an operator has listed runs unseen, and yet may read any table: then no value is known to stay clear of labels.
+#[test]
+fn what_runs_listed_code_or_sets_a_user_variable_may_reach_tables_that_it_does_not_name() {
+    let lines = [
+        "table public.customers(id, ssn)",
+        "table public.orders(id, note)",
+        "table public.shown(id)",
+        "reading public.shown listed is a view that calls one",
+        "function public.find_customer(text) listed reads customers",
+        "function public.whole(record) listed reads customers",
+        "function public.similar(text, text) harmless",
+        "operator public.===(text, text) listed reads customers",
+        "type public.checked listed reads customers",
+    ];
+    let names = Names {
+        prepared: HashMap::new(),
+        catalog: HandMade::of(lines.into_iter()),
+    };
+    let labels = "[[column]]\ntable = \"public.customers\"\ncolumns = [\"ssn\"]\nlabels = [\"pii\"]\n";
+    let labels = ColumnLabels::parse(labels, "labels.toml").expect("labels");
+    for (text, class, withheld) in [
+        ("SELECT find_customer($1)", Class::Read, true),
+        (
+            "SELECT id FROM orders WHERE find_customer(note) = $1",
+            Class::Read,
+            true,
+        ),
+        ("SELECT id FROM orders o WHERE o.whole = $1", Class::Read, true),
+        ("SELECT id FROM orders WHERE note === $1", Class::Read, true),
+        ("SELECT $1::checked", Class::Read, true),
+        ("SELECT id FROM shown WHERE id = $1", Class::Read, true),
+        ("PREPARE p AS SELECT find_customer($1)", Class::Read, true),
+        (
+            "SELECT id FROM orders WHERE similar(note, $1)",
+            Class::Read,
+            false,
+        ),
+        ("SELECT id FROM orders WHERE note = $1", Class::Read, false),
+    ] {
+        let judgement = judge_postgres(text.as_bytes(), LexingState::default_postgres(), &names);
+        assert_eq!(
+            judgement.class(),
+            class,
+            "{text}: {:?}",
+            judgement.actions[0].reasons
+        );
+        assert!(
+            judgement.actions[0].reasons.is_empty(),
+            "nobody need see it: {text}"
+        );
+        let redaction = Redaction::of(&labels, &judgement, || bound_postgres(text.as_bytes()));
+        assert_eq!(!redaction.withheld(1).is_empty(), withheld, "{text}");
+        assert_eq!(redaction.hides_answers(), withheld, "{text}");
+    }
+    for (text, withheld) in [
+        ("SET @s = ?", true),
+        ("SET @a = 1, @s = CONCAT('a', ?)", true),
+        ("SELECT @s := ?", true),
+        ("SELECT id FROM orders WHERE note = (@s := ?)", true),
+        ("SELECT ? INTO @s", true),
+        ("PREPARE p FROM 'SET @s = ?'", true),
+        ("SET time_zone = '+00:00'", false),
+        ("SELECT @s", false),
+        ("SELECT id FROM orders WHERE note = ?", false),
+    ] {
+        let state = MysqlState::default_mysql();
+        let judgement = judge_mysql(text.as_bytes(), &state, &());
+        let redaction = Redaction::of(&labels, &judgement, || bound_mysql(text.as_bytes(), &state));
+        assert_eq!(!redaction.withheld(1).is_empty(), withheld, "{text}");
+    }
 }

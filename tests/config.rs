@@ -106,6 +106,21 @@ fn every_key_of_the_shipped_file_that_is_commented_out_is_known() {
 }
 
 #[test]
+fn retention_is_a_day_or_more_and_for_ever_where_nobody_says() {
+    let kept = |text: &str| parse(text, &[]).map(|config| config.journal().retention);
+    assert!(matches!(kept(""), Ok(None)));
+    let days = std::time::Duration::from_secs(400 * 86_400);
+    assert!(matches!(kept("[audit]\nretention = \"400d\"\n"), Ok(Some(found)) if found == days));
+    for wrong in ["400", "23h", "1y", "", "-1d"] {
+        let error = kept(&format!("[audit]\nretention = \"{wrong}\"\n")).expect_err(wrong);
+        assert!(
+            error.to_string().contains("no retention of a day or more"),
+            "{wrong}: {error}"
+        );
+    }
+}
+
+#[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
     let text = "data_dir = \"/a\"\n[limits]\nwait_seconds = 10\n[listen]\naddress = \"127.0.0.1:1\"";
     let variables = [
@@ -264,4 +279,28 @@ fn an_open_address_without_tls_gives_a_warning() {
         "{:?}",
         config.warnings
     );
+}
+
+#[test]
+fn a_proxy_that_vouches_for_everybody_is_warned_of() {
+    let proxies = |list: &str| format!("[api]\ntrusted_proxies = {list}\n");
+    let warnings = |list: &str| parse(&proxies(list), &[]).expect("right").warnings;
+    assert_eq!(warnings("[\"10.0.0.5\", \"127.0.0.0/8\"]"), Vec::<String>::new());
+    for everybody in ["0.0.0.0/0", "::/0", "10.0.0.0/23", "2001:db8::/63"] {
+        let told = warnings(&format!("[\"10.0.0.5\", \"{everybody}\"]"));
+        assert!(
+            told.len() == 1 && told[0].contains(everybody) && told[0].contains("name the addresses"),
+            "{told:?}"
+        );
+    }
+    let by_variable = [("COUNTERSIGN__API__TRUSTED_PROXIES", "10.0.0.5, 10.0.0.6")];
+    let config = parse("", &by_variable).expect("right");
+    assert!(config.api.trusted_proxies.holds([10, 0, 0, 6].into()));
+    assert!(!config.api.trusted_proxies.holds([10, 0, 0, 7].into()));
+    let header = |name: &str| format!("{}forwarded_header = \"{name}\"\n", proxies("[\"10.0.0.5\"]"));
+    let default = parse(&proxies("[\"10.0.0.5\"]"), &[]).expect("right").api;
+    let named = |name: &str| parse(&header(name), &[]).expect("right").api;
+    assert_eq!(named("X-Forwarded-For").trusted_proxies, default.trusted_proxies);
+    assert_ne!(named("Forwarded").trusted_proxies, default.trusted_proxies);
+    assert!(parse(&header("X-Real-IP"), &[]).is_err());
 }

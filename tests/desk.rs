@@ -32,5 +32,9 @@ mod standing;
 mod standing_order;
 #[path = "desk/upgrade.rs"]
 mod upgrade;
+#[path = "desk/ways_in.rs"]
+mod ways_in;
+#[path = "desk/withheld.rs"]
+mod withheld;
 #[path = "desk/world.rs"]
 mod world;

@@ -111,6 +111,7 @@ fn attempt<'a>(
         verdict,
         rule: "ddl-waits",
         tables: &[],
+        column_labels: &[],
         fingerprint: [7; 32],
         parameters: &[],
         request,
@@ -155,6 +156,8 @@ fn decision<'a>(request: &'a str, decision: &'a str, approver: &'a str, reason: 
         channel: "cli",
         digest: [3; 32],
         scope: "",
+        method: "passkey",
+        second_factor_at: Some(Timestamp::from_micros(Timestamp::now().micros() - 40_500_000)),
     })
 }
 
@@ -272,6 +275,8 @@ fn during(wire: &mut Lane, desk: &mut Lane) {
             channel: "cli",
             digest: [3; 32],
             scope: "",
+            method: "token",
+            second_factor_at: None,
         }),
     );
     put(desk, outcome(6, OutcomeKind::Ran, Some("7K3F9B")));
@@ -396,6 +401,41 @@ fn lay_down(bundle: &Path, mut files: BTreeMap<String, Vec<u8>>, mends_sums: boo
     }
 }
 
+/// What bundles said of the column before decisions told how their approver had signed in.
+const ASSURANCE_OF_FORMAT_1: &str = "`approval_assurance` is how the approver had signed in, where the record of the decision says \
+    so; those of this version do not\nyet.";
+
+#[test]
+fn a_bundle_of_the_first_format_verifies_and_one_of_the_next_does_not() {
+    let house = build();
+    let bundle = house.bundle("bundle");
+    let files = files(&bundle);
+    let with_format = |format: u32| {
+        let mut files = files.clone();
+        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).expect("it is text");
+        let manifest =
+            text(&files["evidence.json"]).replace("\"format\": 2", &format!("\"format\": {format}"));
+        files.insert("evidence.json".to_owned(), manifest.into_bytes());
+        let readme = text(&files["README.md"]);
+        let begin = readme.find("`approval_assurance` is").expect("it is told of");
+        let end = readme
+            .find(" For a statement that ran")
+            .expect("it stands behind");
+        let readme = format!("{}{ASSURANCE_OF_FORMAT_1}{}", &readme[..begin], &readme[end..]);
+        files.insert("README.md".to_owned(), readme.into_bytes());
+        let folder = bundle.with_file_name(format!("format-{format}"));
+        lay_down(&folder, files, true);
+        folder
+    };
+    assert!(verify(&bundle).is_ok());
+    let first = verify(&with_format(1)).map_err(|finding| (finding.file, finding.what));
+    assert!(first.is_ok(), "{:?}", first.err());
+    let as_second = verify(&with_format(2)).expect_err("its README is that of another format");
+    assert_eq!(as_second.file, "README.md");
+    let next = verify(&with_format(3)).expect_err("nobody knows it yet");
+    assert_eq!(next.file, "evidence.json");
+}
+
 #[test]
 fn a_bundle_tells_who_asked_who_approved_and_what_was_not_as_usual() {
     let house = build();
@@ -431,6 +471,7 @@ fn a_bundle_tells_who_asked_who_approved_and_what_was_not_as_usual() {
         ("approved_by", "alice"),
         ("approval_reasons", "ticket 4711; second line"),
         ("approval_channels", "cli"),
+        ("approval_assurance", "passkey, second factor 40 s before"),
         ("state", "finished"),
         ("outcome", "ran"),
         ("rows", "3"),
@@ -443,6 +484,7 @@ fn a_bundle_tells_who_asked_who_approved_and_what_was_not_as_usual() {
         (&alone["approved_by"][..], &alone["break_glass"][..]),
         ("bob", "yes")
     );
+    assert_eq!(alone["approval_assurance"], "token");
     assert_eq!(of("GRANT ALL ON orders TO eve")["outcome"], "not recorded");
     assert_eq!(of("GRANT ALL ON orders TO eve")["state"], "expired");
 

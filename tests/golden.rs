@@ -11,7 +11,8 @@ use countersign::audit::merkle::{Edge, consistency_ranges, hash_of_range, inclus
 use countersign::audit::record::Values;
 use countersign::audit::{
     Attempt, Body, Class, Entry, GrantEvent, GrantUse, LanePosition, NotificationEvent, OutcomeKind,
-    ParameterRecord, PersonsDecision, Record, RulesChange, SignIn, StatementOutcome, TransactionOutcome,
+    ParameterRecord, PersonsDecision, Pruning, Record, RulesChange, SignIn, StatementOutcome,
+    TransactionOutcome,
 };
 use countersign::clock::Timestamp;
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -275,6 +276,8 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         channel: "cli",
         digest: [0xD1; 32],
         scope: "",
+        method: "",
+        second_factor_at: None,
     };
     entry("decision", None, Body::Decision(decision));
     let rules = RulesChange {
@@ -439,6 +442,49 @@ fn with_every_kind(mut each: impl FnMut(&str, &Entry<'_>)) {
         ..decision
     };
     entry("decision by one person alone", None, Body::Decision(alone));
+    let assured = PersonsDecision {
+        method: "passkey",
+        second_factor_at: Some(Timestamp::from_micros(1_763_816_399_250_000)),
+        ..decision
+    };
+    entry(
+        "decision with how its approver had signed in",
+        None,
+        Body::Decision(assured),
+    );
+    let pruned = Pruning {
+        by: "countersign",
+        retention: "400d",
+        leaves: 8_192,
+        now: 4_096,
+        segments: 3,
+        oldest: Timestamp::from_micros(1_700_000_000_000_000),
+        newest: Timestamp::from_micros(1_700_000_123_456_789),
+        roots_sha256: [0xA5; 32],
+    };
+    entry("records past retention are gone", None, Body::Pruned(pruned));
+    let labels = ["pii".to_owned()];
+    // The value is there and must not be in the bytes, nor anything that could be found by trying values.
+    let withheld = [ParameterRecord {
+        index: 1,
+        type_oid: 25,
+        type_name: "text",
+        format: "text",
+        value: Some("078-05-1120"),
+        hex: None,
+        bytes: 16,
+        redacted: &labels,
+    }];
+    let redacted = Attempt {
+        column_labels: &labels,
+        parameters: &withheld,
+        ..bare_attempt()
+    };
+    entry(
+        "attempt with a redacted value",
+        Some(SESSION),
+        Body::Attempt(redacted),
+    );
 }
 
 fn peer() -> Peer {
@@ -469,6 +515,7 @@ fn bare_attempt() -> Attempt<'static> {
         verdict: "allow",
         rule: "reads",
         tables: &[],
+        column_labels: &[],
         fingerprint: [0; 32],
         parameters: &[],
         request: None,
@@ -488,6 +535,7 @@ fn with_full_attempt(each: impl FnOnce(Attempt<'_>)) {
         value,
         hex,
         bytes,
+        redacted: &[],
     };
     let parameters = [
         parameter(1, Some("42"), None, 2),
@@ -508,6 +556,7 @@ fn with_full_attempt(each: impl FnOnce(Attempt<'_>)) {
         verdict: "hold",
         rule: "no-unbounded-delete",
         tables: &tables,
+        column_labels: &[],
         fingerprint: [0xF1; 32],
         parameters: &parameters,
         request: Some("7K3F9Q"),

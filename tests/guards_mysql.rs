@@ -224,9 +224,53 @@ fn what_cannot_be_undone_or_timed_does_not_run() {
     assert_eq!(ended["state"], "stale", "{ended}");
     assert_eq!(stage.truth("SELECT COUNT(*) FROM app.heap"), "2");
     assert_eq!(settings(&mut wire), OWN);
+    // So the server reads it.
+    stage
+        .house
+        .server
+        .run("ALTER TABLE app.heap WAIT 0x3E8 COMMENT 'a'; ALTER TABLE app.heap WAIT 1e3 COMMENT 'b'");
+    let prepare = "PREPARE slow FROM 'ALTER TABLE heap WAIT 1000 ADD COLUMN c int'";
+    wire.send_query(prepare.as_bytes());
+    let (code, decided) = stage.decide(prepare, &json!({}));
+    assert_eq!(code, StatusCode::OK, "{decided}");
+    assert!(wire.answers().remove(0).is_ok());
     for (text, guards) in [
         ("DROP TABLE heap", json!({ "rows_max": 1 })),
+        ("EXECUTE slow", json!({ "lock_timeout": "1s" })),
+        (
+            "ALTER TABLE heap WAIT 0x3E8 ADD COLUMN c int",
+            json!({ "lock_timeout": "1s" }),
+        ),
+        (
+            "ALTER TABLE heap WAIT 1e3 ADD COLUMN c int",
+            json!({ "lock_timeout": "1s" }),
+        ),
+        (
+            "ALTER TABLE heap WAIT /* a */ 1000 ADD COLUMN c int",
+            json!({ "lock_timeout": "1s" }),
+        ),
         ("BEGIN; DELETE FROM jobs", json!({ "lock_timeout": "1s" })),
+        // The text itself says how long it waits or runs.
+        (
+            "ALTER TABLE heap WAIT 100 ADD COLUMN c int",
+            json!({ "lock_timeout": "1s" }),
+        ),
+        (
+            "DROP TABLE heap /* */ WAIT/**/100",
+            json!({ "lock_timeout": "1s" }),
+        ),
+        (
+            "SET STATEMENT max_statement_time=0 FOR DELETE FROM jobs",
+            json!({ "statement_timeout": "1s" }),
+        ),
+        (
+            "/*M!100100 SET STATEMENT lock_wait_timeout=99 FOR */ DROP TABLE heap",
+            json!({ "lock_timeout": "1s" }),
+        ),
+        (
+            "SET STATEMENT lock_wait_timeout=99 FOR UPDATE jobs SET id = id",
+            json!({ "lock_timeout": "1s" }),
+        ),
     ] {
         wire.send_query(text.as_bytes());
         let (code, refused) = stage.decide(text, &guards);

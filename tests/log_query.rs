@@ -33,6 +33,7 @@ impl Dice {
 const PRINCIPALS: [&str; 3] = ["bot-1", "bot-2", "bot 3"];
 const CLASSES: [Class; 4] = [Class::Read, Class::Write, Class::Ddl, Class::Grant];
 const VERDICTS: [&str; 3] = ["allow", "hold", "deny"];
+const LABELS: [&str; 2] = ["pii", "pci"];
 const TABLES: [&str; 4] = ["public.orders", "audit.orders", "customers", "public.rare"];
 const RULES: [&str; 3] = ["reads", "ddl-waits", "no \"grants\""];
 const DATABASES: [&str; 2] = ["shop", "ware,house"];
@@ -73,6 +74,7 @@ fn journal(dice: &mut Dice) -> tempfile::TempDir {
 fn append(lane: &mut countersign::journal::Lane, dice: &mut Dice, number: u64, time: Timestamp) {
     let session = SessionId(dice.one(&SESSIONS));
     let attempt = AttemptId { session, number };
+    let labels: Vec<String> = (0..dice.below(2)).map(|_| dice.one(&LABELS).to_owned()).collect();
     let tables: Vec<String> = (0..dice.below(3)).map(|_| dice.one(&TABLES).to_owned()).collect();
     let request = (dice.below(4) == 0).then(|| dice.one(&REQUESTS));
     let body = match dice.below(10) {
@@ -91,6 +93,8 @@ fn append(lane: &mut countersign::journal::Lane, dice: &mut Dice, number: u64, t
             channel: "api",
             digest: [3; 32],
             scope: "",
+            method: "token",
+            second_factor_at: None,
         }),
         2 => Body::RequestEvent {
             request: dice.one(&REQUESTS),
@@ -117,6 +121,7 @@ fn append(lane: &mut countersign::journal::Lane, dice: &mut Dice, number: u64, t
             verdict: dice.one(&VERDICTS),
             rule: dice.one(&RULES),
             tables: &tables,
+            column_labels: &labels,
             fingerprint: [dice.below(3) as u8; 32],
             parameters: &[],
             request,
@@ -164,6 +169,7 @@ fn says(record: &Record, clause: &Clause) -> bool {
             bare.chain(fields.tables.clone()).collect()
         }
         Key::By => [one(&fields.by), one(&fields.approver)].concat(),
+        Key::Label => fields.column_labels.clone(),
         Key::Event => [one(&fields.event), one(&fields.decision), one(&fields.change)].concat(),
         Key::Text => {
             let text = fields.text.clone().unwrap_or_default();
@@ -196,7 +202,7 @@ fn says(record: &Record, clause: &Clause) -> bool {
 
 fn random_clause(dice: &mut Dice) -> Clause {
     let fingerprint = |byte: usize| format!("{byte:02x}").repeat(32);
-    let (key, values): (Key, Vec<String>) = match dice.below(17) {
+    let (key, values): (Key, Vec<String>) = match dice.below(18) {
         0 => (Key::Principal, PRINCIPALS.map(str::to_owned).to_vec()),
         1 => (
             Key::Class,
@@ -238,6 +244,7 @@ fn random_clause(dice: &mut Dice) -> Clause {
             ["held", "approve", "deny", "loaded"].map(str::to_owned).to_vec(),
         ),
         15 => (Key::Grant, vec!["G-7K3F9Q".to_owned()]),
+        16 => (Key::Label, LABELS.map(str::to_owned).to_vec()),
         _text => (
             Key::Text,
             [
@@ -309,6 +316,7 @@ fn every_query_finds_what_going_through_all_records_finds() {
         );
         found_some += usize::from(!ids.is_empty());
         check_counts(&reader, &filter, &wanted, &query);
+        check_overview(&reader, &filter, &ids);
     }
     assert!(found_some > 25, "only {found_some} queries found anything");
 }
@@ -354,6 +362,47 @@ fn check_counts(reader: &Reader, filter: &LogFilter, wanted: &[&Record], query: 
     }
 }
 
+/// One reading gives what three give, and where it ends early the next page goes on without a gap.
+fn check_overview(reader: &Reader, filter: &LogFilter, ids: &[Option<RecordId>]) {
+    let filter = LogFilter {
+        order: Order::NewestFirst,
+        segments_max: Some(usize::MAX),
+        ..filter.clone()
+    };
+    let whole = reader.overview(&filter, 20).expect("the journal is whole");
+    let page = reader.query(&filter).expect("the journal is whole");
+    assert_eq!(whole.page.records, page.records);
+    assert_eq!(
+        (whole.page.next_cursor, whole.page.looked_to),
+        (page.next_cursor, None)
+    );
+    assert_eq!(
+        whole.histogram,
+        reader.histogram(&filter, 20).expect("the journal is whole")
+    );
+    assert_eq!(
+        whole.facets,
+        reader.facets(&filter).expect("the journal is whole")
+    );
+    let few = LogFilter {
+        segments_max: Some(3),
+        ..filter
+    };
+    let first = reader.overview(&few, 20).expect("the journal is whole").page;
+    assert!(first.looked_to.is_none() || first.next_cursor.is_some());
+    let mut found: Vec<_> = first.records.iter().map(|record| record.id).collect();
+    if let Some(cursor) = first.next_cursor {
+        let rest = LogFilter {
+            cursor: Some(cursor),
+            ..few
+        };
+        let rest = pages(reader, rest, Order::NewestFirst);
+        found.extend(rest.iter().map(|record| record.id));
+    }
+    found.reverse();
+    assert_eq!(found, ids);
+}
+
 #[test]
 fn counts_without_conditions_come_out_of_the_index_and_are_whole() {
     let folder = journal(&mut Dice(7));
@@ -382,6 +431,119 @@ fn counts_without_conditions_come_out_of_the_index_and_are_whole() {
     assert_eq!((whole.records, whole.partial_before), (wanted.len() as u64, None));
     assert_eq!(reader.histogram(&filter, 3).expect("whole").partial_before, None);
     check_counts(&reader, &filter, &wanted, &Query::default());
+}
+
+/// A journal of one lane and many small segments, all alike but the first: there alice's request was held, alice
+/// looked, and one statement did not simply pass.
+fn journal_with_a_rare_start() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let settings = Settings {
+        segment_bytes: 12 << 10,
+        ..Settings::in_dir(folder.path())
+    };
+    let journal = Journal::open(settings).expect("an empty folder");
+    let mut lane = journal.lane(0);
+    let session = SessionId(1);
+    let mut append = |number: u64, body: Body<'_>| {
+        let time = Timestamp::from_micros(START + number as i64 * HOUR);
+        let session = Some(session);
+        lane.append(&[Entry { time, session, body }])
+            .expect("the disk is well");
+    };
+    for number in 0..RECORDS as u64 {
+        let attempt = AttemptId { session, number };
+        let (event, by) = if number < 5 {
+            ("held", "alice")
+        } else {
+            ("expired", "bob")
+        };
+        append(
+            number,
+            match (number, number % 3) {
+                (4, _) => Body::LogQuery { by, query: "" },
+                (_, 0) => Body::RequestEvent {
+                    request: "7K3F9Q",
+                    event,
+                    by: Some(by),
+                    detail: "",
+                },
+                (_, 1) => Body::Attempt(Attempt {
+                    id: attempt,
+                    principal: "bot-1",
+                    database: "shop",
+                    database_user: "app",
+                    text: b"SELECT 1",
+                    class: Class::Read,
+                    verdict: if number < 3 { "deny" } else { "allow" },
+                    rule: "reads",
+                    tables: &[],
+                    column_labels: &[],
+                    fingerprint: [0; 32],
+                    parameters: &[],
+                    request: None,
+                    grant: None,
+                    protocol: "simple",
+                    read_as: "",
+                    claimed: &[],
+                }),
+                _third => Body::Outcome(StatementOutcome {
+                    attempt,
+                    kind: OutcomeKind::Ran,
+                    rows: None,
+                    tag: "",
+                    sqlstate: "",
+                    message: "",
+                    request: None,
+                }),
+            },
+        );
+    }
+    folder
+}
+
+#[test]
+fn what_is_rare_is_on_the_first_page_however_long_the_log_is() {
+    let folder = journal_with_a_rare_start();
+    let reader = Reader::open(folder.path());
+    let segments = reader.catch_up(|| false).expect("an index");
+    assert!(segments > 6, "{segments}");
+    for (text, records) in [
+        ("event:held", 2),
+        ("by:alice", 3),
+        ("kind:attempt -verdict:allow", 1),
+        ("-kind:attempt,outcome,request_event,boot", 1),
+        ("kind:attempt -verdict:allow,hold,deny", 0),
+        ("event:granted", 0),
+        ("kind:outcome -outcome:ran", 0),
+    ] {
+        let filter = LogFilter {
+            segments_max: Some(2),
+            ..parse(text).expect("a query").filter(Timestamp::from_micros(0))
+        };
+        let page = reader.query(&filter).expect("the journal is whole");
+        assert_eq!((page.records.len(), page.looked_to), (records, None), "{text}");
+    }
+}
+
+#[test]
+fn an_index_of_an_older_program_is_left_alone_and_built_again() {
+    let folder = journal_with_a_rare_start();
+    let reader = Reader::open(folder.path());
+    let segments = reader.catch_up(|| false).expect("an index");
+    drop(reader);
+    let older = rusqlite::Connection::open(folder.path().join("index.sqlite")).expect("an index");
+    older
+        .execute_batch("DELETE FROM term; PRAGMA user_version = 2;")
+        .expect("it can be written");
+    drop(older);
+    let reader = Reader::open(folder.path());
+    let held = parse("event:held")
+        .expect("a query")
+        .filter(Timestamp::from_micros(0));
+    let found = || reader.query(&held).expect("the journal is whole").records.len();
+    assert_eq!(found(), 2, "the segments themselves are read meanwhile");
+    assert_eq!(reader.catch_up(|| false).expect("an index"), segments);
+    assert_eq!(found(), 2);
 }
 
 #[test]
@@ -570,6 +732,7 @@ fn any_clause() -> impl Strategy<Value = Clause> {
         Just(Key::Database),
         Just(Key::By),
         Just(Key::Event),
+        Just(Key::Label),
         Just(Key::Text),
     ];
     let values = prop::collection::vec(prop_oneof!["[a-z\"\\\\,:=! -]{1,6}", "\\PC{1,8}"], 1..4);

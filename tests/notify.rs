@@ -16,9 +16,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use countersign::clock::Timestamp;
-use countersign::desk::{Ask, Asked, Decide, Decision, DecisionScope, Desk, Parked, RunOutcome, Transaction};
+use countersign::desk::{
+    Ask, Asked, BreakGlass, Decide, Decision, DecisionScope, Desk, KeptPasskey, Parked, RunOutcome,
+    Transaction,
+};
 use countersign::hold::{DigestBuilder, Guards, HeldRequest};
-use countersign::identity::assurance::Assurance;
+use countersign::identity::assurance::{Assurance, Method};
 use countersign::identity::directory::{NewAgent, NewPerson, Role};
 use countersign::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
 use countersign::identity::secret::NativePassword;
@@ -133,6 +136,8 @@ impl House {
             judgement: Arc::new(drop_of_a_table(text.len())),
             verdict: Verdict::held_because("it drops a table"),
             parameters: Vec::new(),
+            withheld_facts: BTreeMap::new(),
+            column_labels: Vec::new(),
             transaction: Transaction::Idle,
             claimed: BTreeMap::new(),
             facts: BTreeMap::new(),
@@ -214,6 +219,7 @@ fn drop_of_a_table(bytes: usize) -> Judgement {
             copies_in: false,
             cancels: None,
             commits: true,
+            reaches_unnamed: false,
             steps: Steps {
                 words: BTreeSet::from(["drop table"]),
                 beyond: None,
@@ -221,6 +227,7 @@ fn drop_of_a_table(bytes: usize) -> Judgement {
         }],
         depends_on_names: false,
         fingerprint: [7; 32],
+        sorts: [0; 32],
     }
 }
 
@@ -403,6 +410,78 @@ async fn what_happens_to_a_request_is_told_in_order_signed_and_without_its_state
     let metrics = house.metrics.text();
     let line = "countersign_notifications_total{channel=\"ops\",outcome=\"delivered\"} 3";
     assert!(metrics.contains(line), "{metrics}");
+}
+
+/// Queued with the decision, sent once, signed, and without the reason that people write for each other.
+#[tokio::test]
+async fn broken_glass_is_told_once_signed_and_without_its_reason() {
+    let house = House::build();
+    let mut store = Store::open(&house.folder.path().join("store.sqlite3")).expect("the store");
+    let (alice, now) = (person("alice"), Timestamp::now());
+    let roles = [Role::Approver, Role::BreakGlass];
+    let changed = store.person_change(&alice, Some(&roles), None, &person("root"), now);
+    changed.expect("changed");
+    let two_days_ago = Timestamp::from_micros(now.micros() - 2 * 86_400_000_000);
+    let passkey = KeptPasskey {
+        id: b"alice".to_vec(),
+        person: alice.clone(),
+        credential: "{}".to_owned(),
+    };
+    let is_kept = store.passkey_add(&passkey, "a key", &BTreeSet::new(), two_days_ago);
+    assert!(is_kept.expect("kept"));
+    let (receiver, other) = (Receiver::taking_all().await, Receiver::taking_all().await);
+    let mut named = house.webhook("pager", &receiver.url, &[SECRET]);
+    named.events = vec!["request.break_glass".to_owned()];
+    let all = house.webhook("ops", &other.url, &[SECRET]);
+    house.notify(vec![channel(named), channel(all)]).await;
+    let (_parked, held) = house.park("DROP TABLE very_secret_name").await;
+    let said = BreakGlass {
+        by: alice,
+        token_seen_by: BTreeSet::new(),
+        assurance: Assurance {
+            method: Method::Passkey,
+            strong_at: Some(Timestamp::now()),
+        },
+        signed_in_at: None,
+        reason: "nobody else is awake".to_owned(),
+        digest: Some(held.digest),
+        version: None,
+        guards: Guards::default(),
+        channel: "api".to_owned(),
+        idempotency: Some("a key".to_owned()),
+    };
+    for _again in 0..2 {
+        house
+            .desk
+            .break_glass(held.id, said.clone())
+            .await
+            .expect("broken");
+    }
+    let got = other.until(3).await;
+    let kinds: Vec<String> = got.iter().map(Got::kind).collect();
+    assert_eq!(kinds, ["request.held", "request.decided", "request.break_glass"]);
+    receiver.until(1).await;
+    // A second one would come right behind.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let got = receiver.got();
+    assert_eq!(got.len(), 1, "{got:?}");
+    let verifier = standardwebhooks::Webhook::new(SECRET).expect("a secret");
+    verifier
+        .verify(got[0].body.as_bytes(), &got[0].headers)
+        .expect("signed");
+    let told = got[0].json();
+    assert_eq!(
+        (&told["type"], &told["data"]["id"], &told["data"]["state"]),
+        (
+            &"request.break_glass".into(),
+            &held.id.to_string().into(),
+            &"approved".into()
+        ),
+        "{told}"
+    );
+    for secret in ["very_secret_name", "nobody else is awake"] {
+        assert!(!got[0].body.contains(secret), "{}", got[0].body);
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,10 @@ impl House {
     }
 
     fn build_with(settings: browser::Settings) -> Self {
+        Self::build_behind(settings, api::TrustedProxies::default())
+    }
+
+    fn build_behind(settings: browser::Settings, trusted_proxies: api::TrustedProxies) -> Self {
         // The only error is that it is installed already.
         let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a scratch folder");
@@ -91,6 +95,7 @@ impl House {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             certificate: None,
             connections_per_address: api::PER_ADDRESS_DEFAULT,
+            trusted_proxies,
         };
         let rooms = rooms.with_people(settings);
         let api = api::start_with(&settings_of_api, rooms, countersign::web::router()).expect("a free port");

@@ -339,6 +339,7 @@ fn log(folder: &Path, sessions: &[(u64, Option<&Peer>, &[Attempted<'_>])]) {
                 verdict,
                 rule: "old",
                 tables: &[],
+                column_labels: &[],
                 fingerprint: [text.len() as u8; 32],
                 parameters: &[],
                 request: None,

@@ -210,3 +210,244 @@ fn an_approval_for_a_temporary_table_is_none_for_the_table_of_its_name() {
 fn answer_of(wire: &mut MysqlWire, text: &str) -> Answer {
     wire.query(text).remove(0)
 }
+
+impl Stage {
+    /// Sends what is held, and has it approved.
+    fn approved(&self, wire: &mut MysqlWire, text: &str) -> Answer {
+        wire.send_query(text.as_bytes());
+        self.runtime.block_on(async {
+            let held = self.api.held(text).await;
+            self.api.approve(&held).await;
+        });
+        answer(wire)
+    }
+
+    /// How transactions ended, as the log tells it, oldest first.
+    fn ends(&self) -> Vec<String> {
+        let log = self.house.run(&["log", "query", "--kind", "transaction_end"]);
+        let items = log["items"].as_array().expect("items").iter().rev();
+        items
+            .map(|record| record["outcome"].as_str().expect("told").to_owned())
+            .collect()
+    }
+}
+
+/// What is sent, and who lets it through.
+enum Sent {
+    Query(&'static str),
+    /// It is held, and a person says yes.
+    Approved(&'static str),
+    Reset,
+}
+
+#[test]
+fn the_log_tells_how_each_transaction_ended_however_it_was_ended() {
+    use Sent::{Approved, Query, Reset};
+    let stage = Stage::open();
+    stage.house.server.run(
+        "CREATE TABLE app.stays (id int PRIMARY KEY);
+         CREATE PROCEDURE app.takes_back() ROLLBACK",
+    );
+    const WRITE: Sent = Query("UPDATE plain SET note = '{n}' WHERE id = 1");
+    let mut told = 0;
+    for (number, (sent, ended, kept)) in [
+        (
+            vec![Query("BEGIN"), WRITE, Query("COMMIT")],
+            vec!["committed"],
+            true,
+        ),
+        // What is kept must not look undone,
+        (
+            vec![Query("BEGIN"), WRITE, Query("COMMIT; BEGIN; ROLLBACK")],
+            vec!["committed", "rolled_back"],
+            true,
+        ),
+        (
+            vec![
+                Query("BEGIN"),
+                WRITE,
+                Query("COMMIT; BEGIN; SELECT nope"),
+                Query("ROLLBACK"),
+            ],
+            vec!["committed", "rolled_back"],
+            true,
+        ),
+        (
+            vec![Query("BEGIN"), WRITE, Query("COMMIT AND CHAIN; ROLLBACK")],
+            vec!["committed", "rolled_back"],
+            true,
+        ),
+        (
+            vec![
+                Query("BEGIN"),
+                WRITE,
+                Approved("DROP TABLE stays, missing"),
+                Query("ROLLBACK"),
+            ],
+            vec!["committed"],
+            true,
+        ),
+        (
+            vec![Query("SET autocommit=0"), WRITE, Query("SET autocommit=1")],
+            vec!["committed"],
+            true,
+        ),
+        // and what is undone must not look kept.
+        (
+            vec![Query("BEGIN"), WRITE, Query("ROLLBACK; BEGIN; COMMIT")],
+            vec!["rolled_back", "committed"],
+            false,
+        ),
+        (vec![Query("BEGIN"), WRITE, Reset], vec!["rolled_back"], false),
+        (
+            vec![Query("BEGIN"), WRITE, Approved("CALL takes_back()")],
+            vec!["unknown"],
+            false,
+        ),
+        // A failure that ends nothing.
+        (
+            vec![Query("BEGIN"), WRITE, Query("SELECT nope"), Query("ROLLBACK")],
+            vec!["rolled_back"],
+            false,
+        ),
+        (
+            vec![Query("BEGIN"), WRITE, Query("SELECT nope"), Query("COMMIT")],
+            vec!["committed"],
+            true,
+        ),
+        (vec![Query("COMMIT"), Query("ROLLBACK")], vec![], false),
+        // Anybody may end what is prepared: here it is the same session.
+        (
+            vec![
+                Approved("XA START 'x'"),
+                WRITE,
+                Approved("XA END 'x'"),
+                Approved("XA PREPARE 'x'"),
+                Approved("XA ROLLBACK 'x'"),
+            ],
+            vec!["unknown", "rolled_back"],
+            false,
+        ),
+        (
+            vec![
+                Approved("XA START 'y'"),
+                WRITE,
+                Approved("XA END 'y'"),
+                Approved("XA COMMIT 'y' ONE PHASE"),
+            ],
+            vec!["committed"],
+            true,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut wire = stage.house.connect();
+        let truth = || stage.truth("SELECT note FROM app.plain WHERE id = 1");
+        let (before, wanted) = (truth(), format!("t{number}"));
+        for sent in &sent {
+            match sent {
+                Query(text) => drop(wire.query(&text.replace("{n}", &wanted))),
+                Approved(text) => {
+                    let answer = stage.approved(&mut wire, text);
+                    assert_eq!(
+                        answer.is_ok(),
+                        !text.contains("missing"),
+                        "{text}: {:?}",
+                        answer.error()
+                    );
+                }
+                Reset => assert!(wire.ask(0x1f, b"").is_ok()),
+            }
+        }
+        assert_eq!(truth(), if kept { wanted } else { before }, "{number}");
+        let all = stage.ends();
+        assert_eq!(all[told..], ended, "{number}");
+        told = all.len();
+    }
+}
+
+/// Which approved requests a transaction that ended held: not those of the next one, whose message ended it.
+#[test]
+fn a_message_that_begins_with_the_end_of_a_transaction_counts_for_the_next() {
+    let stage = Stage::open();
+    let mut wire = stage.house.connect();
+    let message = "COMMIT; BEGIN; DELETE FROM plain";
+    wire.query("BEGIN");
+    wire.query("UPDATE plain SET note = 'x' WHERE id = 1");
+    wire.send_query(message.as_bytes());
+    let id = stage.runtime.block_on(async {
+        let held = stage.api.held(message).await;
+        stage.api.approve(&held).await;
+        id_of(&held)
+    });
+    assert_eq!(wire.answers().len(), 3);
+    wire.query("ROLLBACK");
+    let log = stage.house.run(&["log", "query", "--kind", "transaction_end"]);
+    let items = log["items"].as_array().expect("items").iter().rev();
+    let told: Vec<_> = items
+        .map(|item| (item["outcome"].clone(), item.to_string().contains(&id)))
+        .collect();
+    assert_eq!(told, [(json!("committed"), false), (json!("rolled_back"), true)]);
+}
+
+/// A text that begins with no digit equals the number 0: a literal of another sort is another statement.
+#[test]
+fn a_standing_grant_is_for_literals_of_the_sort_that_was_shown() {
+    let stage = Stage::open();
+    stage.house.server.run("UPDATE app.plain SET note = 'abc'");
+    let mut wire = stage.house.connect();
+    let scope = json!({ "kind": "fingerprint", "for": "session", "minutes": 15, "uses": 40 });
+    let delete =
+        |one: &str, other: &str| format!("DELETE FROM plain WHERE note = {one} OR note IN ({other})");
+    stage.begun(&mut wire, &delete("'x'", "'y'"), &scope);
+    assert!(stage.runs(&mut wire, &delete("'z'", "'u'")));
+    for (one, other) in [
+        ("'z'", "'u', 'v'"),
+        ("0", "'y'"),
+        ("'x'", "0"),
+        ("'x'", "'y', 0"),
+        ("'x'", "'y', 0, 'z'"),
+        ("0x30", "'y'"),
+        ("b'0'", "'y'"),
+        ("0e0", "'y'"),
+        ("-0", "'y'"),
+        ("NULL", "'y'"),
+        ("FALSE", "'y'"),
+        ("_binary'x'", "'y'"),
+        ("\"x\" + 0", "'y'"),
+        ("note", "'y'"),
+    ] {
+        assert!(!stage.runs(&mut wire, &delete(one, other)), "{one} {other}");
+    }
+    assert_eq!(stage.truth("SELECT COUNT(*) FROM app.plain"), "2");
+    assert!(stage.runs(&mut wire, &delete("'z'", "'u'")));
+}
+
+#[test]
+fn an_approval_is_for_values_as_they_were_read_when_it_was_asked_for() {
+    let stage = Stage::open();
+    let text = "UPDATE plain SET note = UNIX_TIMESTAMP('2026-02-01 00:00:00') WHERE id > 0";
+    for setting in [
+        "SET time_zone = '+09:00'",
+        "SET sql_auto_is_null = 1",
+        "SET lc_time_names = 'de_DE'",
+        "SET max_sort_length = 64",
+        "SET explicit_defaults_for_timestamp = 0",
+    ] {
+        let mut wire = stage.house.connect();
+        assert!(answer_of(&mut wire, "SET @countersign_wait = '1s'").is_ok());
+        wire.send_query(text.as_bytes());
+        let held = stage.runtime.block_on(stage.api.held(text));
+        assert!(held["facts"].to_string().contains("time_zone"), "{held}");
+        assert!(!answer(&mut wire).is_ok());
+        let approved = stage.runtime.block_on(stage.api.approve(&held));
+        assert_eq!(approved["state"], "grant", "{approved}");
+        let mut other = stage.house.connect();
+        assert!(answer_of(&mut other, setting).is_ok(), "{setting}");
+        assert!(!stage.runs(&mut other, text), "{setting}");
+        let mut same = stage.house.connect();
+        assert!(stage.runs(&mut same, text), "{setting}");
+        assert!(!stage.runs(&mut same, text), "it was for once");
+    }
+}

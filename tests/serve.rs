@@ -49,11 +49,17 @@ impl Serve {
     }
 
     /// By a command that runs countersign with the arguments that follow.
-    fn start_as(folder: &Path, mut command: Command) -> Self {
+    fn start_as(folder: &Path, command: Command) -> Self {
+        Self::start_with(folder, command, &[])
+    }
+
+    /// The same with some more.
+    fn start_with(folder: &Path, mut command: Command, more: &[&str]) -> Self {
         let stderr = folder.join("serve.log");
         let log = std::fs::File::create(&stderr).expect("a log");
         let mut child = command
             .args(["serve", "--json", "--config", "countersign.toml"])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -221,6 +227,40 @@ fn serve_may_open_as_many_files_as_the_system_lets_it() {
         .collect();
     assert_eq!(files, ["1000", "1000"]);
     serve.said("1000 connections need 2256 open files, and this process may have 1000");
+}
+
+/// The proxy's own transactions may take long on a busy machine; a command beside it has the time.
+#[test]
+fn command_waits_while_another_process_writes_to_the_store() {
+    let folder = house(SETTINGS);
+    let add = |name| {
+        let arguments = [
+            "user",
+            "add",
+            name,
+            "--role",
+            "admin",
+            "--config",
+            "countersign.toml",
+        ];
+        run(folder.path(), &arguments)
+    };
+    let first = add("root");
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let data = folder.path().join("data");
+    let mut store = rusqlite::Connection::open(data.join(countersign::config::STORE_FILE)).expect("a store");
+    let writing = store
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .expect("the lock");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| add("eve"));
+        // Well beyond what the proxy itself waits.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!second.is_finished(), "the store was written to under a lock");
+        writing.rollback().expect("let go");
+        let second = second.join().expect("it ends");
+        assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
+    });
 }
 
 #[tokio::test]
@@ -670,6 +710,54 @@ fn log_that_serve_left_is_verified_without_it_and_a_changed_one_is_not() {
         text(&failed.stdout)
     );
     assert!(!python(&["data"]).status.success());
+}
+
+/// What was signed is gone: nothing starts until somebody says why, once, and that is on record.
+#[test]
+fn loss_is_accepted_for_a_reason_once_and_recorded() {
+    let folder = house(SETTINGS);
+    let stop = |mut serve: Serve| {
+        serve.signal("TERM");
+        assert_eq!(serve.child.wait().expect("it ends").code(), Some(0));
+    };
+    let lose = || {
+        let tree = folder.path().join("data/journal/tree");
+        std::fs::remove_dir_all(tree).expect("what was signed");
+    };
+    let refused = |arguments: &[&str], code: i32, words: &str| {
+        let serve = ["serve", "--config", "countersign.toml"];
+        let done = run(folder.path(), &[&serve[..], arguments].concat());
+        let said = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    };
+    for name in ["root", "alice", "bob"] {
+        let settings = ["--config", "countersign.toml"];
+        let add = [&["user", "add", name, "--role", "approver"], &settings[..]].concat();
+        assert_eq!(run(folder.path(), &add).status.code(), Some(0));
+    }
+    stop(Serve::start(folder.path()));
+    lose();
+    refused(&[], 1, "--accept-loss");
+    refused(&["--accept-loss"], 2, "--accept-loss");
+    refused(&["--accept-loss", "  "], 2, "on one line");
+    refused(&["--accept-loss", "a\nb"], 2, "on one line");
+    refused(&[], 1, "--accept-loss");
+    let reason = "disk full from 02:10, ticket 4711";
+    stop(Serve::start_with(
+        folder.path(),
+        countersign(folder.path()),
+        &["--accept-loss", reason],
+    ));
+    let query = ["log", "query", "--data-dir", "data", "--json", "kind:boot"];
+    let told = text(&run(folder.path(), &query).stdout);
+    assert!(told.contains(reason), "{told}");
+    stop(Serve::start(folder.path()));
+    let verified = run(folder.path(), &["log", "verify", "--data-dir", "data"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
+    // Once: what is lost later is another loss.
+    lose();
+    refused(&[], 1, "--accept-loss");
 }
 
 fn first_segment(folder: &Path) -> PathBuf {

@@ -257,7 +257,8 @@ fn complaint(job: &Job<'_>, played: &Played) -> Option<String> {
     };
     let by_client = matches!(job.place, Place::ClientToProxy | Place::ProxyToClient);
     let is_fine = match &played.ended {
-        Ended::AllSaid => came.len() == reference.len() && told.is_none(),
+        // Between its last answer and its Terminate a client may be told that the server is gone, where that was cut.
+        Ended::AllSaid => came.len() == reference.len() && (told.is_none() || (ends && !by_client)),
         Ended::Cut => ends && by_client,
         Ended::ByProxy { inside_a_message } => {
             ends && !by_client && (told.is_some() || (*inside_a_message && job.place == Place::ServerToProxy))

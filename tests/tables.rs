@@ -99,6 +99,7 @@ fn fill(journal: &Journal) {
             verdict,
             rule: "a rule",
             tables: &["public.orders".to_owned(), "other".to_owned()],
+            column_labels: &[],
             fingerprint: [number as u8; 32],
             parameters: &[],
             request: None,
@@ -1118,6 +1119,79 @@ const LISTS: [&str; 31] = [
     "\\d nothing",
 ];
 
+/// Commands of psql about what a log does not have: an empty list, not an error.
+const EMPTY_LISTS: &str = "\\ddp\n\\des+\n\\do+\n\\dO+\n\\dy+\n\\dX\n\\dL+\n\\dRs+\n\\dFd+\n\\dFp+\n\\dFt+\n\\dF+\n\\dC+\n\
+    \\dc+\n\\dAc+\n\\dAf+\n\\dAo+\n\\dAp+\n\\db+\n\\dew+\n\\deu+\n\\det+\n\\dl+\n\\df+\n\\dd\n\\da\n\\dA\n\\drds\n\\dRp+\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_finds_nothing_where_there_is_nothing() {
+    let house = House::build().await;
+    let newer = ["16", "17", "18"].map(|version| drivers().join("psql").join(version).join("bin/psql"));
+    for program in [Path::new("psql").to_owned()].into_iter().chain(newer) {
+        let shown = house.psql_script(&program, EMPTY_LISTS).await;
+        let rows: Vec<&str> = shown.lines().filter(|line| !line.starts_with("heap|")).collect();
+        assert!(
+            rows.iter().all(|line| line.contains("Did not find any ")),
+            "{}: {shown}",
+            program.display()
+        );
+        let source = house.psql_of(&program, &["-c", "\\sf now"]).await;
+        assert!(
+            source.starts_with("ERROR:  function \"now\" does not exist"),
+            "{source}"
+        );
+        let view = house.psql_of(&program, &["-c", "\\sv statements"]).await;
+        assert!(view.contains("\"public.statements\" is not a view"), "{view}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_may_be_asked_for_by_its_name_alone() {
+    let house = House::build().await;
+    let client = house.connect().await;
+    let ids = rows(&client, "SELECT id FROM statements ORDER BY time LIMIT 3").await;
+    let whole = rows(&client, "TABLE statements ORDER BY time LIMIT 3").await;
+    let firsts: Vec<&str> = whole.iter().filter_map(|row| row.split('|').next()).collect();
+    assert_eq!(firsts, ids);
+    for (query, same) in [
+        ("TABLE public.decisions", "SELECT * FROM public.decisions"),
+        ("WITH x AS (TABLE decisions) TABLE x", "SELECT * FROM decisions"),
+        (
+            "SELECT 1 AS n UNION ALL (WITH y(n) AS (VALUES (2)) TABLE y)",
+            "VALUES (1), (2)",
+        ),
+        (
+            "SELECT count(*) FROM (TABLE statements) AS s",
+            "SELECT count(*) FROM statements",
+        ),
+    ] {
+        assert_eq!(rows(&client, query).await, rows(&client, same).await, "{query}");
+    }
+    assert_eq!(
+        error(&client, "TABLE nothing").await,
+        "42P01 relation \"nothing\" does not exist"
+    );
+    assert!(
+        error(&client, "CREATE TABLE x (y int)")
+            .await
+            .starts_with("25006")
+    );
+    assert_eq!(
+        rows(&client, "SELECT format('%I.%s|%L', 'My', NULL, 'it''s'), 'decisions'::regclass::oid = (SELECT oid FROM pg_class WHERE relname = 'decisions'), array_remove(ARRAY['a', 'b', 'a'], 'a')").await,
+        ["\"My\".|'it''s'|t|{b}"]
+    );
+    assert_eq!(
+        rows(&client, "SELECT has_table_privilege('statements', 'SELECT'), has_table_privilege('statements', 'INSERT, UPDATE'), has_schema_privilege('public', 'CREATE'), has_table_privilege('statements', 'UPDATE, SELECT')").await,
+        ["t|f|f|t"]
+    );
+    let tables = rows(
+        &client,
+        "SELECT DISTINCT tableoid = 'pg_class'::regclass FROM pg_class",
+    )
+    .await;
+    assert_eq!(tables, ["t"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_16_17_and_18_list_describe_and_query() {
     let house = House::build().await;
@@ -1196,6 +1270,54 @@ async fn jdbc_finds_tables_and_columns_and_reads_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metabase_syncs_takes_samples_and_asks() {
+    let house = House::build().await;
+    let port = house.tables.local_addr.port();
+    let mut java = Command::new("java");
+    let classes = format!(
+        "/usr/share/java/postgresql.jar:{}",
+        drivers().join("java").display()
+    );
+    java.args(["-cp", &classes, "MetabaseClient"]).arg(format!(
+        "jdbc:postgresql://127.0.0.1:{port}/log?user=carol&password={}",
+        house.carol
+    ));
+    let shown = program(java).await;
+    let lines: Vec<&str> = shown.lines().collect();
+    for line in [
+        "zone UTC",
+        "version PostgreSQL 15",
+        // It may select, and neither update, insert nor delete.
+        "privileges null|public|statements|f|t|f|f",
+        "table public|statements|TABLE|One row for each statement that an agent sent, with what became of it|null",
+        "field time|timestamptz|1|public|statements|f|when, in UTC, to the microsecond|f|f",
+        "field tables|_text|11|public|statements|f|the tables that the statement names|f|f",
+        "may select done",
+        "count 5",
+        "distinct 2",
+        "values bot",
+        "by day 2026-11-22|5",
+        "by month 2026-11-01 00:00:00+00|5",
+        "nested ddl|1",
+    ] {
+        assert!(lines.contains(&line), "{line}\n{shown}");
+    }
+    assert!(
+        lines.contains(&"sample 5 [timestamptz, text, int8, float8, _text]"),
+        "{shown}"
+    );
+    let of = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+    // Each of these says that it is done, and nothing else.
+    assert_eq!(
+        [of("foreign key "), of("index "), of("enum ")],
+        [1, 1, 1],
+        "{shown}"
+    );
+    assert_eq!(of("table "), 13, "twelve and the end\n{shown}");
+    assert!(!shown.contains("|public|pg_"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn python_reads_with_every_driver() {
     let house = House::build().await;
     let mut python = Command::new(drivers().join("python/bin/python"));
@@ -1214,6 +1336,12 @@ async fn python_reads_with_every_driver() {
         "asyncpg after 1".to_owned(),
         "sqlalchemy tables ['decisions', 'erasures', 'grants']".to_owned(),
         "sqlalchemy columns [('id', 'TEXT'), ('time', 'TIMESTAMP'), ('request', 'TEXT')]".to_owned(),
+        "sqlalchemy reflects 12 What people decided [[], [], [], []]".to_owned(),
+        "sqlalchemy options {} [] []".to_owned(),
+        "pandas frame 3 datetime64[us, UTC] loader".to_owned(),
+        "pandas counts 5".to_owned(),
+        "pandas table ['id', 'time', 'request']".to_owned(),
+        "pandas parts [2, 2, 1]".to_owned(),
     ];
     assert_eq!(shown.lines().collect::<Vec<_>>(), expected, "{shown}");
 }

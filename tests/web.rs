@@ -7,9 +7,12 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
+use support::api::{Api, id_of};
 use support::child::Demo;
+use support::house::House;
 use support::mariadb::Mariadb;
-use support::server::{PROGRAM, Postgres};
+use support::server::{PROGRAM, Postgres, connect, eventually};
 
 /// The shipped rules, below one whose requests can be handed on.
 const SHIPPED: &str = include_str!("../rules/default.toml");
@@ -26,6 +29,23 @@ escalate_to = ["leads"]
 
 /// Before the rules that are shipped: what one case sees expire.
 const SOON_OVER: &str = "[[rule]]\nname = \"soon-over\"\nclass = [\"ddl\"]\ntables = [\"web_expiring\"]\noutcome = \"hold\"\nexpires = \"6s\"\n\n";
+
+/// One column of the file of labels is misspelt: a page tells of it.
+const LABELS: &str =
+    "[[column]]\ntable = \"public.persons\"\ncolumns = [\"ssn\", \"snn\"]\nlabels = [\"pii\"]\n";
+
+const PERSONS: &str = "
+    CREATE TABLE persons (id int PRIMARY KEY, ssn text, note text);
+    INSERT INTO persons VALUES (1, 'old', 'old');
+    GRANT ALL ON persons TO shop_owner;
+    CREATE ROLE catalog_reader LOGIN PASSWORD 'reads';";
+
+/// What each statement is told apart by, and the value that it binds to the labelled column.
+const WITHHELD: [(&str, &str); 3] = [
+    ("keyed", "078-Q7Zq-1120"),
+    ("plain", "219-Q7Zq-9999"),
+    ("contested", "457-Q7Zq-5462"),
+];
 
 /// Where `./test` installs what drives the browser.
 fn modules() -> PathBuf {
@@ -82,6 +102,71 @@ fn people_decide_in_a_browser() {
     command.env("COUNTERSIGN_SHEET", sheet.to_string());
     command.env("COUNTERSIGN_NODE_MODULES", modules());
     succeeds(&mut command);
+}
+
+/// A house that labels a column, with two reviewers.
+async fn labelled_house(postgres: &Postgres) -> (House, Vec<Value>) {
+    let admin = postgres.connect_as_superuser().await;
+    admin.batch_execute(PERSONS).await.expect("the table");
+    let sections = "[catalog]\nuser = \"catalog_reader\"\npassword_file = \"catalog-password\"\n\
+                    refresh_seconds = 1\nstale_after_seconds = 60\n[labels]\nfile = \"labels.toml\"\n";
+    let house = House::open_with(postgres, "", sections, |folder| {
+        std::fs::write(folder.join("catalog-password"), "reads").expect("written");
+        std::fs::write(folder.join("labels.toml"), LABELS).expect("written");
+    });
+    let log_ins = ["dba-1", "dba-2"].map(|person| {
+        house.run(&["user", "add", person, "--role", "approver,auditor"]);
+        let token = house.run(&["user", "token", person]);
+        json!({ "person": person, "token": token["token"] })
+    });
+    (house, log_ins.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withheld_values_are_shown_in_a_browser_to_whoever_is_to_decide() {
+    let postgres = Postgres::start();
+    let (house, log_ins) = labelled_house(&postgres).await;
+    let api = Api::new(
+        &house.serve.api_url,
+        log_ins[0]["token"].as_str().expect("a token"),
+    );
+    let (mut held, mut agents) = (Vec::new(), Vec::new());
+    for (mark, value) in WITHHELD {
+        let agent = connect(&house.url("127.0.0.1")).await;
+        let update = format!("UPDATE persons SET ssn = $1, note = '{mark}'");
+        agents.push(tokio::spawn(
+            async move { agent.execute(&update, &[&value]).await },
+        ));
+        let request = api.held(mark).await;
+        eventually("its impact is estimated", async || {
+            api.show(&id_of(&request)).await["impact"]["status"] != "estimating"
+        })
+        .await;
+        held.push(json!({ "id": id_of(&request), "value": value }));
+    }
+    let sheet = json!({
+        "cases": "withheld.mjs",
+        "api_url": house.serve.api_url,
+        "web_url": house.serve.api_url,
+        "log_ins": log_ins,
+        "withheld": held,
+    });
+    let mut command = Command::new("node");
+    command.arg("tests/web/run.mjs");
+    command.env("COUNTERSIGN_SHEET", sheet.to_string());
+    command.env("COUNTERSIGN_NODE_MODULES", modules());
+    tokio::task::spawn_blocking(move || succeeds(&mut command))
+        .await
+        .expect("every case passes");
+
+    let mut ran = Vec::new();
+    for agent in agents {
+        ran.push(agent.await.expect("no panic").is_ok());
+    }
+    assert_eq!(ran, [true, true, false], "two are approved, the third is denied");
+    let admin = postgres.connect_as_superuser().await;
+    let row = admin.query_one("SELECT ssn FROM persons", &[]).await;
+    assert_eq!(row.expect("a row").get::<_, String>(0), WITHHELD[1].1);
 }
 
 #[test]

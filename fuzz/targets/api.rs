@@ -328,6 +328,8 @@ fn ask(number: u64) -> Ask {
         text: text.into_bytes(),
         verdict: Verdict::held_because("it drops a table"),
         parameters: Vec::new(),
+        withheld_facts: BTreeMap::new(),
+        column_labels: Vec::new(),
         transaction: Transaction::Idle,
         reply: None,
         claimed: BTreeMap::new(),

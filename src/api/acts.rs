@@ -15,6 +15,7 @@ use super::login::Caller;
 use super::problem::{Kind, Problem};
 use super::read::{Body, Named, OptionalBody, request_id, unacceptable};
 use super::requests::{channel_of, not_sure_problem};
+use super::reveal::gone;
 use crate::desk::{Act, ActError, ActKind};
 use crate::hold::RequestId;
 use crate::identity::assurance::Assurance;
@@ -236,6 +237,7 @@ pub async fn act_over(
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
         assurance,
+        signed_in_at: caller.signed_in_at(),
         channel: channel.to_owned(),
         idempotency: key,
         what,
@@ -245,7 +247,7 @@ pub async fn act_over(
         .map_err(|error| act_problem(id, error))
 }
 
-fn act_problem(id: RequestId, error: ActError) -> Problem {
+pub fn act_problem(id: RequestId, error: ActError) -> Problem {
     let detail = error.to_string();
     match error {
         ActError::NotFound => Problem::not_found("request", &id.to_string()),
@@ -257,6 +259,12 @@ fn act_problem(id: RequestId, error: ActError) -> Problem {
         .with(|more| more.state = Some(state.to_string())),
         ActError::NotSure(why) => not_sure_problem(&why),
         ActError::NotPermitted(why) => Problem::new(Kind::NotPermitted, detail, why.next_step()),
+        ActError::NothingWithheld => Problem::new(
+            Kind::Conflict,
+            detail,
+            format!("look at it: `countersign show {id}`"),
+        ),
+        ActError::ValuesGone => gone(&detail),
         ActError::TextMissing => Problem::new(Kind::Unacceptable, detail, "write a text"),
         ActError::TextUnusable { max } => Problem::new(
             Kind::Unacceptable,

@@ -11,7 +11,7 @@ use super::Rooms;
 use super::browser::{Source, assurance};
 use super::card::Card;
 use super::idempotency::idempotency_key;
-use super::login::{Caller, Via};
+use super::login::Caller;
 use super::problem::Problem;
 use super::read::{Body, Named, request_id};
 use super::requests::{GuardsBody, channel_of, decide_problem, digest, required_reason};
@@ -122,10 +122,7 @@ pub async fn break_glass_over(
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
         assurance,
-        signed_in_at: match &caller.via {
-            Via::Session(session) => Some(session.made_at),
-            Via::Token => None,
-        },
+        signed_in_at: caller.signed_in_at(),
         reason: call.body.reason,
         digest: Some(call.body.digest),
         version: call.body.version,

@@ -257,7 +257,8 @@ impl SignIns {
     }
 }
 
-/// The address that a call comes from: the last hop's, for what a header says of others anybody may write.
+/// The address that a call comes from: the last hop's, or the one that a trusted proxy names (`forwarded.rs`), for what a
+/// header says of others anybody may write.
 #[derive(Clone, Copy, Debug)]
 pub struct Source(pub IpAddr);
 
@@ -265,6 +266,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Source {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        if let Some(found) = parts.extensions.get::<Self>() {
+            return Ok(*found);
+        }
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Ok(Self(address.map_or(unknown, |ConnectInfo(address)| address.ip())))

@@ -13,7 +13,7 @@ use super::requests::{GuardsBody, ScopeBody};
 use crate::catalog::impact::Impact;
 use crate::hold::{
     self, Authority, HeldRequest, HeldStatement, InRun, Parameter, ParameterFormat, READ_AS, Ran, Shape,
-    State, StateKind, Transaction,
+    State, StateKind, Transaction, withheld_words,
 };
 use crate::render::{Layout, Reading, Statement as Rendered, Value, visible_line};
 use crate::sql::action::Breadth;
@@ -63,6 +63,12 @@ pub struct Card {
     pub text_base64: Option<String>,
     pub statements: Vec<Statement>,
     pub parameters: Vec<ParameterValue>,
+    /// Labels of the columns that it touches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_labels: Vec<String>,
+    /// Values are withheld: `POST /requests/{id}/reveal` shows them, and comes before an approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
     pub transaction: TransactionState,
     /// What the client says of itself: not verified.
     pub claimed: BTreeMap<String, String>,
@@ -177,7 +183,14 @@ pub struct ParameterValue {
     pub value: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hex: Option<String>,
+    /// Of a withheld value no less than its length.
     pub bytes: u64,
+    /// Labels of columns for which the log does not keep it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
+    /// It is not shown here, not even whether it is NULL.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -240,7 +253,7 @@ pub struct Remark {
     /// A person; of a `reply` the agent; absent where time alone did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `viewed`, `comment`, `question`, `reply` (of the agent: not verified), `escalated`, `delegated`, `reminded`,
+    /// `viewed`, `revealed`, `comment`, `question`, `reply` (of the agent: not verified), `escalated`, `delegated`, `reminded`,
     /// `break_glass` or `reviewed`.
     pub kind: String,
     /// As it was written; may be empty.
@@ -270,6 +283,19 @@ pub struct Outcome {
 }
 
 impl Card {
+    /// With the values that are withheld: `held` has them, and that they are shown is on record.
+    pub fn revealed(held: &HeldRequest) -> Self {
+        Self {
+            parameters: held
+                .parameters
+                .iter()
+                .map(|parameter| ParameterValue::of(parameter, false))
+                .collect(),
+            withheld: false,
+            ..Self::of(held)
+        }
+    }
+
     pub fn of(held: &HeldRequest) -> Self {
         let (text, text_base64) = exact_text(&held.text);
         let statements: Vec<Statement> = held.statements.iter().map(Statement::of).collect();
@@ -296,7 +322,13 @@ impl Card {
             text,
             text_base64,
             statements,
-            parameters: held.parameters.iter().map(ParameterValue::of).collect(),
+            parameters: held
+                .parameters
+                .iter()
+                .map(|parameter| ParameterValue::of(parameter, parameter.is_redacted()))
+                .collect(),
+            column_labels: held.column_labels.clone(),
+            withheld: held.has_withheld() && held.state.is_undecided(),
             transaction: TransactionState::of(held.transaction),
             claimed: held.claimed.clone(),
             facts: held.facts.clone(),
@@ -485,6 +517,9 @@ impl ParameterValue {
 
     /// The value on one line: a text in quotes, NULL, or the hex digits of what cannot be decoded.
     pub fn value_text(&self) -> String {
+        if self.withheld {
+            return withheld_words(&self.redacted);
+        }
         match (&self.value, &self.hex) {
             (Some(value), _) => format!("'{}'", visible_line(value)),
             (None, Some(hex)) => format!("\\x{hex} ({} bytes, not decoded)", self.bytes),
@@ -492,7 +527,12 @@ impl ParameterValue {
         }
     }
 
-    fn of(held: &Parameter) -> Self {
+    fn of(held: &Parameter, withheld: bool) -> Self {
+        let held = if withheld {
+            Cow::Owned(held.kept())
+        } else {
+            Cow::Borrowed(held)
+        };
         Self {
             index: held.index,
             type_name: held.type_name.clone(),
@@ -504,6 +544,8 @@ impl ParameterValue {
             value: held.value.clone(),
             hex: held.hex.clone(),
             bytes: held.bytes,
+            redacted: held.redacted.clone(),
+            withheld,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Rooms;
+use super::labels::not_found;
 use super::login::Caller;
 use super::problem::{Problem, ProblemDocument};
 use super::read::{Named, Params};
@@ -56,6 +57,10 @@ pub struct CatalogList {
     /// `false`: views, triggers and functions of the databases' own are not seen.
     pub configured: bool,
     pub items: Vec<CatalogState>,
+    /// Tables and columns that the file of labels names and none of these has, in words: their values are not withheld.
+    /// Empty too as long as none has been read.
+    #[serde(default)]
+    pub labels_not_found: Vec<String>,
 }
 
 /// A function that is not built in.
@@ -132,6 +137,9 @@ fn list(rooms: &Rooms, reports: Vec<Report>) -> Json<CatalogList> {
     Json(CatalogList {
         configured: rooms.catalogs.are_configured(),
         items: reports.into_iter().map(CatalogState::from).collect(),
+        labels_not_found: not_found(&rooms.labels.load(), &rooms.catalogs)
+            .unwrap_or_default()
+            .words,
     })
 }
 

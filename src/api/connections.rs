@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::forwarded::TrustedProxies;
 use crate::identity::throttle::network;
 
 /// More than people and tools need, and a quarter of the file descriptors that a process usually has.
@@ -21,11 +22,19 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// From one address, unless the settings say otherwise: an office with its browsers, and no more than a quarter of all.
 pub const PER_ADDRESS_DEFAULT: usize = CONNECTIONS_MAX / 4;
 
+/// Kept for those who come by no proxy: whoever fills what a proxy may have neither locks out the tools on the machine
+/// nor whatever asks for its health.
+const RESERVED_FOR_DIRECT: usize = CONNECTIONS_MAX / 4;
+
 /// Lets clients in while there is room.
 #[derive(Clone, Debug)]
 pub struct Door {
     room: Arc<Semaphore>,
+    /// Of that, what all proxies together may have.
+    for_proxies: Arc<Semaphore>,
     per_address: usize,
+    /// Behind each of these are many people.
+    proxies: TrustedProxies,
     /// Connections by address; of IPv6 by network.
     from: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
@@ -34,7 +43,15 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Counted {
     stream: TcpStream,
-    _places: (OwnedSemaphorePermit, Place),
+    _places: Places,
+}
+
+/// What a connection takes up.
+#[derive(Debug)]
+struct Places {
+    _of_all: OwnedSemaphorePermit,
+    _of_proxies: Option<OwnedSemaphorePermit>,
+    _of_address: Option<Place>,
 }
 
 /// A place among those of an address.
@@ -57,19 +74,37 @@ impl Drop for Place {
 }
 
 impl Door {
-    pub fn new(per_address: usize) -> Self {
+    pub fn new(per_address: usize, proxies: TrustedProxies) -> Self {
         Self {
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            for_proxies: Arc::new(Semaphore::new(CONNECTIONS_MAX - RESERVED_FOR_DIRECT)),
             per_address,
+            proxies,
             from: Arc::default(),
         }
     }
 
-    /// Places for a client, of all and of its address.
-    fn let_in(&self, address: IpAddr) -> Result<(OwnedSemaphorePermit, Place), &'static str> {
+    /// Places for a client, of all and of its share.
+    fn let_in(&self, address: IpAddr) -> Result<Places, &'static str> {
         let of_all = Arc::clone(&self.room).try_acquire_owned();
         let of_all = of_all.map_err(|_| "too many are connected")?;
-        let address = network(address);
+        let (of_proxies, of_address) = if self.proxies.holds(address) {
+            let place = Arc::clone(&self.for_proxies).try_acquire_owned();
+            (
+                Some(place.map_err(|_| "too many are connected by proxies")?),
+                None,
+            )
+        } else {
+            (None, Some(self.of_address(network(address))?))
+        };
+        Ok(Places {
+            _of_all: of_all,
+            _of_proxies: of_proxies,
+            _of_address: of_address,
+        })
+    }
+
+    fn of_address(&self, address: IpAddr) -> Result<Place, &'static str> {
         let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
         let count = from.get(&address).copied().unwrap_or(0);
         if count >= self.per_address {
@@ -77,11 +112,10 @@ impl Door {
         }
         from.insert(address, count + 1);
         drop(from);
-        let place = Place {
+        Ok(Place {
             address,
             from: Arc::clone(&self.from),
-        };
-        Ok((of_all, place))
+        })
     }
 }
 
@@ -149,5 +183,39 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forwarded::ForwardedHeader;
+    use super::*;
+    use crate::policy::Network;
+
+    #[test]
+    fn proxies_leave_room_for_those_who_come_by_none() {
+        let network = Network::parse("10.0.0.0/24").expect("a network");
+        let proxies = TrustedProxies::new(vec![network], ForwardedHeader::default());
+        let door = Door::new(PER_ADDRESS_DEFAULT, proxies);
+        let (by_proxy, direct) = (
+            |last| IpAddr::from([10, 0, 0, last]),
+            IpAddr::from([127, 0, 0, 1]),
+        );
+        let mut inside = Vec::new();
+        while let Ok(places) = door.let_in(by_proxy(1)) {
+            inside.push(places);
+        }
+        assert_eq!(inside.len(), CONNECTIONS_MAX - RESERVED_FOR_DIRECT);
+        // What one proxy fills is filled for the others, too.
+        assert!(door.let_in(by_proxy(2)).is_err());
+        let beside: Vec<_> = (0..RESERVED_FOR_DIRECT).map(|_| door.let_in(direct)).collect();
+        assert!(
+            beside.iter().all(Result::is_ok),
+            "there is no room beside the proxies"
+        );
+        assert!(door.let_in(IpAddr::from([192, 0, 2, 1])).is_err(), "all are in");
+        drop(beside);
+        inside.pop();
+        door.let_in(by_proxy(2)).expect("one has gone");
     }
 }

@@ -13,12 +13,14 @@ use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named};
 use super::requests::{desk_problem, one_line_reason};
+use super::trail::gone;
 use crate::audit::RecordId;
 use crate::clock::Timestamp;
 use crate::desk::ForgetError;
 use crate::hold::RequestId;
 use crate::identity::assurance::STEP_UP_WITHIN;
 use crate::identity::directory::Scope;
+use crate::journal::JournalError;
 use crate::journal::erase::NotErased;
 
 /// Why values are to be erased.
@@ -144,6 +146,7 @@ fn problem(error: &NotErased, id: &str) -> Problem {
     match error {
         NotErased::Unknown(_) | NotErased::NoValues(_) => Problem::not_found("statement with values", id),
         NotErased::Unsigned(_) => Problem::new(Kind::Conflict, error.to_string(), error.next_step()),
+        NotErased::Journal(error @ JournalError::Pruned { .. }) => gone(error),
         NotErased::Journal(error) => Problem::unavailable(error),
     }
 }

@@ -334,18 +334,13 @@ pub async fn make_password_link(
             "set your own password with the old one: `POST /api/v1/me/password`",
         ));
     }
-    let mut seen_by = caller.hands().all();
-    seen_by.remove(&person);
-    let made = rooms
-        .desk
-        .password_link(person, seen_by.clone(), caller.person.name)
-        .await;
-    let link = made.map_err(manage_problem)?;
+    let made = rooms.desk.password_link(person, caller.hands()).await;
+    let made = made.map_err(manage_problem)?;
     let shape = LinkShape {
         person: name,
-        link: link.reveal().to_owned(),
+        link: made.reveal().to_owned(),
         ends_at: Timestamp::now().after(LINK_LIFE).to_string(),
-        seen_by: seen_by.iter().map(ToString::to_string).collect(),
+        seen_by: made.seen_by.iter().map(ToString::to_string).collect(),
     };
     Ok((StatusCode::CREATED, Json(shape)))
 }
@@ -444,7 +439,8 @@ pub async fn remove_totp(
     Ok(Json(FactorsShape::of(&factors)))
 }
 
-/// For somebody who has lost their app and their passkeys: none of them counts any longer, and their sessions end.
+/// For somebody who has lost their app and their passkeys: none of them counts any longer, and their sessions end. For 24
+/// hours they decide nothing in which whoever did that has a stake.
 #[utoipa::path(
     delete,
     path = "/users/{name}/factors",
@@ -467,10 +463,7 @@ pub async fn forget_factors(
             "take away your own with a code: `DELETE /api/v1/me/totp`; or let another administrator do it",
         ));
     }
-    let forgotten = rooms
-        .desk
-        .factors_forget(person.clone(), caller.person.name)
-        .await;
+    let forgotten = rooms.desk.factors_forget(person.clone(), caller.hands()).await;
     forgotten.map_err(manage_problem)?;
     let factors = rooms.desk.factors(person).await.map_err(desk_problem)?;
     Ok(Json(FactorsShape::of(&factors)))

@@ -162,6 +162,9 @@ pub async fn metrics(State(rooms): State<Rooms>) -> Response {
     rooms.metrics.unanchored_records.set(number(unanchored));
     let signed = tree.signed.map_or(0, |(_, time)| time.micros() / 1_000_000);
     rooms.metrics.last_checkpoint.set(signed);
+    rooms.metrics.pruned_records.set(number(tree.pruned));
+    let oldest = tree.oldest.map_or(0, |time| time.micros() / 1_000_000);
+    rooms.metrics.oldest_record.set(oldest);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], rooms.metrics.text()).into_response()
 }

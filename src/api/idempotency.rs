@@ -54,7 +54,7 @@ pub enum Treatment {
 
 /// Every route that is not a mere question (`tests/api/idempotency.rs` holds it against the routes). Whatever is not named
 /// here is no route, and says so itself.
-const ROUTES: [(&str, &str, Treatment); 46] = {
+const ROUTES: [(&str, &str, Treatment); 47] = {
     use Treatment::{Again, Ignored, ShownOnce};
     [
         ("POST", "/requests/{id}/decision", Again),
@@ -65,6 +65,8 @@ const ROUTES: [(&str, &str, Treatment); 46] = {
         ("POST", "/requests/{id}/escalations", Again),
         ("POST", "/requests/{id}/delegations", Again),
         ("POST", "/requests/{id}/views", Again),
+        // Its answer must not be kept.
+        ("POST", "/requests/{id}/reveal", Ignored),
         ("POST", "/requests/{id}/preview", Ignored),
         ("POST", "/rules/replay", Ignored),
         ("POST", "/log/{id}/erase", Again),
@@ -287,8 +289,8 @@ fn given_again(kept: KeptAnswer) -> Result<Response, Problem> {
     let Some(body) = kept.body else {
         return Err(Problem::new(
             Kind::AnsweredBefore,
-            "this call was answered before, and what it answered is shown once",
-            "if that answer was lost, make another one under a new key; what the first made can be taken away",
+            "this call was answered before, and what it answered is shown once, or was erased since",
+            "look at what it made or decided; a secret that was lost is made anew under a new key",
         ));
     };
     let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);

@@ -121,6 +121,14 @@ impl Caller {
         }
     }
 
+    /// When the session that calls began; `None` for a token's call.
+    pub fn signed_in_at(&self) -> Option<Timestamp> {
+        match &self.via {
+            Via::Session(session) => Some(session.made_at),
+            Via::Token => None,
+        }
+    }
+
     /// The browser's session that calls, if one does.
     pub fn session(&self) -> Option<SessionHash> {
         match &self.via {

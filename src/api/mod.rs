@@ -15,10 +15,12 @@ pub mod events;
 pub mod evidence;
 pub mod export;
 pub mod factors;
+mod forwarded;
 pub mod grants;
 pub mod health;
 pub mod idempotency;
 pub mod impact;
+pub mod labels;
 pub mod login;
 pub mod passkeys;
 pub mod people;
@@ -28,6 +30,7 @@ pub mod proofs;
 pub mod read;
 pub mod replay;
 pub mod requests;
+pub mod reveal;
 pub mod reviews;
 pub mod serve;
 pub mod sessions;
@@ -47,10 +50,11 @@ use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::journal::{Journal, Reader};
 use crate::notify::Notifier;
-use crate::policy::RuleSet;
+use crate::policy::{ColumnLabels, RuleSet};
 use crate::telemetry::Metrics;
 
 pub use connections::{CONNECTIONS_MAX, PER_ADDRESS_DEFAULT};
+pub use forwarded::{ForwardedHeader, TrustedProxies};
 pub use health::Upstream;
 pub use serve::{Api, ApiError, Certificate, Settings, router, router_with, start, start_with};
 
@@ -64,6 +68,8 @@ pub struct Rooms {
     pub catalogs: Catalogs,
     /// The rules in force, for people to read.
     pub rules: Arc<ArcSwap<RuleSet>>,
+    /// The labels in force.
+    pub labels: Arc<ArcSwap<ColumnLabels>>,
     sign_ins: Arc<browser::SignIns>,
     pub notifier: Notifier,
     told: Arc<events::Told>,
@@ -87,6 +93,7 @@ impl Rooms {
             metrics,
             catalogs: Catalogs::default(),
             rules: Arc::new(ArcSwap::from_pointee(RuleSet::shipped("strict"))),
+            labels: Arc::default(),
             sign_ins: Arc::default(),
             notifier: Notifier::default(),
             told,
@@ -103,6 +110,11 @@ impl Rooms {
     #[must_use]
     pub fn with_rules(self, rules: Arc<ArcSwap<RuleSet>>) -> Self {
         Self { rules, ..self }
+    }
+
+    #[must_use]
+    pub fn with_labels(self, labels: Arc<ArcSwap<ColumnLabels>>) -> Self {
+        Self { labels, ..self }
     }
 
     #[must_use]
@@ -165,6 +177,7 @@ pub fn routes() -> OpenApiRouter<Rooms> {
         .routes(routes!(acts::escalate))
         .routes(routes!(acts::delegate))
         .routes(routes!(acts::view))
+        .routes(routes!(reveal::reveal))
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))
         .routes(routes!(grants::revoke))

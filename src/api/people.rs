@@ -16,13 +16,13 @@ use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Body, Named, OptionalBody, parse_duration, unacceptable};
 use super::requests::{Page, desk_problem};
 use crate::clock::Timestamp;
-use crate::desk::Factors;
+use crate::desk::{Factors, GIVES_ONESELF_NEXT, Issued};
 use crate::desk::{ManageError, NewAgent, NewPerson, NewToken, OtherTokens};
 use crate::identity::assurance::Method;
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{Agent, Credential, Person, Role, Scope, Scopes};
 use crate::identity::principal::{PersonName, PrincipalName, Profile};
-use crate::identity::secret::{NativePassword, Secret};
+use crate::identity::secret::NativePassword;
 
 /// Ways to log in, in the words of the protocols.
 const SCRAM_SHA_256: &str = "scram-sha-256";
@@ -345,12 +345,12 @@ impl TokenBody {
 
 impl TokenShape {
     /// What was made of `new`.
-    pub fn of(new: &NewToken, token: &Secret) -> Self {
+    pub fn of(new: &NewToken, issued: &Issued) -> Self {
         Self {
             person: new.person.to_string(),
-            token: token.reveal().to_owned(),
+            token: issued.reveal().to_owned(),
             expires_at: new.expires_at.map(|at| at.to_string()),
-            seen_by: new.seen_by.iter().map(ToString::to_string).collect(),
+            seen_by: issued.seen_by.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -424,6 +424,7 @@ pub(super) fn manage_problem(error: ManageError) -> Problem {
     match error {
         ManageError::Exists(_) => Problem::new(Kind::Conflict, detail, "choose another name"),
         ManageError::Revoked(_) => Problem::new(Kind::Conflict, detail, "choose another name"),
+        ManageError::GivesOneself(_) => Problem::new(Kind::Forbidden, detail, GIVES_ONESELF_NEXT),
         ManageError::Unknown(_) => Problem::new(Kind::NotFound, detail, "list the names there are"),
         ManageError::StoreUnavailable | ManageError::Stopping => Problem::unavailable(&detail),
     }
@@ -481,7 +482,8 @@ pub async fn list_people(
     }))
 }
 
-/// Add a person. They sign in with a token: `POST /users/{name}/tokens`.
+/// Add a person. They sign in with a token: `POST /users/{name}/tokens`. For 24 hours they decide nothing in which whoever
+/// has added them has a stake.
 #[utoipa::path(
     post,
     path = "/users",
@@ -505,14 +507,15 @@ pub async fn add_person(
     caller.needs(Scope::Manage)?;
     let person = rooms
         .desk
-        .person_add(body.checked()?, caller.person.name)
+        .person_add(body.checked()?, caller.hands())
         .await
         .map_err(manage_problem)?;
     Ok((StatusCode::CREATED, Json(PersonShape::of(&person))))
 }
 
 /// Give a person other roles or groups. They count from the person's next call on, of sessions and tokens that there are
-/// already too; what was decided stands.
+/// already too; what was decided stands. Nobody gives themselves any, nor by somebody whom they may be behind: another
+/// administrator does it.
 #[utoipa::path(
     patch,
     path = "/users/{name}",
@@ -540,7 +543,7 @@ pub async fn change_person(
     let (roles, groups) = body.checked()?;
     let changed = rooms
         .desk
-        .person_change(person, roles, groups, caller.person.name)
+        .person_change(person, roles, groups, caller.hands())
         .await;
     changed
         .map(|person| Json(PersonShape::of(&person)))
@@ -576,17 +579,15 @@ pub async fn issue_token(
         caller.needs(Scope::Manage)?;
     }
     let new = issued_by(&caller, body.checked(&name, Timestamp::now())?)?;
-    let token = rooms
+    let issued = rooms
         .desk
-        .token_issue(new.clone(), caller.person.name.clone())
+        .token_issue(new.clone(), caller.hands())
         .await
         .map_err(manage_problem)?;
-    Ok((StatusCode::CREATED, Json(TokenShape::of(&new, &token))))
+    Ok((StatusCode::CREATED, Json(TokenShape::of(&new, &issued))))
 }
 
-/// What the caller may make of the token that is asked for, and who sees it.
-/// Whoever has seen the token of the call may be the one who calls, and so sees the new one, too: otherwise an
-/// administrator would only have to make a second token with the first.
+/// What the caller may make of the token that is asked for.
 fn issued_by(caller: &Caller, mut new: NewToken) -> Result<NewToken, Problem> {
     if new.person == caller.person.name {
         for scope in new.scopes.iter().flat_map(Scopes::iter) {
@@ -600,8 +601,6 @@ fn issued_by(caller: &Caller, mut new: NewToken) -> Result<NewToken, Problem> {
         }
         new.expires_at = new.expires_at.into_iter().chain(caller.expires_at).min();
     }
-    new.seen_by = caller.hands().all();
-    new.seen_by.remove(&new.person);
     Ok(new)
 }
 
@@ -652,7 +651,8 @@ pub struct ActiveBody {
 }
 
 /// Let a person sign in and decide, or no longer. What ran by their word stands; what they have approved and has not run
-/// yet needs a fresh decision.
+/// yet needs a fresh decision. For 24 hours somebody who was let in again decides nothing in which whoever did that has a
+/// stake.
 #[utoipa::path(
     post,
     path = "/users/{name}/active",
@@ -678,7 +678,7 @@ pub async fn set_active(
     let person = person_name("name", &name)?;
     let set = rooms
         .desk
-        .person_set_active(person, body.active, caller.person.name)
+        .person_set_active(person, body.active, caller.hands())
         .await;
     set.map_err(manage_problem)?;
     Ok(Json(body))

@@ -9,9 +9,10 @@ use super::Rooms;
 use super::login::Caller;
 use super::problem::{Problem, ProblemDocument};
 use super::read::Named;
-use super::trail::record_look;
+use super::trail::{gone, record_look};
 use crate::audit::RecordId;
 use crate::identity::directory::Scope;
+use crate::journal::JournalError;
 use crate::journal::tree::proof::{self, ProofError};
 
 /// Signed notes and proofs are made of lines.
@@ -79,6 +80,7 @@ pub async fn proof_of(rooms: &Rooms, record: RecordId) -> Result<Option<String>,
     match made {
         Ok(Ok(proof)) => Ok(Some(proof)),
         Ok(Err(ProofError::Unknown(_) | ProofError::Unsigned(_))) => Ok(None),
+        Ok(Err(ProofError::Journal(error @ JournalError::Pruned { .. }))) => Err(gone(&error)),
         Ok(Err(error)) => Err(Problem::unavailable(&error)),
         Err(error) => Err(Problem::unavailable(&error)),
     }

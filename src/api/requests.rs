@@ -17,6 +17,7 @@ use super::idempotency::{KEY_BYTES_MAX, idempotency_key};
 use super::login::Caller;
 use super::problem::{Kind, Problem};
 use super::read::{Body, Named, Params, duration, grant_filter, request_id, unacceptable, word};
+use super::reveal::gone;
 use super::whole::{maybe_whole, whole};
 use crate::desk::{
     Decide, DecideError, Decision, DecisionScope, DeskError, NotStanding, NotSure, Reach, RequestFilter,
@@ -43,6 +44,16 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// For the next page; null on the last one.
     pub next_cursor: Option<String>,
+}
+
+/// One page of the list of requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestsPage {
+    pub items: Vec<Card>,
+    /// For the next page; null on the last one.
+    pub next_cursor: Option<String>,
+    /// Reviews that nobody has signed yet, of whatever request: `GET /reviews?state=open`.
+    pub open_reviews: u64,
 }
 
 /// Which requests.
@@ -74,19 +85,20 @@ pub struct ListQuery {
     path = "/requests",
     tag = "requests",
     params(ListQuery),
-    responses((status = 200, body = Page<Card>)),
+    responses((status = 200, body = RequestsPage)),
     security(("token" = []))
 )]
 pub async fn list(
     caller: Caller,
     State(rooms): State<Rooms>,
     Params(query): Params<ListQuery>,
-) -> Result<Json<Page<Card>>, Problem> {
+) -> Result<Json<RequestsPage>, Problem> {
     caller.needs(Scope::Read)?;
     let page = rooms.desk.list(filter_of(query)?).await.map_err(desk_problem)?;
-    Ok(Json(Page {
+    Ok(Json(RequestsPage {
         items: page.items.iter().map(Card::of).collect(),
         next_cursor: page.next_cursor,
+        open_reviews: rooms.desk.open_reviews().await.map_err(desk_problem)?,
     }))
 }
 
@@ -636,6 +648,12 @@ pub fn decide_problem(id: RequestId, error: DecideError) -> Problem {
             )
         }
         DecideError::NotGuarded(why) => not_guarded(&why),
+        DecideError::NotRevealed => Problem::new(
+            Kind::Conflict,
+            detail,
+            format!("look at them first, which is recorded: `countersign show {id} --reveal`"),
+        ),
+        DecideError::ValuesGone => gone(&detail),
         DecideError::ReasonMissing | DecideError::NoReason => {
             Problem::new(Kind::ReasonRequired, detail, "say why in `reason`")
         }

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::connections::Door;
+use super::forwarded::{TrustedProxies, find_source};
 use super::problem::{Kind, Problem};
 use super::{Rooms, idempotency, routes};
 
@@ -39,8 +40,10 @@ const HEADERS_BYTES_MAX: usize = 32 << 10;
 pub struct Settings {
     pub address: SocketAddr,
     pub certificate: Option<Certificate>,
-    /// Connections from one address. Behind a proxy all clients have the proxy's.
+    /// Connections from one address.
     pub connections_per_address: usize,
+    /// Whose word counts for the address that a call comes from. They may have all connections.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -113,11 +116,13 @@ pub fn start_with(settings: &Settings, rooms: Rooms, pages: Router<Rooms>) -> Re
         None => None,
     };
     let handle = Handle::new();
-    let service = router_with(rooms, pages).into_make_service_with_connect_info::<SocketAddr>();
+    let source = middleware::from_fn_with_state(settings.trusted_proxies.clone(), find_source);
+    let router = router_with(rooms, pages).layer(source);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone());
-    let door = Door::new(settings.connections_per_address);
+    let door = Door::new(settings.connections_per_address, settings.trusted_proxies.clone());
     match &tls {
         Some((config, _)) => {
             let acceptor = RustlsAcceptor::new(config.clone()).acceptor(door);

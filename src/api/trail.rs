@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -25,6 +25,7 @@ use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
 use crate::journal::query::{self, Clause, Key, QueryError};
+use crate::journal::tree::pruned::Gone;
 use crate::journal::{
     Around, BUCKETS_MAX, Facets, Histogram, JournalError, LogFilter, Order, Tail, TailFrom,
 };
@@ -169,6 +170,17 @@ pub struct LogPage<T> {
     /// on from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_to: Option<String>,
+    /// What is asked for reaches into records that are gone by retention: when they went, and up to which moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<String>,
+}
+
+/// A header of exports that reach into records that are gone by retention, with the words of `gone_words`.
+pub const PRUNED_HEADER: &str = "countersign-pruned";
+
+/// What to tell whoever asks for records that are gone.
+pub fn gone_words(gone: &Gone) -> String {
+    format!("records up to {} were {gone}", gone.newest)
 }
 
 /// Records of the log. The look itself is recorded first. With `format`, or `Accept: text/csv` or
@@ -216,7 +228,14 @@ pub async fn query(
     let reader = rooms.reader.clone();
     if let Some(format) = format {
         record_look(&caller, &rooms, format!("export {} {what}", format.as_str())).await?;
-        return Ok(export::answer(reader, filter, format));
+        let (looked, asked) = (reader.clone(), filter.clone());
+        let pruned = blocking(move || looked.pruned_of(&asked)).await?;
+        let mut answer = export::answer(reader, filter, format);
+        let told = pruned.and_then(|gone| HeaderValue::from_str(&gone_words(&gone)).ok());
+        if let Some(told) = told {
+            answer.headers_mut().insert(PRUNED_HEADER, told);
+        }
+        return Ok(answer);
     }
     record_look(&caller, &rooms, format!("query {what}")).await?;
     let page = blocking(move || reader.query(&filter)).await?;
@@ -224,6 +243,7 @@ pub async fn query(
         items: page.records,
         next_cursor: page.next_cursor,
         looked_to: page.looked_to.map(|moment| moment.to_string()),
+        pruned: page.pruned.as_ref().map(gone_words),
     };
     Ok(Json(page).into_response())
 }
@@ -354,6 +374,7 @@ pub async fn around(
         items,
         next_cursor: None,
         looked_to: None,
+        pruned: None,
     }))
 }
 
@@ -465,7 +486,13 @@ async fn blocking<T: Send + 'static>(
             error.to_string(),
             error.next_step(),
         )),
+        Ok(Err(error @ JournalError::Pruned { .. })) => Err(gone(&error)),
         Ok(Err(error)) => Err(Problem::unavailable(&error)),
         Err(error) => Err(Problem::unavailable(&error)),
     }
+}
+
+/// A record that was there, and is not any more.
+pub fn gone(error: &JournalError) -> Problem {
+    Problem::new(problem::Kind::NotFound, error.to_string(), error.next_step())
 }

@@ -125,6 +125,7 @@ pub enum Body<'a> {
         detail: &'a str,
     },
     Notification(NotificationEvent<'a>),
+    Pruned(Pruning<'a>),
 }
 
 /// A statement, before any byte of it went upstream.
@@ -142,6 +143,8 @@ pub struct Attempt<'a> {
     pub rule: &'a str,
     /// `schema.name`, or `name` where the statement names no schema.
     pub tables: &'a [String],
+    /// Labels of the columns that it touches.
+    pub column_labels: &'a [String],
     pub fingerprint: [u8; 32],
     pub parameters: &'a [ParameterRecord<'a>],
     /// The request that holds it, if one does.
@@ -182,8 +185,10 @@ pub struct ParameterRecord<'a> {
     pub value: Option<&'a str>,
     /// The bytes of a value that could not be decoded.
     pub hex: Option<&'a str>,
-    /// Length on the wire.
+    /// Length on the wire; of a redacted value no less than it is.
     pub bytes: u64,
+    /// Labels of columns for which the value is not kept: then it is not even known whether it is NULL.
+    pub redacted: &'a [String],
 }
 
 /// What became of a statement.
@@ -237,6 +242,10 @@ pub struct PersonsDecision<'a> {
     pub digest: [u8; 32],
     /// What it covers where that is more than one run; empty: once.
     pub scope: &'a str,
+    /// How the approver had signed in: `token`, `password`, `totp` or `passkey`.
+    pub method: &'a str,
+    /// When they had given a second factor last, if they had.
+    pub second_factor_at: Option<Timestamp>,
 }
 
 /// Which standing grant lets a statement pass.
@@ -303,6 +312,25 @@ pub struct NotificationEvent<'a> {
     pub detail: &'a str,
 }
 
+/// Records past retention are to be removed; they are once this is under a checkpoint. What it says is of all records
+/// that are gone by then, so the newest of its kind stands for those before it, which go the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Pruning<'a> {
+    /// `countersign`: nobody asks for it but the settings.
+    pub by: &'a str,
+    /// How long records are kept, as settings write it: `400d`.
+    pub retention: &'a str,
+    /// All leaves below this one are gone; and how many of them go now, with how many segments.
+    pub leaves: u64,
+    pub now: u64,
+    pub segments: u64,
+    /// The times of the oldest and of the newest record that is gone.
+    pub oldest: Timestamp,
+    pub newest: Timestamp,
+    /// SHA-256 over the roots that stay: of each 4,096 leaves one, from the left.
+    pub roots_sha256: [u8; 32],
+}
+
 /// Where one lane of the journal stood when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct LanePosition {
@@ -339,6 +367,7 @@ pub enum Kind {
     Values = 19,
     ValuesErased = 20,
     Notification = 18,
+    Pruned = 21,
 }
 
 /// Field tags. The two high bits say how the value is read.
@@ -384,10 +413,13 @@ pub(crate) mod tag {
     pub const READ_AS: u8 = 0x27;
     pub const METHOD: u8 = 0x2C;
     pub const RULES_TEXT: u8 = 0x2E;
+    pub const RETENTION: u8 = 0x2F;
     /// Repeats.
     pub const TABLE: u8 = 0x30;
     /// Repeats.
     pub const REQUESTS: u8 = 0x31;
+    /// Of an attempt: a label of a column that it touches. In a parameter: one for which its value is not kept. Repeats.
+    pub const COLUMN_LABEL: u8 = 0x38;
 
     pub const ATTEMPT_NUMBER: u8 = 0x40;
     pub const TEXT_BYTES: u8 = 0x41;
@@ -400,6 +432,13 @@ pub(crate) mod tag {
     pub const LANE: u8 = 0x48;
     pub const DURABLE: u8 = 0x49;
     pub const FOUND: u8 = 0x4A;
+    pub const PRUNED: u8 = 0x4B;
+    pub const PRUNED_NOW: u8 = 0x4C;
+    pub const SEGMENTS: u8 = 0x4D;
+    pub const OLDEST: u8 = 0x4E;
+    pub const NEWEST: u8 = 0x4F;
+    /// In microseconds since 1970.
+    pub const SECOND_FACTOR_AT: u8 = 0x50;
 
     pub const SESSION: u8 = 0x80;
     pub const ATTEMPT_SESSION: u8 = 0x81;
@@ -412,6 +451,7 @@ pub(crate) mod tag {
     pub const SALT: u8 = 0x8C;
     /// Zeros where values stood. Repeats.
     pub const ERASED: u8 = 0x8D;
+    pub const ROOTS_SHA256: u8 = 0x8E;
 
     /// Repeats.
     pub const PARAMETER: u8 = 0xC0;
@@ -427,7 +467,7 @@ pub(crate) mod tag {
     pub const fn repeats(tag: u8) -> bool {
         matches!(
             tag,
-            TABLE | REQUESTS | ERASED | PARAMETER | CLAIMED | POSITION | LABEL | KEPT
+            TABLE | REQUESTS | COLUMN_LABEL | ERASED | PARAMETER | CLAIMED | POSITION | LABEL | KEPT
         )
     }
 }
@@ -516,6 +556,14 @@ impl Entry<'_> {
                 put_text(tag::APPROVER, decision.approver, out);
                 put_text(tag::REASON, decision.reason, out);
                 put_text(tag::CHANNEL, decision.channel, out);
+                put_text(tag::METHOD, decision.method, out);
+                if let Some(at) = decision.second_factor_at {
+                    put_number(
+                        tag::SECOND_FACTOR_AT,
+                        u64::try_from(at.micros()).unwrap_or(0),
+                        out,
+                    );
+                }
                 self.put_session(out);
                 put_bytes(tag::DIGEST, &decision.digest, out);
             }
@@ -572,6 +620,7 @@ impl Entry<'_> {
                 put_text(tag::CHANNEL, told.channel, out);
                 self.put_session(out);
             }
+            Body::Pruned(told) => self.put_pruning(told, out),
             Body::LogQuery { by, query } => {
                 put_text(tag::BY, by, out);
                 put_text(tag::QUERY, query, out);
@@ -614,6 +663,7 @@ impl Entry<'_> {
             Body::CertificatesChange { .. } => Kind::CertificatesChange,
             Body::SignIn(_) => Kind::SignIn,
             Body::Notification(_) => Kind::Notification,
+            Body::Pruned(_) => Kind::Pruned,
         }
     }
 
@@ -638,6 +688,7 @@ impl Entry<'_> {
             | Body::PeopleChange { .. }
             | Body::CertificatesChange { .. }
             | Body::Notification(_)
+            | Body::Pruned(_)
             | Body::LogQuery { .. }
             | Body::ValuesErased { .. }
             | Body::SignIn(_) => None,
@@ -675,6 +726,7 @@ impl Entry<'_> {
             .tables
             .iter()
             .for_each(|table| put_text(tag::TABLE, table, out));
+        put_labels(attempt.column_labels, out);
         put_number(tag::ATTEMPT_NUMBER, attempt.id.number, out);
         put_number(tag::TEXT_BYTES, attempt.text.len() as u64, out);
         self.put_session(out);
@@ -690,6 +742,19 @@ impl Entry<'_> {
             .claimed
             .iter()
             .for_each(|(key, value)| put_pair(tag::CLAIMED, key, value, out));
+    }
+
+    fn put_pruning(&self, told: &Pruning<'_>, out: &mut Vec<u8>) {
+        let micros = |time: Timestamp| u64::try_from(time.micros()).unwrap_or(0);
+        put_text(tag::BY, told.by, out);
+        put_text(tag::RETENTION, told.retention, out);
+        put_number(tag::PRUNED, told.leaves, out);
+        put_number(tag::PRUNED_NOW, told.now, out);
+        put_number(tag::SEGMENTS, told.segments, out);
+        put_number(tag::OLDEST, micros(told.oldest), out);
+        put_number(tag::NEWEST, micros(told.newest), out);
+        self.put_session(out);
+        put_bytes(tag::ROOTS_SHA256, &told.roots_sha256, out);
     }
 
     fn put_outcome(&self, outcome: &StatementOutcome<'_>, out: &mut Vec<u8>) {
@@ -713,7 +778,7 @@ impl Entry<'_> {
 
 impl ParameterRecord<'_> {
     const fn has_value(&self) -> bool {
-        self.value.is_some() || self.hex.is_some()
+        self.redacted.is_empty() && (self.value.is_some() || self.hex.is_some())
     }
 }
 
@@ -826,7 +891,7 @@ impl TransactionOutcome {
 }
 
 impl Kind {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Boot,
         Self::SessionStart,
         Self::SessionEnd,
@@ -846,6 +911,7 @@ impl Kind {
         Self::Values,
         Self::Notification,
         Self::ValuesErased,
+        Self::Pruned,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -869,6 +935,7 @@ impl Kind {
             Self::Values => "values",
             Self::Notification => "notification",
             Self::ValuesErased => "values_erased",
+            Self::Pruned => "pruned",
         }
     }
 
@@ -941,6 +1008,7 @@ fn put_parameter(parameter: &ParameterRecord<'_>, kept: Option<Kept<'_>>, salt: 
     put_group(tag::PARAMETER, out, |out| {
         put_text(tag::TYPE_NAME, parameter.type_name, out);
         put_text(tag::FORMAT, parameter.format, out);
+        put_labels(parameter.redacted, out);
         put_number(tag::INDEX, u64::from(parameter.index), out);
         put_number(tag::TYPE_OID, u64::from(parameter.type_oid), out);
         put_number(tag::BYTES, parameter.bytes, out);
@@ -951,6 +1019,12 @@ fn put_parameter(parameter: &ParameterRecord<'_>, kept: Option<Kept<'_>>, salt: 
             put_bytes(tag::COMMITMENT, &commitment(&salt, kept.form, kept.value), out);
         }
     });
+}
+
+fn put_labels(labels: &[String], out: &mut Vec<u8>) {
+    labels
+        .iter()
+        .for_each(|label| put_text(tag::COLUMN_LABEL, label, out));
 }
 
 fn put_pair(tag: u8, key: &str, value: &str, out: &mut Vec<u8>) {

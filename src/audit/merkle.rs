@@ -86,6 +86,15 @@ impl Edge {
         self.size
     }
 
+    /// The edge of the tree whose complete subtrees of 2^level leaves were appended to this one as leaves.
+    #[must_use]
+    pub fn raised(self, level: u32) -> Self {
+        Self {
+            size: self.size << level,
+            peaks: self.peaks,
+        }
+    }
+
     /// Appends a leaf by its hash. `each` is told of every subtree that is complete by it, the leaf itself included.
     pub fn append(&mut self, leaf: Hash, mut each: impl FnMut(Subtree, &Hash)) {
         let mut hash = leaf;

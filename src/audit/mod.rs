@@ -14,7 +14,8 @@ pub use entry::{
     Attempt, Body, Entry, Kind, LanePosition, OutcomeKind, ParameterRecord, Seal, StatementOutcome,
 };
 pub use entry::{
-    GrantEvent, GrantUse, NotificationEvent, PersonsDecision, RulesChange, SignIn, TransactionOutcome,
+    GrantEvent, GrantUse, NotificationEvent, PersonsDecision, Pruning, RulesChange, SignIn,
+    TransactionOutcome,
 };
 pub use record::{Claim, Fields, Malformed, Parameter, Record, RecordId};
 

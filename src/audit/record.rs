@@ -113,6 +113,9 @@ pub struct Fields {
     /// How a person showed who they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// When an approver had given a second factor last before deciding.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub second_factor_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_hex")]
@@ -134,12 +137,33 @@ pub struct Fields {
     pub rules_text: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
+    /// Labels of the columns that the attempt touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub column_labels: Vec<String>,
     /// Not verified.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claimed: Vec<Claim>,
     /// What became of the attempt; the reader joins it when one attempt is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Box<Record>>,
+    /// Of a pruning: how long records are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
+    /// How many records are gone, how many of them by this pruning, with how many segments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned_now: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segments: Option<u64>,
+    /// The times of the oldest and of the newest of those that are gone.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub oldest: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub newest: Option<Timestamp>,
+    /// Over the roots that stay of them.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_hex")]
+    pub roots_sha256: Option<[u8; 32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +197,9 @@ pub struct Parameter {
     /// It had a value, which has been erased.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub erased: bool,
+    /// Labels of columns for which its value was never kept; `bytes` is then no less than its length.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
 }
 
 /// A value that was kept beside its attempt.
@@ -376,11 +403,22 @@ impl Fields {
             tag::READ_AS => self.read_as = text()?,
             tag::METHOD => self.method = text()?,
             tag::RULES_TEXT => self.rules_text = text()?,
+            tag::RETENTION => self.retention = text()?,
             tag::TABLE => self.tables.extend(text()?),
             tag::REQUESTS => self.requests.extend(text()?),
             tag::ATTEMPT_NUMBER => attempt.number = number()?,
             tag::TEXT_BYTES => self.text_bytes = number()?,
             tag::ROWS => self.rows = number()?,
+            tag::SECOND_FACTOR_AT => {
+                let micros = i64::try_from(self::number(tag, value)?).map_err(|_| Malformed::Value(tag))?;
+                self.second_factor_at = Some(Timestamp::from_micros(micros));
+            }
+            tag::PRUNED => self.pruned = number()?,
+            tag::PRUNED_NOW => self.pruned_now = number()?,
+            tag::SEGMENTS => self.segments = number()?,
+            tag::OLDEST => self.oldest = Some(moment(tag, value)?),
+            tag::NEWEST => self.newest = Some(moment(tag, value)?),
+            tag::ROOTS_SHA256 => self.roots_sha256 = Some(array(tag, value)?),
             tag::SUCCESS => self.success = Some(flag(tag, value)?),
             tag::SESSION => self.session = Some(session(tag, value)?),
             tag::ATTEMPT_SESSION => attempt.session = Some(session(tag, value)?),
@@ -389,6 +427,7 @@ impl Fields {
             tag::DIGEST => self.digest = Some(array(tag, value)?),
             tag::GENERATION => self.generation = Some(array(tag, value)?),
             tag::TEXT => self.text = Some(value.to_vec()),
+            tag::COLUMN_LABEL => self.column_labels.extend(text()?),
             tag::PARAMETER => self.parameters.push(parameter(value)?),
             tag::CLAIMED => self.claimed.push(claim(value)?),
             tag::POSITION => self.positions.push(position(value)?),
@@ -435,6 +474,10 @@ impl Fields {
             // Read by `Values::decode`.
             Kind::Values => Err(Malformed::Kind(kind as u8)),
             Kind::ValuesErased => is_there(self.name.is_some(), tag::NAME),
+            Kind::Pruned => {
+                is_there(self.pruned.is_some() && self.newest.is_some(), tag::PRUNED)?;
+                is_there(self.roots_sha256.is_some(), tag::ROOTS_SHA256)
+            }
             Kind::SessionEnd | Kind::LogQuery => Ok(()),
         }
     }
@@ -562,6 +605,10 @@ pub(crate) fn number(tag: u8, value: &[u8]) -> Result<u64, Malformed> {
     Ok(value.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
+fn moment(tag: u8, value: &[u8]) -> Result<Timestamp, Malformed> {
+    small(tag, value).map(Timestamp::from_micros)
+}
+
 fn small<T: TryFrom<u64>>(tag: u8, value: &[u8]) -> Result<T, Malformed> {
     T::try_from(number(tag, value)?).map_err(|_| Malformed::Value(tag))
 }
@@ -594,6 +641,7 @@ fn parameter(group: &[u8]) -> Result<Parameter, Malformed> {
             tag::INDEX => parameter.index = small(tag, value)?,
             tag::TYPE_OID => parameter.type_oid = small(tag, value)?,
             tag::BYTES => parameter.bytes = number(tag, value)?,
+            tag::COLUMN_LABEL => parameter.redacted.push(text(tag, value)?),
             tag::CUT => parameter.cut = flag(tag, value)?,
             tag::COMMITMENT => parameter.commitment = Some(array(tag, value)?),
             unknown => return Err(Malformed::Tag(unknown)),

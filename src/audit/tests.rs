@@ -64,6 +64,7 @@ fn bare_attempt() -> Attempt<'static> {
         verdict: "allow",
         rule: "reads",
         tables: &[],
+        column_labels: &[],
         fingerprint: [0; 32],
         parameters: &[],
         request: None,
@@ -84,6 +85,7 @@ fn parameter<'a>(index: u16, value: Option<&'a str>, hex: Option<&'a str>) -> Pa
         value,
         hex,
         bytes,
+        redacted: &[],
     }
 }
 
@@ -116,6 +118,7 @@ fn borrowed(parameter: &Parameter) -> ParameterRecord<'_> {
         value: parameter.value.as_deref(),
         hex: parameter.hex.as_deref(),
         bytes: parameter.bytes,
+        redacted: &parameter.redacted,
     }
 }
 
@@ -147,6 +150,7 @@ proptest! {
             protocol: &words[4],
             text: &text,
             tables: &tables,
+            column_labels: &[],
             fingerprint,
             parameters: &records,
             request: request.as_deref(),

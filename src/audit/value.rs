@@ -7,6 +7,9 @@
 //! ```
 //! Why a salt for each value: few values have few neighbours, and whoever has the record of an erased one must not find it
 //! by trying. The salt is erased with its value.
+//!
+//! Why a redacted value has no commitment: one without its salt proves nothing, and one with it can be guessed at, because
+//! what is redacted is often short: a nine-digit number is found in minutes.
 
 use sha2::{Digest, Sha256};
 
@@ -47,8 +50,11 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    /// At most `bytes_max` bytes of the value, cut between letters; `None`: NULL.
+    /// At most `bytes_max` bytes of the value, cut between letters; `None`: NULL, or redacted.
     pub fn of(parameter: &ParameterRecord<'a>, bytes_max: usize) -> Option<Self> {
+        if !parameter.redacted.is_empty() {
+            return None;
+        }
         let (form, whole) = match (parameter.value, parameter.hex) {
             (Some(value), _) => (Form::Text, value),
             (None, Some(hex)) => (Form::Hex, hex),

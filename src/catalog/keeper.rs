@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::catalog::postgres;
 use crate::catalog::{CatalogError, ListedFunctions};
+use crate::sql::action::TableName;
 
 /// First wait after a failure; doubled up to the time between two probes.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -71,6 +72,18 @@ pub trait Snapshot: Send + Sync + 'static {
     fn generation(&self) -> u64;
 
     fn user_functions(&self) -> Vec<Self::Function>;
+
+    /// Hands over all relations there are, and the schemas whose relations are not read.
+    fn see(&self, take: &mut dyn FnMut(Seen<'_>));
+}
+
+/// Something in a catalog.
+#[derive(Clone, Debug)]
+pub enum Seen<'c> {
+    /// With its schema, and its columns; none: they are not known.
+    Relation(TableName, Vec<&'c str>),
+    /// What is in this schema is not read.
+    LeftOut(&'c str),
 }
 
 /// What is known of one catalog.

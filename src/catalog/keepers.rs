@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use crate::catalog::ListedFunctions;
-use crate::catalog::keeper::{Keeper, Pace, Report, Snapshot, Source};
+use crate::catalog::keeper::{Keeper, Pace, Report, Seen, Snapshot, Source};
 use crate::catalog::{mysql, postgres};
 
 /// Every catalog of one upstream.
@@ -83,6 +83,24 @@ impl<S: Source> Keepers<S> {
         keeper?.latest().map(|snapshot| snapshot.user_functions())
     }
 
+    /// Hands over what is in all that have been read, and names those. `None`: none has been, or one is still being read
+    /// for the first time.
+    fn see(&self, take: &mut dyn FnMut(Seen<'_>)) -> Option<Vec<String>> {
+        let all = self.all();
+        let is_awaited = |keeper: &Keeper<S>| keeper.latest().is_none() && keeper.report().problem.is_none();
+        if all.iter().any(|keeper| is_awaited(keeper)) {
+            return None;
+        }
+        let mut places = Vec::new();
+        for keeper in all {
+            if let Some(snapshot) = keeper.latest() {
+                snapshot.see(take);
+                places.push(keeper.report().place);
+            }
+        }
+        (!places.is_empty()).then_some(places)
+    }
+
     /// Whether statements are judged by each that is in use.
     pub fn are_read(&self) -> bool {
         self.reports()
@@ -116,6 +134,19 @@ impl Catalogs {
             .into_iter()
             .flatten()
             .reduce(|one, other| one && other)
+    }
+
+    /// Hands over what is in all catalogs that have been read, and names their places. `None`: of a server that is
+    /// configured none has been read yet.
+    pub fn see(&self, take: &mut dyn FnMut(Seen<'_>)) -> Option<Vec<String>> {
+        let mut places = Vec::new();
+        if let Some(keepers) = &self.postgres {
+            places.extend(keepers.see(take)?);
+        }
+        if let Some(keepers) = &self.mysql {
+            places.extend(keepers.see(take)?);
+        }
+        Some(places).filter(|places| !places.is_empty())
     }
 
     pub fn reports(&self) -> Vec<Report> {

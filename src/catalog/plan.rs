@@ -126,7 +126,9 @@ fn is_harmless(name: &FunctionName, catalog: &dyn Catalog) -> bool {
         Some(_) => Known::Absent,
     };
     let own = catalog.functions(name);
-    let is_harmless = own.iter().all(|routine| routine.concern.is_none());
+    let is_harmless = own
+        .iter()
+        .all(|routine| routine.concern.as_ref().is_none_or(Concern::is_listed));
     match built_in {
         Known::Harmless => is_harmless,
         Known::Absent => is_harmless && !own.is_empty(),

@@ -98,6 +98,11 @@ pub async fn view(client: &Client, id: RequestId) -> Result<Card, CliError> {
     client.post(&format!("/requests/{id}/views"), &ViewBody {}).await
 }
 
+/// The card with the values that are withheld, which is recorded.
+pub async fn reveal(client: &Client, id: RequestId) -> Result<Card, CliError> {
+    client.post(&format!("/requests/{id}/reveal"), &ViewBody {}).await
+}
+
 async fn act(id: RequestId, route: &str, body: &impl Serialize) -> Result<Card, CliError> {
     let client = Client::from_environment()?;
     let key = format!("{:032x}", rand::random::<u128>());

@@ -77,6 +77,16 @@ pub fn facts(card: &Card, earlier: &[Card], now: Timestamp) -> Vec<(&'static str
         .iter()
         .skip(1)
         .for_each(|parameter| line("", parameter));
+    if card.withheld {
+        let next = format!(
+            "withheld; to see them, which is recorded: countersign show {} --reveal",
+            card.id
+        );
+        line("", &next);
+    }
+    if !card.column_labels.is_empty() {
+        line("labels", &card.column_labels.join(", "));
+    }
     for (label, text) in impact_lines(&card.impact) {
         line(label, &text);
     }
@@ -225,7 +235,10 @@ pub fn said_by(said: &Said) -> String {
     let seen = if said.token_seen_by.is_empty() {
         String::new()
     } else {
-        format!(", by a token that {} has seen", said.token_seen_by.join(", "))
+        format!(
+            ", signed in by what has been seen or lately set by {}",
+            said.token_seen_by.join(", ")
+        )
     };
     let scope = match said.scope.as_ref().map(ScopeBody::words) {
         Some(words) if !words.is_empty() => format!(", {words}"),

@@ -105,7 +105,10 @@ fn status_text(list: &CatalogList) -> String {
     if list.items.is_empty() {
         return "no database is in use yet".to_owned();
     }
-    list.items.iter().map(status_line).collect()
+    let labels = list.labels_not_found.iter();
+    let labels =
+        labels.map(|words| format!("labels  {words} is in none of them: its values are not withheld\n"));
+    list.items.iter().map(status_line).chain(labels).collect()
 }
 
 fn status_line(one: &CatalogState) -> String {

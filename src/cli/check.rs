@@ -9,6 +9,7 @@ use super::{SettingsArgs, serve};
 use crate::catalog::trusted::Spelling;
 use crate::config::RulesFile;
 use crate::config::reader::Override;
+use crate::journal::tree::pruned::duration_text;
 use crate::proxy::check_tls;
 
 #[derive(Debug, Args)]
@@ -31,6 +32,7 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         .iter()
         .for_each(|warning| eprintln!("warning: {warning}"));
     let rules = serve::open_rules(&config.rules)?;
+    serve::open_labels(config.labels.as_deref())?;
     let settings = config.proxy()?;
     for front in settings.fronts() {
         check_tls(&front.tls, &front.upstream.tls)
@@ -59,9 +61,16 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
         RulesFile::Shipped(name) => name.clone(),
         RulesFile::File(path) => path.display().to_string(),
     };
-    let found = serde_json::json!({ "ok": true, "rules": file, "rule_count": rules.len(), "warnings": config.warnings });
+    let retention = config.log_tree.retention.map(duration_text);
+    let found = serde_json::json!({
+        "ok": true, "rules": file, "rule_count": rules.len(), "warnings": config.warnings, "retention": retention,
+    });
     output.either(&found, || {
-        format!("settings and rules are right: {} rules in `{file}`", rules.len())
+        let kept = retention.map_or_else(|| "for ever".to_owned(), |retention| format!("for {retention}"));
+        format!(
+            "settings and rules are right: {} rules in `{file}`; records of the log are kept {kept}",
+            rules.len()
+        )
     });
     Ok(Exit::Done)
 }

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use super::exit::{CliError, Exit};
 use crate::api::browser::CODE_HEADER;
 use crate::api::problem::ProblemDocument;
+use crate::api::trail::PRUNED_HEADER;
+use crate::render::visible_line;
 
 const URL_DEFAULT: &str = "http://127.0.0.1:6480";
 /// Longer than the longest wait that the API grants for one long poll.
@@ -167,7 +169,12 @@ impl Client {
         if let Some(id) = &last_id {
             request = request.header("last-event-id", id);
         }
-        let mut chunks = self.send(request).await?.bytes_stream();
+        let response = self.send(request).await?;
+        let pruned = response.headers().get(PRUNED_HEADER);
+        if let Some(told) = pruned.and_then(|told| told.to_str().ok()) {
+            eprintln!("{}", visible_line(told));
+        }
+        let mut chunks = response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();
         let mut data = String::new();
         loop {

@@ -64,12 +64,10 @@ pub async fn passwd(args: &PasswdArgs, output: Output) -> Result<Exit, CliError>
             let now = Timestamp::now();
             let nobody = std::collections::BTreeSet::new();
             if args.link {
-                let link = store
-                    .password_link(&name, &nobody, &by, now)
-                    .map_err(people_error)?;
+                let made = store.password_link(&name, &by, now).map_err(people_error)?;
                 let shape = LinkShape {
                     person: name.to_string(),
-                    link: link.reveal().to_owned(),
+                    link: made.reveal().to_owned(),
                     ends_at: now.after(LINK_LIFE).to_string(),
                     seen_by: Vec::new(),
                 };

@@ -14,7 +14,7 @@ use super::log_verify;
 use super::output::Output;
 use crate::api::erasures::{EraseBody, Erased};
 use crate::api::problem::Problem;
-use crate::api::trail::{LogPage, LogQuery, unreadable as unreadable_query};
+use crate::api::trail::{LogPage, LogQuery, gone_words, unreadable as unreadable_query};
 use crate::audit::{Record, RecordId};
 use crate::clock::Timestamp;
 use crate::config::JOURNAL_FOLDER;
@@ -259,7 +259,7 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut cursor = args.cursor;
     let mut items: Vec<Value> = Vec::new();
-    let mut looked_to;
+    let (mut looked_to, mut pruned);
     loop {
         let query = LogQuery {
             order: args.oldest_first.then(|| "oldest".to_owned()),
@@ -272,6 +272,7 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
         items.extend(page.items);
         cursor = page.next_cursor;
         looked_to = page.looked_to;
+        pruned = page.pruned;
         if left == 0 || cursor.is_none() {
             break;
         }
@@ -284,6 +285,7 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
             items,
             next_cursor: cursor,
             looked_to,
+            pruned,
         });
         return Ok(Exit::Done);
     }
@@ -292,6 +294,9 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
         Some(cursor) => eprintln!("there is more: --cursor {cursor}"),
         None if items.is_empty() => eprintln!("no record matches"),
         None => {}
+    }
+    if let Some(told) = pruned {
+        eprintln!("{}", visible_line(&told));
     }
     Ok(Exit::Done)
 }
@@ -303,6 +308,7 @@ fn page_of_files(reader: &Reader, query: LogQuery) -> Result<LogPage<Value>, Cli
         items: page.records.iter().map(value).collect(),
         next_cursor: page.next_cursor,
         looked_to: page.looked_to.map(|moment| moment.to_string()),
+        pruned: page.pruned.as_ref().map(gone_words),
     })
 }
 

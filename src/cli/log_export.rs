@@ -11,9 +11,10 @@ use clap::Args;
 use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::log::{FilterArgs, pairs, unreadable, usage};
+use super::log_verify::Progress;
 use crate::api::evidence::{self, EvidenceError, EvidenceQuery, Plan};
 use crate::api::export::{self, Format};
-use crate::api::trail::LogQuery;
+use crate::api::trail::{LogQuery, gone_words};
 use crate::clock::Timestamp;
 use crate::config::JOURNAL_FOLDER;
 use crate::journal::tree::proof;
@@ -64,6 +65,9 @@ pub async fn run(args: ExportArgs) -> Result<Exit, CliError> {
                 order,
                 ..args.filter.log_filter()?
             };
+            if let Some(gone) = reader.pruned_of(&filter).map_err(unreadable)? {
+                eprintln!("{}", gone_words(&gone));
+            }
             let format = Format::parse(&args.format).expect("clap takes the formats alone");
             let mut failed = None;
             let written = export::write(&reader, &filter, format, |bytes, _| {
@@ -121,11 +125,16 @@ async fn run_evidence(args: ExportArgs) -> Result<Exit, CliError> {
         with_ending(&out, ".zip")
     };
     let mut target = Target::open(Some(archive.clone()))?;
+    target.holds_lines = false;
     match args.filter.data_dir() {
         Some(dir) => {
             let reader = Reader::open(&dir.join(JOURNAL_FOLDER));
             let plan = Plan::make(reader, &proof::public_key_in(dir), from, to).map_err(unmade)?;
-            plan.write(&mut target).map_err(unmade)?;
+            let mut told = Progress::new();
+            target.is_quiet = true;
+            let written = plan.write(&mut target, |done, total| told.tell(done, total));
+            told.end();
+            written.map_err(unmade)?;
         }
         None => {
             let period = [("from", from.to_string()), ("to", to.to_string())];
@@ -173,6 +182,10 @@ struct Target {
     names: Option<(PathBuf, PathBuf)>,
     written: u64,
     lines: u64,
+    /// An archive is no lines.
+    holds_lines: bool,
+    /// Somebody else tells how far it is.
+    is_quiet: bool,
     told: Instant,
 }
 
@@ -188,6 +201,8 @@ impl Target {
             names: unwhole.zip(name),
             written: 0,
             lines: 0,
+            holds_lines: true,
+            is_quiet: false,
             told: Instant::now(),
         })
     }
@@ -201,27 +216,35 @@ impl Target {
             done => done.map_err(failed)?,
         }
         self.written += bytes.len() as u64;
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if self.holds_lines {
+            self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        if self.is_quiet {
+            return Ok(());
+        }
         if self.names.is_some() && io::stderr().is_terminal() && self.told.elapsed() > PROGRESS_EVERY {
             self.told = Instant::now();
-            eprint!("\r{} lines, {} MB", self.lines, self.written / 1_000_000);
+            eprint!("\r{}{} MB", self.counted(), self.written / 1_000_000);
         }
         Ok(())
     }
 
+    fn counted(&self) -> String {
+        match self.holds_lines {
+            true => format!("{} lines, ", self.lines),
+            false => String::new(),
+        }
+    }
+
     fn finish(mut self) -> Result<(), CliError> {
         self.out.flush().map_err(failed)?;
+        let counted = self.counted();
         let Some((unwhole, name)) = self.names else {
             return Ok(());
         };
         std::fs::rename(unwhole, &name).map_err(failed)?;
         let end = if io::stderr().is_terminal() { "\r" } else { "" };
-        eprintln!(
-            "{end}{} lines, {} bytes in {}",
-            self.lines,
-            self.written,
-            name.display()
-        );
+        eprintln!("{end}{counted}{} bytes in {}", self.written, name.display());
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use crate::journal::Reader;
 use crate::journal::tree::bucket::Bucket;
 use crate::journal::tree::newest_in_bucket;
 use crate::journal::tree::proof::{self, ProofError, Proven};
+use crate::journal::tree::pruned::{Gone, duration_text};
 use crate::journal::tree::verify::{Finding, Report, Request, verify};
 use crate::render::visible_line;
 
@@ -188,10 +189,14 @@ fn text(report: &Report, args: &VerifyArgs) -> String {
             report.origin, report.key_id
         ),
         format!(
-            "records       {} hashed, {} texts, {} values erased, {} clock regressions",
+            "records       {} hashed, {} texts, {} values erased{}, {} clock regressions",
             grouped(report.hashed),
             grouped(report.texts),
             grouped(report.erased),
+            match report.redacted {
+                0 => String::new(),
+                redacted => format!(", {} redacted", grouped(redacted)),
+            },
             report.regressions
         ),
     ];
@@ -210,6 +215,11 @@ fn text(report: &Report, args: &VerifyArgs) -> String {
         "checkpoints   {} signatures ok; {last}",
         grouped(report.checkpoints)
     ));
+    lines.extend(
+        report
+            .pruned
+            .map(|(records, said)| pruned_line(records, said, report.uncompared)),
+    );
     lines.push(format!(
         "unsigned      {} records{}",
         grouped(report.unsigned),
@@ -243,6 +253,22 @@ fn text(report: &Report, args: &VerifyArgs) -> String {
         Some(finding) => failed(finding),
     });
     lines.join("\n")
+}
+
+fn pruned_line(records: u64, said: Gone, uncompared: u64) -> String {
+    let uncompared = match uncompared {
+        0 => String::new(),
+        count => format!(
+            "; {} checkpoints over fewer records have no root here any more",
+            grouped(count)
+        ),
+    };
+    format!(
+        "pruned        {} records up to {}, under retention {}; their roots are kept{uncompared}",
+        grouped(records),
+        said.newest,
+        duration_text(said.retention)
+    )
 }
 
 fn failed(finding: &Finding) -> String {
@@ -289,6 +315,7 @@ fn value(report: &Report) -> Value {
         "records": report.hashed,
         "texts": report.texts,
         "erased_values": report.erased,
+        "redacted_values": report.redacted,
         "clock_regressions": report.regressions,
         "checkpoints": report.checkpoints,
         "size": report.last.as_ref().map_or(0, |last| last.size),
@@ -301,6 +328,15 @@ fn value(report: &Report) -> Value {
         "unanchored": unanchored(report),
         "torn_ends": report.torn_ends,
         "set_aside": report.set_aside,
+        "pruned": report.pruned.map(|(records, said)| json!({
+            "records": records,
+            "oldest": said.oldest.to_string(),
+            "newest": said.newest.to_string(),
+            "at": said.time.to_string(),
+            "retention": duration_text(said.retention),
+            "record": said.record,
+            "checkpoints_uncompared": report.uncompared,
+        })),
         "finding": finding.map(|finding| json!({
             "what": finding.what,
             "record": finding.record,

@@ -14,6 +14,7 @@ mod factors;
 mod grants;
 mod impact;
 pub mod judge;
+mod label_names;
 mod live;
 mod live_mysql;
 mod log;

@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::config::{MYSQL, POSTGRES};
 use crate::identity::principal::PersonName;
 use crate::render::visible_line;
-use crate::store::sqlite::{Store, StoreError};
+use crate::store::sqlite::{Limits, Store, StoreError};
 use crate::store::{PeopleError, Which};
 
 #[derive(Debug, Subcommand)]
@@ -236,7 +236,7 @@ impl PlaceArgs {
         }
         let config = self.settings.load(Vec::new())?;
         make_private(&config.data_dir)?;
-        let store = Store::open(&config.store_file()).map_err(store_error)?;
+        let store = Store::open_with(&config.store_file(), Limits::of_a_command()).map_err(store_error)?;
         Ok(Way::Here {
             store: Box::new(store),
             by: self.person()?,
@@ -449,10 +449,10 @@ async fn issue_token(args: TokenArgs, output: Output) -> Result<Exit, CliError> 
         }
         Way::Here { mut store, by } => {
             let new = body.checked(&args.name, Timestamp::now()).map_err(usage)?;
-            let secret = store
+            let issued = store
                 .token_issue(&new, &by, Timestamp::now())
                 .map_err(people_error)?;
-            TokenShape::of(&new, &secret)
+            TokenShape::of(&new, &issued)
         }
     };
     // Alone on stdout, so that `COUNTERSIGN_TOKEN=$(countersign user token alice)` works.

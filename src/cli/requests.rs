@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Deserialize;
 
-use super::acts::view;
+use super::acts::{reveal, view};
 use super::card::{Ink, card_text, list_line, said_by};
 use super::client::Client;
 use super::exit::{CliError, Exit};
@@ -17,7 +17,7 @@ use crate::api::card::Card;
 use crate::api::events::GrantNews;
 use crate::api::preview::{Preview, PreviewBody};
 use crate::api::read::parse_duration;
-use crate::api::requests::{DecisionBody, GuardsBody, Page, RunScope, ScopeBody, StandingScope};
+use crate::api::requests::{DecisionBody, GuardsBody, RequestsPage, RunScope, ScopeBody, StandingScope};
 use crate::clock::Timestamp;
 use crate::desk::{Reach, Terms};
 use crate::hold::{Guards, RequestId, StateKind};
@@ -54,6 +54,9 @@ pub struct ShowArgs {
     /// The request, as it is called in notices and lists
     #[arg(value_parser = parse_id)]
     id: RequestId,
+    /// With the values that are withheld because of the labels of their columns; that they were shown to you is recorded
+    #[arg(long)]
+    reveal: bool,
 }
 
 #[derive(Debug, Args)]
@@ -209,20 +212,21 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
     query.extend(filters.into_iter().filter_map(|(key, value)| Some((key, value?))));
     let mut items: Vec<Card> = Vec::new();
     let mut cursor: Option<String> = None;
-    loop {
+    let open_reviews = loop {
         let mut query = query.clone();
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let page: Page<Card> = client.get("/requests", &query).await?;
+        let page: RequestsPage = client.get("/requests", &query).await?;
         items.extend(page.items);
         cursor = page.next_cursor;
         if cursor.is_none() {
-            break;
+            break page.open_reviews;
         }
-    }
+    };
     if output.is_json() {
-        output.json(&Page {
+        output.json(&RequestsPage {
             items,
             next_cursor: None,
+            open_reviews,
         });
         return Ok(Exit::Done);
     }
@@ -232,13 +236,16 @@ pub async fn pending(args: PendingArgs, output: Output) -> Result<Exit, CliError
     items
         .iter()
         .for_each(|card| output.text(&list_line(card, Timestamp::now())));
-    super::reviews::tell_open(&client).await?;
+    super::reviews::tell_open(open_reviews);
     Ok(Exit::Done)
 }
 
 pub async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
-    let card = view(&client, args.id).await?;
+    let mut card = view(&client, args.id).await?;
+    if args.reveal {
+        card = reveal(&client, args.id).await?;
+    }
     if output.is_json() {
         output.json(&card);
     } else {
@@ -253,7 +260,7 @@ async fn whole_card(client: &Client, card: &Card) -> Result<String, CliError> {
         ("fingerprint", card.fingerprint.clone()),
         ("limit", EARLIER_MAX.to_string()),
     ];
-    let alike: Page<Card> = client.get("/requests", &query).await?;
+    let alike: RequestsPage = client.get("/requests", &query).await?;
     let earlier: Vec<Card> = alike
         .items
         .into_iter()

@@ -2,7 +2,7 @@
 //! Read `proxy/mod.rs` and `api/mod.rs` for the two listeners.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::exit::{CliError, Exit};
+use super::label_names::{Known, tell_not_found};
 use super::open_catalogs::{Opened, Watched};
 use super::output::Output;
 use super::{SettingsArgs, make_private};
@@ -23,7 +24,7 @@ use crate::config::{Config, Front, MYSQL, POSTGRES, RulesFile, Sections};
 use crate::desk::{Desk, DeskError};
 use crate::journal::{self, Journal, JournalError, OnLoss};
 use crate::notify::{self, Notifier};
-use crate::policy::RuleSet;
+use crate::policy::{ColumnLabels, RuleSet};
 use crate::proxy::{self, ProxyHandle};
 use crate::store::sqlite::Store;
 use crate::tables::{self, Tables};
@@ -90,6 +91,8 @@ pub struct Running {
     pub log_sql_address: Option<SocketAddr>,
     pub desk: Desk,
     rules: Arc<ArcSwap<RuleSet>>,
+    labels: Arc<ArcSwap<ColumnLabels>>,
+    labels_file: Option<PathBuf>,
     rules_file: RulesFile,
     watched: Watched,
     notifier: Notifier,
@@ -115,6 +118,7 @@ pub async fn start_after(config: Config, on_loss: OnLoss) -> Result<Running, Cli
     }
     allow_files(config.limits.connections as u64);
     let rules = open_rules(&config.rules)?;
+    let labels = open_labels(config.labels.as_deref())?;
     let proxy_settings = config.proxy()?;
     let notify = config
         .notify()
@@ -129,7 +133,11 @@ pub async fn start_after(config: Config, on_loss: OnLoss) -> Result<Running, Cli
     let store =
         Store::open(&config.store_file()).map_err(|error| CliError::error(&error, error.next_step()))?;
     let desk = Desk::start(store, journal.clone(), config.desk()).map_err(desk_error)?;
-    let judging = Judging { rules, catalogs };
+    let judging = Judging {
+        rules,
+        labels,
+        catalogs,
+    };
     let joined = join(config, proxy_settings, notify, desk.clone(), journal, judging).await;
     if joined.is_err() {
         desk.stop().await;
@@ -161,6 +169,7 @@ fn allow_files(connections: u64) {
 /// What statements are judged by.
 struct Judging {
     rules: RuleSet,
+    labels: ColumnLabels,
     catalogs: Opened,
 }
 
@@ -176,9 +185,16 @@ async fn join(
     journal: Journal,
     judging: Judging,
 ) -> Result<Running, CliError> {
-    let Judging { rules, catalogs } = judging;
+    let Judging {
+        rules,
+        labels,
+        catalogs,
+    } = judging;
     record_rules(&desk, &rules, "serve").await?;
+    record_labels(&desk, &labels, "serve").await?;
+    let labels = Arc::new(ArcSwap::from_pointee(labels));
     let watched = catalogs.begin(&desk, &config).await?;
+    tell_not_found(&labels, &watched.catalogs, Known::Soon);
     let rules = Arc::new(ArcSwap::from_pointee(rules));
     let metrics = Metrics::new();
     let upstreams = upstreams(&config);
@@ -188,6 +204,7 @@ async fn join(
     let rooms = rooms
         .with_catalogs(watched.catalogs.clone())
         .with_rules(Arc::clone(&rules))
+        .with_labels(Arc::clone(&labels))
         .with_notifier(notifier.clone())
         .with_people(config.people.clone());
     let api = api::start_with(&config.api, rooms, web::router())
@@ -207,6 +224,7 @@ async fn join(
         desk.clone(),
         journal,
         Arc::clone(&rules),
+        Arc::clone(&labels),
         metrics,
         watched.catalogs.clone(),
     )
@@ -238,6 +256,8 @@ async fn join(
         desk,
         rules,
         rules_file: config.rules,
+        labels,
+        labels_file: config.labels,
         watched,
         notifier,
         api,
@@ -250,6 +270,7 @@ impl Running {
     /// Reads rules, trusted functions and certificates again. What is broken changes nothing, and is said in the log.
     pub async fn reload(&self, by: &str) {
         self.watched.reload_trusted(&self.desk, by).await;
+        self.reload_labels(by).await;
         match self.reload_rules(by).await {
             Ok(file) => info!("rules `{file}` are in force"),
             Err(error) => {
@@ -341,6 +362,40 @@ impl Running {
         }
     }
 
+    async fn reload_labels(&self, by: &str) {
+        let Some(path) = &self.labels_file else { return };
+        let read = match open_labels(Some(path)) {
+            // Recorded first, as rules are.
+            Ok(labels) => record_labels(&self.desk, &labels, by).await.map(|()| labels),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(labels) => {
+                info!(
+                    "{} entries of labels in `{}` are in force",
+                    labels.len(),
+                    labels.file
+                );
+                self.labels.store(Arc::new(labels));
+                tell_not_found(&self.labels, &self.watched.catalogs, Known::Before);
+            }
+            Err(error) => {
+                error!(
+                    next_step = error.next_step,
+                    "the old labels stay in force: {error}"
+                );
+                let name = path.display().to_string();
+                let rejected = self
+                    .desk
+                    .record_rules_rejected(name, error.to_string(), by.to_owned())
+                    .await;
+                if let Err(error) = rejected {
+                    error!(%error, "the rejected labels are not in the log");
+                }
+            }
+        }
+    }
+
     async fn reload_rules(&self, by: &str) -> Result<String, CliError> {
         let rules = open_rules(&self.rules_file)?;
         let file = rules.file.clone();
@@ -368,6 +423,23 @@ pub fn open_rules(file: &RulesFile) -> Result<RuleSet, CliError> {
         RulesFile::File(path) => RuleSet::load(path),
     };
     rules.map_err(|error| CliError::error(&error, error.next_step.clone()))
+}
+
+/// Without a file nothing is labelled.
+pub fn open_labels(file: Option<&Path>) -> Result<ColumnLabels, CliError> {
+    let labels = file.map_or(Ok(ColumnLabels::default()), ColumnLabels::load);
+    labels.map_err(|error| CliError::error(&error, error.next_step.clone()))
+}
+
+/// By the digest of their file, as lists of trusted functions are.
+async fn record_labels(desk: &Desk, labels: &ColumnLabels, by: &str) -> Result<(), CliError> {
+    if labels.is_empty() {
+        return Ok(());
+    }
+    let recorded = desk
+        .record_rules_change(labels.file.clone(), labels.generation, "".into(), by.to_owned())
+        .await;
+    recorded.map_err(desk_error)
 }
 
 async fn record_rules(desk: &Desk, rules: &RuleSet, by: &str) -> Result<(), CliError> {

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use super::front::Sections;
 use super::reader::{Found, Place, Reader};
 use super::value_or;
-use crate::api::{self, Certificate};
+use crate::api::{self, Certificate, ForwardedHeader, TrustedProxies};
+use crate::policy::Network;
 use crate::proxy::{ClientAuthority, ListenFiles, ListenTls};
 
 #[derive(Clone, Debug)]
@@ -147,7 +148,27 @@ pub fn read_api(reader: &mut Reader) -> api::Settings {
         address,
         certificate,
         connections_per_address: per_address.unwrap_or(api::PER_ADDRESS_DEFAULT),
+        trusted_proxies: read_trusted_proxies(reader),
     }
+}
+
+fn read_trusted_proxies(reader: &mut Reader) -> TrustedProxies {
+    let header = reader.choice("api.forwarded_header", &ForwardedHeader::ALL);
+    let header = header.map_or(ForwardedHeader::default(), |found| found.value);
+    let Some(found) = reader.list("api.trusted_proxies") else {
+        return TrustedProxies::default();
+    };
+    let mut networks = Vec::new();
+    for text in &found.value {
+        match Network::parse(text) {
+            Ok(network) => networks.push(network),
+            Err(wrong) => {
+                let message = format!("`{text}` in `trusted_proxies` {}", wrong.why);
+                reader.complain(&found.place, message, wrong.next_step);
+            }
+        }
+    }
+    TrustedProxies::new(networks, header)
 }
 
 fn read_certificate(reader: &mut Reader, section: &str) -> Option<(Certificate, Place)> {

@@ -7,8 +7,10 @@ use zeroize::Zeroizing;
 
 use super::reader::{Found, Place, Reader};
 use crate::audit::checkpoint::{ORIGIN_BYTES_MAX, checked_name};
+use crate::clock::parse_duration;
 use crate::journal::tree::Anchor;
 use crate::journal::tree::bucket::{Access, Bucket, Secret};
+use crate::journal::tree::pruned::RETENTION_MIN;
 
 /// How long objects are locked: by default over the audit of a year; at most a century.
 const RETAIN_DAYS_DEFAULT: u64 = 400;
@@ -21,6 +23,8 @@ pub struct LogTree {
     pub anchors: Vec<Anchor>,
     /// How buckets among them are reached.
     pub bucket_access: Option<Access>,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 pub fn read_log_tree(reader: &mut Reader) -> LogTree {
@@ -28,6 +32,7 @@ pub fn read_log_tree(reader: &mut Reader) -> LogTree {
         origin: read_origin(reader),
         anchors: read_anchors(reader),
         bucket_access: read_bucket_access(reader),
+        retention: read_retention(reader),
     };
     let has_bucket = tree
         .anchors
@@ -42,6 +47,20 @@ pub fn read_log_tree(reader: &mut Reader) -> LogTree {
         );
     }
     tree
+}
+
+/// Whatever is removed is gone, so a unit that was forgotten is no mistake that this takes: `400` are seconds.
+fn read_retention(reader: &mut Reader) -> Option<Duration> {
+    let Found { value, place } = reader.text("audit.retention")?;
+    let retention = parse_duration(&value).filter(|retention| *retention >= RETENTION_MIN);
+    if retention.is_none() {
+        reader.complain(
+            &place,
+            format!("`{}` is no retention of a day or more", value.escape_debug()),
+            "write days or weeks: 400d, 104w; leave it out to keep everything",
+        );
+    }
+    retention
 }
 
 /// `None`: it is not told, or not wholly.

@@ -19,6 +19,12 @@ impl Config {
                 self.api.address
             ));
         }
+        for network in self.api.trusted_proxies.wide() {
+            warnings.push(format!(
+                "api.trusted_proxies holds {network}: whoever reaches the API from there writes any address into the log and \
+                 past the limits; name the addresses of your proxies"
+            ));
+        }
         for front in [&self.postgres, &self.mysql] {
             front.unwise(&mut warnings);
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::expiry::{Milestone, next_milestone};
 use crate::desk::notes::event_note;
@@ -17,6 +18,9 @@ use crate::store::{Expected, NewRemark};
 
 /// A page that polls opens a card every few seconds; the log is to say who looked and when, not how often.
 const VIEWED_AGAIN_AFTER: Duration = Duration::from_secs(900);
+
+/// Whoever has the values shown again within this time is on record already.
+const REVEALED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Remarks on one request; more is a conversation that belongs elsewhere.
 pub const REMARKS_MAX: u32 = 200;
@@ -35,6 +39,8 @@ pub struct Act {
     pub token_seen_by: BTreeSet<PersonName>,
     /// How surely it is the person.
     pub assurance: Assurance,
+    /// When the session began; `None` for a token's call.
+    pub signed_in_at: Option<Timestamp>,
     /// `api`, `cli` …
     pub channel: String,
     /// The same key again gives the same answer again.
@@ -46,6 +52,8 @@ pub struct Act {
 pub enum ActKind {
     /// Opened the card.
     View,
+    /// Asked to be shown the values that are withheld.
+    Reveal,
     Comment {
         text: String,
     },
@@ -72,6 +80,10 @@ pub enum ActError {
     NotUndecided(StateKind),
     #[error("{0}")]
     NotPermitted(WhyNot),
+    #[error("no value of it is withheld")]
+    NothingWithheld,
+    #[error("the values went with a restart of the proxy, or there were too many to keep")]
+    ValuesGone,
     #[error("nothing is said")]
     TextMissing,
     #[error("the text is longer than {max} bytes or holds control characters")]
@@ -95,7 +107,7 @@ pub enum ActError {
 }
 
 impl Act {
-    fn hands(&self) -> Hands {
+    pub(super) fn hands(&self) -> Hands {
         Hands {
             person: self.by.clone(),
             token_seen_by: self.token_seen_by.clone(),
@@ -107,6 +119,7 @@ impl ActKind {
     pub const fn kind(&self) -> RemarkKind {
         match self {
             Self::View => RemarkKind::Viewed,
+            Self::Reveal => RemarkKind::Revealed,
             Self::Comment { .. } => RemarkKind::Comment,
             Self::Ask { .. } => RemarkKind::Question,
             Self::Escalate { .. } => RemarkKind::Escalated,
@@ -117,7 +130,7 @@ impl ActKind {
     /// What is said, trimmed; checked for what a log, a terminal and an error message can show.
     fn text(&self) -> Result<String, ActError> {
         let (text, max, lines) = match self {
-            Self::View => return Ok(String::new()),
+            Self::View | Self::Reveal => return Ok(String::new()),
             Self::Comment { text } => (text, REMARK_BYTES_MAX, Lines::Many),
             Self::Ask { question } => (question, QUESTION_BYTES_MAX, Lines::One),
             Self::Escalate { reason } | Self::Delegate { reason, .. } => {
@@ -158,7 +171,8 @@ impl Core {
         {
             return Ok(held);
         }
-        if kind != RemarkKind::Viewed && self.store.remarks_of(request)? >= REMARKS_MAX {
+        let is_look = matches!(kind, RemarkKind::Viewed | RemarkKind::Revealed);
+        if !is_look && self.store.remarks_of(request)? >= REMARKS_MAX {
             return Err(ActError::TooMany { limit: REMARKS_MAX });
         }
         if kind == RemarkKind::Viewed {
@@ -184,20 +198,29 @@ impl Core {
                 }
                 self.keep_remark(&held, &new)?;
             }
+            ActKind::Reveal => {
+                self.may_reveal(&held, &act.hands(), now)?;
+                self.is_sure_to_see(&held, act, now)?;
+                let before = held.revealed_at(&act.by);
+                if before.is_some_and(|at| now.wall < at.after(REVEALED_AGAIN_AFTER)) {
+                    return Ok(held);
+                }
+                self.keep_remark(&held, &new)?;
+            }
             ActKind::Comment { .. } => {
                 self.may_comment(&act.by)?;
                 self.keep_remark(&held, &new)?;
             }
             ActKind::Ask { .. } => {
-                self.may_act(&held, &act.hands())?;
+                self.may_act(&held, &act.hands(), now)?;
                 self.keep_question(&held, new, now)?;
             }
             ActKind::Escalate { .. } => {
-                self.may_escalate(&held, &act.hands())?;
+                self.may_escalate(&held, &act.hands(), now)?;
                 self.escalate(&held, new, now)?;
             }
             ActKind::Delegate { to, .. } => {
-                self.may_delegate(&held, &act.hands())?;
+                self.may_delegate(&held, &act.hands(), now)?;
                 self.delegate(&held, act, to, new, now)?;
             }
         }
@@ -220,28 +243,38 @@ impl Core {
     }
 
     /// Promise 4 for what changes who decides or ends the agent's wait: the same people as for a decision.
-    pub(super) fn may_act(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
+    pub(super) fn may_act(&mut self, held: &HeldRequest, hands: &Hands, now: Moment) -> Result<(), ActError> {
         if !held.state.is_undecided() {
             return Err(ActError::NotUndecided(held.state.kind()));
         }
         let asked = held.groups_concerned();
-        let may = self.counts_as(held, hands, &asked)?;
+        let may = self.counts_as(held, hands, &asked, now)?;
         may.map(|_| ()).map_err(ActError::NotPermitted)
     }
 
     /// The same people, where there is a next group that does not decide yet.
-    pub(super) fn may_escalate(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
-        self.may_act(held, hands)?;
+    pub(super) fn may_escalate(
+        &mut self,
+        held: &HeldRequest,
+        hands: &Hands,
+        now: Moment,
+    ) -> Result<(), ActError> {
+        self.may_act(held, hands, now)?;
         can_be_escalated(held)
     }
 
     /// The same people, those who could approve it in their own right and have not spoken.
-    pub(super) fn may_delegate(&mut self, held: &HeldRequest, hands: &Hands) -> Result<(), ActError> {
-        self.may_act(held, hands)?;
+    pub(super) fn may_delegate(
+        &mut self,
+        held: &HeldRequest,
+        hands: &Hands,
+        now: Moment,
+    ) -> Result<(), ActError> {
+        self.may_act(held, hands, now)?;
         let refuse = |why| Err(ActError::NotPermitted(why));
         let by = &hands.person;
         // Nobody hands on what was delegated to them.
-        let from = match self.has_no_stake(held, hands)? {
+        let from = match self.has_no_stake(held, hands, now)? {
             Ok(person) => person,
             Err(why) => return refuse(why),
         };
@@ -316,7 +349,7 @@ impl Core {
         // Whoever is named approves in this person's place: that is as much as approving.
         self.is_sure_enough(held, &act.by, act.assurance, now)?
             .map_err(ActError::NotSure)?;
-        if let Err(why) = self.may_be_delegate(held, &act.by, to)? {
+        if let Err(why) = self.may_be_delegate(held, &act.by, to, now)? {
             let to = to.clone();
             return Err(ActError::CannotBeDelegate { to, why });
         }
@@ -335,6 +368,7 @@ impl Core {
         held: &HeldRequest,
         from: &PersonName,
         to: &PersonName,
+        now: Moment,
     ) -> Result<Result<(), WhyNot>, StoreError> {
         if let Some(other) = held.delegated_by(to).or((to == from).then_some(from)) {
             return Ok(Err(WhyNot::HasDelegated(to.clone(), other.clone())));
@@ -342,7 +376,7 @@ impl Core {
         if held.decisions.iter().any(|said| said.by == *to) {
             return Ok(Err(WhyNot::HasApproved(to.clone())));
         }
-        Ok(self.has_no_stake(held, &Hands::from(to))?.map(|_| ()))
+        Ok(self.has_no_stake(held, &Hands::from(to), now)?.map(|_| ()))
     }
 
     /// Keeps a change of who decides, with the remark that tells it.

@@ -14,8 +14,8 @@ use crate::desk::expiry::when_over;
 use crate::desk::notes::{attempt_note, event_note};
 use crate::desk::{Ask, AskError, Asked, Detach, Moment, NotStarted, Parked, Told, crash_point};
 use crate::hold::{
-    Event, HeldRequest, HeldStatement, Presented, Remark, RemarkKind, RequestId, Speaker, State, compare,
-    masked,
+    Event, HeldRequest, HeldStatement, Parameter, Presented, Remark, RemarkKind, RequestId, Speaker, State,
+    compare, masked,
 };
 use crate::identity::directory::{Agent, Stakes};
 use crate::store::{Expected, NewRemark, Saved};
@@ -95,6 +95,7 @@ impl Core {
             held.id = RequestId::from_random(self.random.next_u32());
         }
         crash_point("request_stored");
+        self.withheld.keep(held.id, ask);
         self.follow_request(&held, now);
         self.announce(&held);
         self.park(&held, ask, false, now)
@@ -118,7 +119,8 @@ impl Core {
             in_run: Self::in_run(ask),
             standing_grant: None,
             covered_by: None,
-            parameters: ask.parameters.clone(),
+            parameters: ask.parameters.iter().map(Parameter::kept).collect(),
+            column_labels: ask.column_labels.clone(),
             transaction: ask.transaction,
             copies_in: ask.copies_in,
             claimed: ask.claimed.clone(),
@@ -193,6 +195,7 @@ impl Core {
         if let Some(why) = changed {
             return self.pass_by(held, Event::GoStale { why }, now);
         }
+        self.withheld.keep(held.id, ask);
         let mut sent = held.clone();
         sent.peer = (*ask.peer).clone();
         sent.attempt = ask.attempt;

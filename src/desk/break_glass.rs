@@ -13,7 +13,8 @@ use crate::desk::decide::already_decided;
 use crate::desk::{DecideError, Moment, NotSure, Told, crash_point};
 use crate::hold::{Approval, Authority, Digest, Guards, HeldRequest, RemarkKind, RequestId};
 use crate::identity::assurance::{Assurance, STEP_UP_WITHIN};
-use crate::identity::directory::{Person, WhyNot, may_break_glass};
+use crate::identity::behind::Behind;
+use crate::identity::directory::{Hands, Person, WhyNot, may_break_glass};
 use crate::identity::principal::PersonName;
 use crate::store::sqlite::StoreError;
 
@@ -82,15 +83,20 @@ impl Core {
                 version: held.version,
             });
         }
-        let person = self
-            .may_break_glass(&held, said)?
+        let hands = Hands {
+            person: said.by.clone(),
+            token_seen_by: said.token_seen_by.clone(),
+        };
+        let (person, behind) = self
+            .may_break_glass(&held, &hands, now)?
             .map_err(DecideError::NotPermitted)?;
-        self.has_logged_in_twice(said, now)?
+        self.has_logged_in_twice(&said.by, said.assurance, said.signed_in_at, now)?
             .map_err(DecideError::NotSure)?;
+        self.was_shown_whole(&held, &said.by)?;
         self.is_seldom_enough(&said.by, now)?;
         said.guards.fit(&held).map_err(DecideError::NotGuarded)?;
-        let approval = approval(said, &person, now);
-        let held = self.keep_decision(&held, approval, said.idempotency.clone(), now)?;
+        let approval = approval(said, &person, &behind, now);
+        let held = self.keep_decision(&held, approval, said.assurance, said.idempotency.clone(), now)?;
         self.announce_that(&held, Told::Said(RemarkKind::BreakGlass));
         self.wake_decided(&held);
         crash_point("glass_broken");
@@ -101,47 +107,49 @@ impl Core {
 
     /// Promise 4 with who had a stake when it was asked and who has one now, and the role of the person's own: nobody is
     /// made a delegate for this.
-    fn may_break_glass(
+    pub(super) fn may_break_glass(
         &mut self,
         held: &HeldRequest,
-        said: &BreakGlass,
-    ) -> Result<Result<Person, WhyNot>, StoreError> {
-        let Some(person) = self.store.person(&said.by)? else {
-            return Ok(Err(WhyNot::Inactive(said.by.clone())));
+        hands: &Hands,
+        now: Moment,
+    ) -> Result<Result<(Person, Behind), WhyNot>, StoreError> {
+        let Some(person) = self.store.person(&hands.person)? else {
+            return Ok(Err(WhyNot::Inactive(hands.person.clone())));
         };
+        let behind = self.behind(hands, now)?;
         let agent = self.principal(&held.peer.principal)?;
         let current = agent.map(|agent| agent.stakes());
         let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
-        let checked = stakes.try_for_each(|stakes| may_break_glass(&person, &said.token_seen_by, stakes));
-        Ok(checked.map(|()| person))
+        let checked = stakes.try_for_each(|stakes| may_break_glass(&person, &behind, stakes));
+        Ok(checked.map(|()| (person, behind)))
     }
 
     /// A second factor that is not new, given lately and not to sign in: whatever the risk, and whatever the settings ask
     /// for otherwise.
-    fn has_logged_in_twice(
+    pub(super) fn has_logged_in_twice(
         &mut self,
-        said: &BreakGlass,
+        person: &PersonName,
+        assurance: Assurance,
+        signed_in_at: Option<Timestamp>,
         now: Moment,
     ) -> Result<Result<(), NotSure>, StoreError> {
-        let by = || said.by.clone();
-        let Some(since) = self.store.factors(&said.by)?.second_since else {
+        let by = || person.clone();
+        let Some(since) = self.store.factors(person)?.second_since else {
             return Ok(Err(NotSure::NoSecondFactor { by: by() }));
         };
         if since.after(FACTOR_AGE_MIN) > now.wall {
             return Ok(Err(NotSure::SecondFactorTooNew { by: by() }));
         }
-        let is_second = match (said.assurance.strong_at, said.signed_in_at) {
+        let is_second = match (assurance.strong_at, signed_in_at) {
             (Some(strong_at), Some(signed_in_at)) => strong_at > signed_in_at,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        Ok(
-            if is_second && said.assurance.is_strong(STEP_UP_WITHIN, now.wall) {
-                Ok(())
-            } else {
-                Err(NotSure::SecondLogInNeeded)
-            },
-        )
+        Ok(if is_second && assurance.is_strong(STEP_UP_WITHIN, now.wall) {
+            Ok(())
+        } else {
+            Err(NotSure::SecondLogInNeeded)
+        })
     }
 
     fn is_seldom_enough(&mut self, by: &PersonName, now: Moment) -> Result<(), DecideError> {
@@ -160,10 +168,10 @@ impl Core {
 }
 
 /// Without terms: what one person approves alone makes no standing grant.
-fn approval(said: &BreakGlass, person: &Person, now: Moment) -> Approval {
+fn approval(said: &BreakGlass, person: &Person, behind: &Behind, now: Moment) -> Approval {
     Approval {
         by: said.by.clone(),
-        token_seen_by: said.token_seen_by.clone(),
+        token_seen_by: behind.everybody(),
         groups: Some(person.all_groups()),
         approves: true,
         authority: Authority::BreakGlass,

@@ -19,6 +19,7 @@ use crate::desk::expiry::{Deadlines, after_restart, end_of, next_milestone};
 use crate::desk::notes::{detail_of, event_note, event_word, outcome_of, said_by};
 use crate::desk::record::{Clerk, NotRecorded};
 use crate::desk::waiters::Waiters;
+use crate::desk::withheld::Withheld;
 use crate::desk::{
     CredentialEnded, Decide, Decision, DeskError, DeskEvent, Detach, ForgetError, GrantEvent, Moment,
     RequestFilter, RequestPage, RunOutcome, Settings, Told, Wake,
@@ -32,6 +33,8 @@ use crate::store::{Expected, Happening, NewDecision, NewRemark, Note, Query, Sav
 
 /// A fault that lasts is told this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Answers are kept for a day; one more minute is no matter, and a look a minute costs nothing.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// Events of standing grants that a slow listener may lag behind.
 const GRANT_EVENTS_KEPT: usize = 1024;
@@ -58,11 +61,15 @@ pub struct Core {
     pub(super) standing_announcements: Vec<GrantEvent>,
     /// Moves that the store refused and that have to be made all the same, tried again at every tick.
     pub(super) owed: BTreeMap<RequestId, Owed>,
+    /// What is withheld of requests that are undecided.
+    pub(super) withheld: Withheld,
     /// Credentials as last read, and those known to have ended.
     pub(super) agents: Vec<Agent>,
     pub(super) ended: BTreeSet<PrincipalName>,
     pub(super) data_version: Option<i64>,
     pub(super) complained_at: Option<Duration>,
+    /// When answers were last looked through for those whose day is over.
+    pub(super) purged_at: Option<Duration>,
     pub(super) is_stopping: bool,
     pub(super) random: StdRng,
     pub(super) events: broadcast::Sender<DeskEvent>,
@@ -128,6 +135,7 @@ impl Core {
             standing_deadlines: Deadlines::default(),
             standing_sessions: BTreeMap::new(),
             wakes: Vec::new(),
+            withheld: Withheld::default(),
             announcements: Vec::new(),
             standing_announcements: Vec::new(),
             owed: BTreeMap::new(),
@@ -135,6 +143,7 @@ impl Core {
             ended: BTreeSet::new(),
             data_version: None,
             complained_at: None,
+            purged_at: None,
             is_stopping: false,
             random: StdRng::from_seed(seed),
             events,
@@ -342,6 +351,20 @@ impl Core {
         {
             warn!("store not tidied yet: {error}");
         }
+        if let Err(error) = self.purge_answers(now)
+            && self.may_complain(now)
+        {
+            warn!("answers whose day is over are still kept: {error}");
+        }
+    }
+
+    /// What is announced to be kept for a day is gone soon after, whether or not anybody calls.
+    fn purge_answers(&mut self, now: Moment) -> Result<(), StoreError> {
+        if self.purged_at.is_some_and(|at| now.boot < at + PURGE_EVERY) {
+            return Ok(());
+        }
+        self.purged_at = Some(now.boot);
+        self.store.purge_answers(now.wall).map(drop)
     }
 
     /// Wakes everybody, and detaches what is undecided.
@@ -487,6 +510,9 @@ impl Core {
         self.deadlines.follow(held.id, end_of(held), now);
         let next = next_milestone(held).map(|(at, _)| at);
         self.milestones.follow(held.id, next, now);
+        if !held.state.is_undecided() {
+            self.withheld.forget(held.id);
+        }
     }
 
     pub(super) fn announce(&mut self, held: &HeldRequest) {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::clock::Timestamp;
 use crate::desk::core::{Core, NotMoved, With};
 use crate::desk::notes::grant_note;
 use crate::desk::{Decide, DecideError, Decision, DecisionScope, Moment, NotSure, Wake, crash_point};
 use crate::hold::{Approval, Authority, Event, Guards, HeldRequest, RequestId, StandingGrant, State};
 use crate::identity::assurance::{Assurance, STEP_UP_WITHIN, SecondFactor};
+use crate::identity::behind::Behind;
 use crate::identity::directory::{Hands, Person, WhyNot, may_decide};
 use crate::identity::principal::PersonName;
 use crate::policy::Risk;
@@ -47,11 +49,12 @@ impl Core {
             });
         }
         let groups = self
-            .may_say(&held, &decide.hands(), decide.decision)?
+            .may_say(&held, &decide.hands(), decide.decision, now)?
             .map_err(DecideError::NotPermitted)?;
         if decide.decision == Decision::Approve {
             self.is_sure_enough(&held, &decide.by, decide.assurance, now)?
                 .map_err(DecideError::NotSure)?;
+            self.was_shown_whole(&held, &decide.by)?;
         }
         let (terms, run) = match (decide.decision, &decide.scope) {
             (Decision::Approve, DecisionScope::Fingerprint(terms)) => {
@@ -72,7 +75,7 @@ impl Core {
         guards.fit(&held).map_err(DecideError::NotGuarded)?;
         let said = Approval {
             by: decide.by.clone(),
-            token_seen_by: decide.token_seen_by.clone(),
+            token_seen_by: self.behind(&decide.hands(), now)?.everybody(),
             groups: Some(groups),
             approves: decide.decision == Decision::Approve,
             authority: Authority::Rule,
@@ -83,7 +86,7 @@ impl Core {
             guards,
             at: now.wall,
         };
-        held = self.keep_decision(&held, said, decide.idempotency.clone(), now)?;
+        held = self.keep_decision(&held, said, decide.assurance, decide.idempotency.clone(), now)?;
         self.wake_decided(&held);
         crash_point("decision_stored");
         self.clerk_carries_over(now)?;
@@ -106,12 +109,13 @@ impl Core {
         held: &HeldRequest,
         hands: &Hands,
         decision: Decision,
+        now: Moment,
     ) -> Result<Result<BTreeSet<String>, WhyNot>, StoreError> {
         let asked = match decision {
             Decision::Approve => held.requirement_now().groups(),
             Decision::Deny => held.groups_concerned(),
         };
-        let groups = match self.counts_as(held, hands, &asked)? {
+        let groups = match self.counts_as(held, hands, &asked, now)? {
             Ok(groups) => groups,
             Err(why) => return Ok(Err(why)),
         };
@@ -123,17 +127,17 @@ impl Core {
         if decision == Decision::Deny {
             return Ok(Ok(groups));
         }
-        Ok(
-            if let Some((with, hand)) = held.approved_by_one_of(&hands.all()) {
-                Err(WhyNot::CountsAsOne { with, hand })
-            } else if let Some(to) = held.delegated_by(by) {
-                Err(WhyNot::HasDelegated(by.clone(), to.clone()))
-            } else if held.would_count(&groups) {
-                Ok(groups)
-            } else {
-                Err(WhyNot::NotNeeded(by.clone(), held.requirement_now().to_string()))
-            },
-        )
+        let mut all = self.behind(hands, now)?.everybody();
+        all.insert(by.clone());
+        Ok(if let Some((with, hand)) = held.approved_by_one_of(&all) {
+            Err(WhyNot::CountsAsOne { with, hand })
+        } else if let Some(to) = held.delegated_by(by) {
+            Err(WhyNot::HasDelegated(by.clone(), to.clone()))
+        } else if held.would_count(&groups) {
+            Ok(groups)
+        } else {
+            Err(WhyNot::NotNeeded(by.clone(), held.requirement_now().to_string()))
+        })
     }
 
     /// The groups that a person counts for, those of who has delegated to that person included; or why the person has
@@ -143,14 +147,15 @@ impl Core {
         held: &HeldRequest,
         hands: &Hands,
         asked: &[String],
+        now: Moment,
     ) -> Result<Result<BTreeSet<String>, WhyNot>, StoreError> {
-        let mut groups = match self.has_no_stake(held, hands)? {
+        let mut groups = match self.has_no_stake(held, hands, now)? {
             Ok(person) => person.all_groups(),
             Err(why) => return Ok(Err(why)),
         };
         for delegation in held.delegations.iter().filter(|given| given.to == hands.person) {
             // Nobody hands on what they have lost since, or never had.
-            if let Ok(from) = self.has_no_stake(held, &Hands::from(&delegation.from))? {
+            if let Ok(from) = self.has_no_stake(held, &Hands::from(&delegation.from), now)? {
                 groups.extend(from.all_groups());
             }
         }
@@ -167,15 +172,25 @@ impl Core {
         &mut self,
         held: &HeldRequest,
         hands: &Hands,
+        now: Moment,
     ) -> Result<Result<Person, WhyNot>, StoreError> {
         let Some(person) = self.store.person(&hands.person)? else {
             return Ok(Err(WhyNot::Inactive(hands.person.clone())));
         };
+        let behind = self.behind(hands, now)?;
         let agent = self.principal(&held.peer.principal)?;
         let current = agent.map(|agent| agent.stakes());
         let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
-        let checked = stakes.try_for_each(|stakes| may_decide(&person, &hands.token_seen_by, stakes, &[]));
+        let checked = stakes.try_for_each(|stakes| may_decide(&person, &behind, stakes, &[]));
         Ok(checked.map(|()| person))
+    }
+
+    /// Who besides the person may be the one who speaks now.
+    pub(super) fn behind(&mut self, hands: &Hands, now: Moment) -> Result<Behind, StoreError> {
+        Ok(Behind {
+            seen_by: hands.token_seen_by.clone(),
+            set_by: self.store.ways_in_set(&hands.person, now.wall)?,
+        })
     }
 
     /// Whoever has a second factor gives it for approvals of what is risky: a stolen token or cookie alone approves none.
@@ -206,6 +221,7 @@ impl Core {
         &mut self,
         held: &HeldRequest,
         said: Approval,
+        assurance: Assurance,
         idempotency: Option<String>,
         now: Moment,
     ) -> Result<HeldRequest, DecideError> {
@@ -220,6 +236,8 @@ impl Core {
             digest: held.digest.to_string(),
             scope: scope_words(&said),
             breaks_glass: said.authority == Authority::BreakGlass,
+            method: assurance.method.to_string(),
+            second_factor_at: assurance.strong_at.map(Timestamp::micros),
         };
         let mut people = decided.approved_by();
         // Whoever speaks now is told of as the last, though they may have spoken before.
@@ -349,7 +367,8 @@ pub(super) fn already_decided(held: &HeldRequest) -> DecideError {
     }
 }
 
-/// What the log says of an approval: what it covers, and who else may have given it.
+/// What the log says of an approval: what it covers, and who else may have given it, having seen what it was signed in by
+/// or set it within a day.
 fn scope_words(said: &Approval) -> String {
     let covered = covered_words(said);
     if !said.approves || said.token_seen_by.is_empty() {
@@ -362,7 +381,7 @@ fn scope_words(said: &Approval) -> String {
     };
     let names: Vec<&str> = said.token_seen_by.iter().map(PersonName::as_str).collect();
     format!(
-        "{covered}; signed in by what has been seen by {}",
+        "{covered}; signed in by what has been seen or lately set by {}",
         names.join(", ")
     )
 }

@@ -25,6 +25,7 @@ mod sign_in;
 mod standing;
 mod thread;
 mod waiters;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,8 +62,8 @@ use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName};
 use crate::policy::{Risk, Verdict};
 use crate::sql::action::Judgement;
 pub use crate::store::{
-    CodeTaken, Factors, KeptAnswer, KeptPasskey, LINK_LIFE, OpenedBy, OpenedSession, Opening, PASSKEYS_MAX,
-    PasskeyInfo, PasskeyUse, SessionInfo, SessionLife, Whence,
+    CodeTaken, Factors, GIVES_ONESELF_NEXT, Issued, KeptAnswer, KeptPasskey, LINK_LIFE, OpenedBy,
+    OpenedSession, Opening, PASSKEYS_MAX, PasskeyInfo, PasskeyUse, SessionInfo, SessionLife, Whence,
 };
 
 /// The desk's part of the settings.
@@ -132,7 +133,12 @@ pub struct Ask {
     pub text: Vec<u8>,
     pub judgement: Arc<Judgement>,
     pub verdict: Verdict,
+    /// Values that are withheld are marked, and kept in memory alone.
     pub parameters: Vec<Parameter>,
+    /// Of `facts` the values that are withheld there.
+    pub withheld_facts: BTreeMap<String, String>,
+    /// Labels of the columns that it touches.
+    pub column_labels: Vec<String>,
     pub transaction: Transaction,
     pub claimed: BTreeMap<String, String>,
     /// Session facts that are shown and are in the digest: search_path, role …
@@ -393,6 +399,12 @@ pub enum DecideError {
     NotStanding(NotStanding),
     #[error("{0}")]
     NotGuarded(NotGuarded),
+    #[error("it has values that are withheld, and they were not shown to you")]
+    NotRevealed,
+    #[error(
+        "it has values that are withheld, and they went with a restart of the proxy, or there were too many to keep"
+    )]
+    ValuesGone,
     #[error("a denial needs a reason")]
     ReasonMissing,
     #[error("breaking glass needs a reason")]
@@ -495,6 +507,8 @@ pub enum ManageError {
     Unknown(String),
     #[error("`{0}` was revoked; add an agent of another name")]
     Revoked(String),
+    #[error("nobody gives themselves roles or groups, and `{0}` may be behind this call")]
+    GivesOneself(PersonName),
     #[error("store unavailable")]
     StoreUnavailable,
     #[error("the proxy is stopping")]

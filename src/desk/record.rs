@@ -212,6 +212,8 @@ impl Clerk {
                 digest,
                 scope,
                 breaks_glass,
+                method,
+                second_factor_at,
             } => {
                 let digest = Digest::parse(digest).ok_or_else(|| damaged("a digest in the outbox"))?;
                 let body = Body::Decision(PersonsDecision {
@@ -223,6 +225,8 @@ impl Clerk {
                     channel,
                     digest: *digest.as_bytes(),
                     scope,
+                    method,
+                    second_factor_at: second_factor_at.map(Timestamp::from_micros),
                 });
                 self.lane.append(&[Entry {
                     time: at,
@@ -344,6 +348,7 @@ impl Clerk {
             verdict: "hold",
             rule: &held.rule,
             tables: &tables,
+            column_labels: &held.column_labels,
             fingerprint: held.fingerprint,
             parameters: &parameters,
             request: Some(held.id.as_str()),
@@ -389,9 +394,11 @@ fn parameter_record(parameter: &crate::hold::Parameter) -> ParameterRecord<'_> {
             ParameterFormat::Text => "text",
             ParameterFormat::Binary => "binary",
         },
-        value: parameter.value.as_deref(),
-        hex: parameter.hex.as_deref(),
+        // Of a redacted one the store has no value.
+        value: parameter.value.as_deref().filter(|_| !parameter.is_redacted()),
+        hex: parameter.hex.as_deref().filter(|_| !parameter.is_redacted()),
         bytes: parameter.bytes,
+        redacted: &parameter.redacted,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::desk::act::remark_note;
 use crate::desk::core::Core;
 use crate::desk::{Moment, REMARK_BYTES_MAX, Told, crash_point};
 use crate::hold::{Finding, HeldRequest, Remark, RemarkKind, RequestId, Review, Signature, Speaker};
-use crate::identity::directory::{Person, Role, Scope, WhyNot, has_no_stake};
+use crate::identity::directory::{Hands, Person, Role, Scope, WhyNot, has_no_stake};
 use crate::identity::principal::PersonName;
 use crate::store::{NewRemark, ReviewQuery, Signed};
 
@@ -109,7 +109,7 @@ impl Core {
         if let Some(signed) = review.signed {
             return Err(ReviewError::SignedAlready { by: signed.by });
         }
-        self.may_review(&held, &review, sign)?;
+        self.may_review(&held, &review, sign, now)?;
         let signature = Signature {
             by: sign.by.clone(),
             finding: sign.finding,
@@ -163,18 +163,24 @@ impl Core {
         held: &HeldRequest,
         review: &Review,
         sign: &SignReview,
+        now: Moment,
     ) -> Result<(), ReviewError> {
         let person = self.store.person(&sign.by)?;
         let Some(person) = person else {
             return Err(ReviewError::NotPermitted(WhyNot::Inactive(sign.by.clone())));
         };
+        let signer = Hands {
+            person: sign.by.clone(),
+            token_seen_by: sign.token_seen_by.clone(),
+        };
+        let behind = self.behind(&signer, now)?;
         let agent = self.principal(&held.peer.principal)?;
         let current = agent.map(|agent| agent.stakes());
         let mut stakes = [Some(&held.stakes), current.as_ref()].into_iter().flatten();
         stakes
-            .try_for_each(|stakes| has_no_stake(&person, &sign.token_seen_by, stakes))
+            .try_for_each(|stakes| has_no_stake(&person, &behind, stakes))
             .map_err(ReviewError::NotPermitted)?;
-        let mut hands = sign.token_seen_by.clone();
+        let mut hands = behind.everybody();
         hands.insert(sign.by.clone());
         if let Some(hand) = review.hands().intersection(&hands).next() {
             return Err(ReviewError::NotAnother {

@@ -7,14 +7,14 @@ use crate::audit::{Body, SignIn};
 use crate::desk::core::Core;
 use crate::desk::{Desk, DeskError, ManageError, Moment};
 use crate::identity::assurance::Method;
-use crate::identity::directory::{Person, Role, SignedIn};
+use crate::identity::directory::{Hands, Person, Role, SignedIn};
 use crate::identity::one_time::{RecoveryCode, TotpSecret};
 use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
-use crate::identity::secret::{LinkHash, Secret, SessionHash};
+use crate::identity::secret::{LinkHash, SessionHash};
 use crate::store::{
-    CodeTaken, Factors, KeptPasskey, KeptPassword, OpenedBy, OpenedSession, Opening, PasskeyUse, SessionInfo,
-    SessionLife, Whence,
+    CodeTaken, Factors, Issued, KeptPasskey, KeptPassword, OpenedBy, OpenedSession, Opening, PasskeyUse,
+    SessionInfo, SessionLife, Whence,
 };
 
 /// Somebody who was turned away.
@@ -208,13 +208,8 @@ impl Desk {
     }
 
     /// The one-time code is shown this once.
-    pub async fn password_link(
-        &self,
-        person: PersonName,
-        seen_by: BTreeSet<PersonName>,
-        by: PersonName,
-    ) -> Result<Secret, ManageError> {
-        self.manage(move |store, now| store.password_link(&person, &seen_by, &by, now))
+    pub async fn password_link(&self, person: PersonName, by: Hands) -> Result<Issued, ManageError> {
+        self.manage(move |store, now| store.password_link(&person, by, now))
             .await
     }
 
@@ -268,8 +263,8 @@ impl Desk {
     }
 
     /// For somebody who has lost their second factors.
-    pub async fn factors_forget(&self, person: PersonName, by: PersonName) -> Result<(), ManageError> {
-        self.manage(move |store, now| store.factors_forget(&person, &by, now))
+    pub async fn factors_forget(&self, person: PersonName, by: Hands) -> Result<(), ManageError> {
+        self.manage(move |store, now| store.factors_forget(&person, by, now))
             .await
     }
 
@@ -279,10 +274,10 @@ impl Desk {
         person: PersonName,
         roles: Option<Vec<Role>>,
         groups: Option<Vec<String>>,
-        by: PersonName,
+        by: Hands,
     ) -> Result<Person, ManageError> {
         self.manage(move |store, now| {
-            store.person_change(&person, roles.as_deref(), groups.as_deref(), &by, now)
+            store.person_change(&person, roles.as_deref(), groups.as_deref(), by, now)
         })
         .await
     }

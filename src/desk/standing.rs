@@ -4,8 +4,6 @@
 //! Why a use is a request of its own: it is counted, recorded, run and concluded exactly as an approval is, and what a
 //! crash leaves of it is found in the same way. The count only ever goes up: what was counted and did not run is spent.
 
-use std::collections::BTreeSet;
-
 use rand::Rng as _;
 use tracing::{info, warn};
 
@@ -19,8 +17,9 @@ use crate::desk::{
 use crate::hold::{
     Approval, Authority, ClaimId, Digest, DigestBuilder, HeldRequest, InRun, Maker, Permit, Reach, RequestId,
     RunBounds, RunCovers, RunParts, Shape, ShapeParts, Standing, StandingEnd, StandingGrant, StandingGrantId,
-    StandingKind, State, Terms, cover,
+    StandingKind, State, Terms, cover, statements_of,
 };
+use crate::identity::behind::Behind;
 use crate::identity::directory::{Agent, Credential, Stakes, may_break_glass, may_decide};
 use crate::identity::principal::{PersonName, SessionId};
 use crate::store::sqlite::StoreError;
@@ -189,6 +188,13 @@ impl Core {
                 if let Err(why) = RunBounds::of(held, covers, terms.reach) {
                     return refuse(NotStanding::NoRun { why });
                 }
+                let own = statements_of(held);
+                if own >= terms.uses {
+                    let why = format!(
+                        "its message alone holds {own} statements, and nothing would be left for the run"
+                    );
+                    return refuse(NotStanding::NoRun { why });
+                }
             }
             (None, Shape::DecidedEachTime { why }) => {
                 return refuse(NotStanding::DecidedEachTime { why: why.clone() });
@@ -246,6 +252,11 @@ impl Core {
         let Some(agent) = self.principal(&decided.peer.principal)? else {
             return Ok(None);
         };
+        // The run that was decided.
+        let uses = if run.is_some() { statements_of(decided) } else { 1 };
+        if uses >= terms.uses {
+            return Ok(None);
+        }
         let makers = approvals.iter().map(|said| maker_of(said, decided));
         Ok(Some(StandingGrant {
             id: self.free_standing_id()?,
@@ -260,8 +271,7 @@ impl Core {
             approvers: decided.requirement_now().groups(),
             made_by: makers.collect(),
             guards: decided.guards(),
-            // The run that was decided.
-            uses: 1,
+            uses,
             uses_max: terms.uses,
             made_at: now.wall,
             changed_at: now.wall,
@@ -315,13 +325,13 @@ impl Core {
         let Some(person) = self.store.person(&maker.person)? else {
             return Ok(Some(format!("`{}`, who approved it, is gone", maker.person)));
         };
-        if let Err(why) = may_decide(&person, &maker.token_seen_by, stakes, &[]) {
+        if let Err(why) = may_decide(&person, &Behind::seen(&maker.token_seen_by), stakes, &[]) {
             return Ok(Some(format!("whoever approved it may no longer decide: {why}")));
         }
         let mut still = person.all_groups();
         for from in &maker.stands_for {
             if let Some(from) = self.store.person(from)?
-                && may_decide(&from, &BTreeSet::new(), stakes, &[]).is_ok()
+                && may_decide(&from, &Behind::default(), stakes, &[]).is_ok()
             {
                 still.extend(from.all_groups());
             }
@@ -368,7 +378,7 @@ impl Core {
         let Some(person) = self.store.person(&said.by)? else {
             return Ok(Some(format!("`{}`, who approved it, is gone", said.by)));
         };
-        let may = may_break_glass(&person, &said.token_seen_by, stakes);
+        let may = may_break_glass(&person, &Behind::seen(&said.token_seen_by), stakes);
         Ok(may
             .err()
             .map(|why| format!("whoever approved it may no longer decide: {why}")))

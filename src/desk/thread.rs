@@ -29,7 +29,7 @@ use crate::identity::principal::{PersonName, PrincipalName, SessionId};
 use crate::identity::secret::{NativePassword, Secret, TokenHash};
 use crate::journal::{Journal, TreeNews};
 use crate::store::sqlite::{ServingLock, Store, StoreError};
-use crate::store::{KeptAnswer, PeopleError};
+use crate::store::{Issued, KeptAnswer, PeopleError};
 
 /// How often deadlines and other processes' changes are looked at; both are promised within 250 ms.
 const TICK: Duration = Duration::from_millis(100);
@@ -459,14 +459,14 @@ impl Desk {
         self.read(|store, _| store.people()).await
     }
 
-    pub async fn person_add(&self, new: NewPerson, by: PersonName) -> Result<Person, ManageError> {
-        self.manage(move |store, now| store.person_add(&new, &by, now))
+    pub async fn person_add(&self, new: NewPerson, by: Hands) -> Result<Person, ManageError> {
+        self.manage(move |store, now| store.person_add(&new, by, now))
             .await
     }
 
     /// The token is shown this once.
-    pub async fn token_issue(&self, new: NewToken, by: PersonName) -> Result<Secret, ManageError> {
-        self.manage(move |store, now| store.token_issue(&new, &by, now))
+    pub async fn token_issue(&self, new: NewToken, by: Hands) -> Result<Issued, ManageError> {
+        self.manage(move |store, now| store.token_issue(&new, by, now))
             .await
     }
 
@@ -481,9 +481,9 @@ impl Desk {
         &self,
         person: PersonName,
         active: bool,
-        by: PersonName,
+        by: Hands,
     ) -> Result<(), ManageError> {
-        self.manage(move |store, now| store.person_set_active(&person, active, &by, now))
+        self.manage(move |store, now| store.person_set_active(&person, active, by, now))
             .await
     }
 
@@ -623,6 +623,7 @@ impl From<PeopleError> for ManageError {
             PeopleError::Exists(name) => Self::Exists(name),
             PeopleError::Unknown(name) => Self::Unknown(name),
             PeopleError::Revoked(name) => Self::Revoked(name),
+            PeopleError::GivesOneself(name) => Self::GivesOneself(name),
             PeopleError::Store(error) => {
                 tracing::warn!("store unavailable: {error}");
                 Self::StoreUnavailable

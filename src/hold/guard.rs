@@ -107,6 +107,9 @@ impl Guards {
         if let Some(why) = no_place(held) {
             return Err(NotGuarded::NoPlace(why));
         }
+        if let Some(why) = sets_its_own(held).filter(|_| self.has_timeout()) {
+            return Err(NotGuarded::NoPlace(why));
+        }
         match self.rows_max.and_then(|_| no_count(held)) {
             Some(why) => Err(NotGuarded::NoCount(why)),
             None => Ok(()),
@@ -178,6 +181,11 @@ fn no_place(held: &HeldRequest) -> Option<&'static str> {
             | Class::Grant
             | Class::Admin => None,
         });
+    let own = own.or_else(|| {
+        let mut called = held.statements.iter().flat_map(|statement| &statement.functions);
+        let sets = called.any(|called| called.name == "set_config");
+        sets.then_some("`set_config` in it may take them away")
+    });
     if own.is_some() || held.statements.is_empty() {
         return own.or(Some("there is nothing in it"));
     }
@@ -185,6 +193,36 @@ fn no_place(held: &HeldRequest) -> Option<&'static str> {
     is_alone.then_some(
         "by the extended protocol it can be in no transaction, and so in none that restores a setting",
     )
+}
+
+/// Whether its own words say how long it waits or runs, whatever the session's variables are: MariaDB and MySQL alone have
+/// such. A literal that reads like them is taken for them.
+fn sets_its_own(held: &HeldRequest) -> Option<&'static str> {
+    if ["simple", "extended"].contains(&held.protocol.as_str()) {
+        return None;
+    }
+    held.statements.iter().find_map(|statement| {
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let words = statement.text.split(|byte| !is_word(byte));
+        let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+        let is = |word: &[u8], wanted: &str| word.eq_ignore_ascii_case(wanted.as_bytes());
+        if ["execute", "execute immediate"].contains(&statement.verb.as_str()) {
+            return Some("what EXECUTE runs may say how long it waits or runs");
+        }
+        let mut from_wait = words.iter().skip_while(|word| !is(word, "wait"));
+        // 1000, 0x3E8, 1e3; a comment may stand before it.
+        if from_wait.any(|word| word[0].is_ascii_digit()) {
+            return Some("WAIT in it says how long it waits for a lock");
+        }
+        if words.iter().any(|word| is(word, "set_var")) {
+            return Some("SET_VAR in it may set another limit");
+        }
+        match first_word(&statement.text) {
+            None => Some("how it begins can be read in two ways"),
+            Some(word) if is(word, "set") => Some("SET STATEMENT in it may set another limit"),
+            Some(_) => None,
+        }
+    })
 }
 
 fn no_count(held: &HeldRequest) -> Option<&'static str> {

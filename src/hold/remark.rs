@@ -34,6 +34,8 @@ pub enum Speaker {
 pub enum RemarkKind {
     /// Somebody has opened the card.
     Viewed,
+    /// Somebody was shown the values that are withheld.
+    Revealed,
     Comment,
     /// Ends the agent's wait; it answers with the same bytes.
     Question,
@@ -46,8 +48,9 @@ pub enum RemarkKind {
 }
 
 impl RemarkKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Viewed,
+        Self::Revealed,
         Self::Comment,
         Self::Question,
         Self::Reply,
@@ -62,6 +65,7 @@ impl RemarkKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Viewed => "viewed",
+            Self::Revealed => "revealed",
             Self::Comment => "comment",
             Self::Question => "question",
             Self::Reply => "reply",

@@ -151,8 +151,50 @@ pub struct Parameter {
     pub value: Option<String>,
     /// The raw bytes where they cannot be decoded.
     pub hex: Option<String>,
-    /// Length of the raw value in bytes.
+    /// Length of the raw value in bytes; of a withheld one no less than it is.
     pub bytes: u64,
+    /// Labels of columns for which the value is withheld from the log and from people; empty: it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
+}
+
+impl Parameter {
+    pub fn is_redacted(&self) -> bool {
+        !self.redacted.is_empty()
+    }
+
+    /// What may be kept of it: of a redacted one its type and about how long it is, not even whether it is NULL.
+    #[must_use]
+    pub fn kept(&self) -> Self {
+        if !self.is_redacted() {
+            return self.clone();
+        }
+        Self {
+            value: None,
+            hex: None,
+            bytes: length_class(self.bytes),
+            ..self.clone()
+        }
+    }
+}
+
+/// What stands where a withheld value would.
+pub fn withheld_words(labels: &[String]) -> String {
+    format!("{WITHHELD_STARTS}{})", labels.join(", "))
+}
+
+const WITHHELD_STARTS: &str = "redacted (";
+
+/// Withheld values of up to so many bytes are all of one length.
+const LENGTH_CLASS_MIN: u64 = 16;
+
+/// About how long a value is: 16 bytes, or the next power of four times as many.
+pub fn length_class(bytes: u64) -> u64 {
+    let mut class = LENGTH_CLASS_MIN;
+    while class < bytes {
+        class = class.saturating_mul(4);
+    }
+    class
 }
 
 /// The fact under which the settings are told that a text of MySQL was read under; the log has it with the attempt.
@@ -251,7 +293,10 @@ pub struct HeldRequest {
     pub standing_grant: Option<StandingGrantId>,
     /// The standing grant by which it ran without a person.
     pub covered_by: Option<CoveredBy>,
+    /// Redacted ones without their values.
     pub parameters: Vec<Parameter>,
+    /// Labels of the columns that it touches.
+    pub column_labels: Vec<String>,
     pub transaction: Transaction,
     pub copies_in: bool,
     /// What the client says of itself: claimed, not verified.
@@ -306,6 +351,26 @@ impl Approval {
 }
 
 impl HeldRequest {
+    /// Whether a value of it is withheld until somebody who may decide asks for it.
+    pub fn has_withheld(&self) -> bool {
+        let starts = |value: &String| value.starts_with(WITHHELD_STARTS);
+        self.parameters.iter().any(Parameter::is_redacted) || self.facts.values().any(starts)
+    }
+
+    /// Whether it is noted that a person was shown what is withheld of it.
+    pub fn was_revealed_to(&self, person: &PersonName) -> bool {
+        self.revealed_at(person).is_some()
+    }
+
+    /// When that was last.
+    pub fn revealed_at(&self, person: &PersonName) -> Option<Timestamp> {
+        let mut said = self.discussion.iter().rev();
+        said.find(|said| {
+            said.kind == RemarkKind::Revealed && matches!(&said.by, Speaker::Person(by) if by == person)
+        })
+        .map(|said| said.at)
+    }
+
     /// The approver, and the one person who may be behind that approval and behind another one by `hands`.
     pub fn approved_by_one_of(&self, hands: &BTreeSet<PersonName>) -> Option<(PersonName, PersonName)> {
         let mut approvals = self.decisions.iter().filter(|said| said.approves);
@@ -482,6 +547,25 @@ impl HeldStatement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_withheld_value_tells_no_more_than_about_how_long_it_is() {
+        let parameter = |value: Option<&str>| Parameter {
+            index: 1,
+            type_oid: 25,
+            type_name: "text".to_owned(),
+            format: ParameterFormat::Text,
+            bytes: value.map_or(0, str::len) as u64,
+            value: value.map(str::to_owned),
+            hex: None,
+            redacted: vec!["pii".to_owned()],
+        };
+        let kept = parameter(Some("123-45-6789")).kept();
+        assert_eq!((kept.value.as_deref(), kept.bytes), (None, 16));
+        assert_eq!(parameter(None).kept(), kept, "nor whether it is NULL");
+        assert_eq!(parameter(Some(&"x".repeat(17))).kept().bytes, 64);
+        assert_eq!(length_class(u64::MAX), u64::MAX);
+    }
 
     #[test]
     fn an_id_is_read_as_people_type_it() {

@@ -203,6 +203,7 @@ fn digest(parts: ShapeParts<'_>) -> Digest {
         .field("database_user", peer.database_user.as_bytes())
         .field("protocol", protocol.as_bytes())
         .field("fingerprint", &judgement.fingerprint)
+        .field("sorts", &judgement.sorts)
         .field("parameter_types", &types)
         .field("names", names.as_bytes())
         .field("rules", &rules)
@@ -255,6 +256,8 @@ fn put_action(digest: DigestBuilder, action: &Action) -> DigestBuilder {
         cancels: _,
         // Definitions have no shape.
         steps: _,
+        // Says only which values are withheld.
+        reaches_unnamed: _,
     } = action;
     let breadth: &[u8] = match breadth {
         Breadth::Bounded => b"bounded",
@@ -420,6 +423,11 @@ pub struct CoveredBy {
     pub made_by: Vec<PersonName>,
 }
 
+/// How many statements a message holds; at least one.
+pub fn statements_of(sent: &HeldRequest) -> u32 {
+    u32::try_from(sent.statements.len()).unwrap_or(u32::MAX).max(1)
+}
+
 /// What ends a standing grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StandingEnd {
@@ -450,6 +458,15 @@ impl StandingGrant {
         }
     }
 
+    /// How many uses a sending takes: a run counts statements, however many a message holds; of one shape all messages hold
+    /// as many as the decided one.
+    fn cost(&self, sent: &HeldRequest) -> u32 {
+        match self.run {
+            Some(_) => statements_of(sent),
+            None => 1,
+        }
+    }
+
     /// As it is after one more use; `None` if this sending may not use it. That its time is not over and its makers
     /// may still decide is for the caller to have seen to.
     pub fn used(&self, sent: &HeldRequest) -> Option<(Self, CoveredBy)> {
@@ -461,11 +478,11 @@ impl StandingGrant {
         let is_its_own = is_alike
             && self.principal == peer.principal
             && self.session.is_none_or(|session| session == peer.session);
-        let is_open = matches!(self.standing, Standing::Open) && self.uses < self.uses_max;
+        let number = self.uses.saturating_add(self.cost(sent));
+        let is_open = matches!(self.standing, Standing::Open) && number <= self.uses_max;
         if !is_its_own || !is_open {
             return None;
         }
-        let number = self.uses + 1;
         let next = Self {
             uses: number,
             version: self.version + 1,

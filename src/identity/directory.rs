@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::clock::Timestamp;
+use crate::identity::behind::Behind;
 use crate::identity::certificate::CertificateName;
 use crate::identity::principal::{NotAName, PersonName, PrincipalName, Profile};
 use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier};
@@ -70,8 +71,8 @@ pub struct NewToken {
     /// `None`: all that the person's roles give.
     pub scopes: Option<Scopes>,
     pub expires_at: Option<Timestamp>,
-    /// Everybody but the person who gets to see it; nobody when it is made on the machine of the store, whose
-    /// operator is trusted anyway.
+    /// Who gets to see it besides the person and whoever may be behind the call that makes it; the operator of the machine
+    /// of the store is trusted anyway.
     pub seen_by: BTreeSet<PersonName>,
     /// What becomes of the tokens that the person has.
     pub others: OtherTokens,
@@ -193,11 +194,23 @@ pub enum WhyNot {
     NotNeeded(PersonName, String),
     #[error("`{0}` has delegated it to `{1}`")]
     HasDelegated(PersonName, PersonName),
-    #[error("`{seen_by}` has seen this token of `{person}`, and {why}")]
+    #[error("`{seen_by}` has seen what `{person}` signs in by here, or could be who made it, and {why}")]
     TokenSeenBy {
         person: PersonName,
+        /// Or had set, within a day before it was made, how its maker signs in.
         seen_by: PersonName,
-        /// The stake of the one who has seen it.
+        /// The stake of that one.
+        why: Box<WhyNot>,
+    },
+    #[error(
+        "`{set_by}` has set how `{person}` signs in, and {why}: until {until} `{person}` decides here no more than `{set_by}`"
+    )]
+    WayInSetBy {
+        person: PersonName,
+        /// Who has added the person, or given or taken what the person signs in by.
+        set_by: PersonName,
+        until: Timestamp,
+        /// The stake of the one who has set it.
         why: Box<WhyNot>,
     },
     #[error("`{hand}` may be behind this and behind the approval by `{with}`: both count as one person")]
@@ -214,12 +227,18 @@ impl WhyNot {
     pub fn next_step(&self) -> String {
         match self {
             Self::TokenSeenBy { person, seen_by, .. } => format!(
-                "let `{person}` use a token that `{seen_by}` has not seen: made beside serve by `countersign user \
+                "let `{person}` sign in by what `{seen_by}` has not seen: a token made beside serve by `countersign user \
                  token {person}`, or by `{person}` alone with such a one; or ask another reviewer"
             ),
-            Self::CountsAsOne { hand, .. } => {
-                format!("ask another reviewer, with a token that `{hand}` has not seen")
+            Self::WayInSetBy { person, until, .. } => {
+                format!(
+                    "let somebody else decide it, or `{person}` after {until}; at once only if the operator gives `{person}` a \
+                     new password beside serve: `countersign user passwd {person}`, which is recorded"
+                )
             }
+            Self::CountsAsOne { hand, .. } => format!(
+                "ask another reviewer, who signs in by what `{hand}` has neither seen nor, within a day, set"
+            ),
             Self::Inactive(_)
             | Self::NotAnApprover(_)
             | Self::NotInTheRole(_)
@@ -335,16 +354,16 @@ impl Agent {
     }
 }
 
-/// Whether `person` may decide what `stakes` describe, under a rule that names the groups `approvers`, with a token
-/// that the people `token_seen_by` may bring as well.
+/// Whether `person` may decide what `stakes` describe, under a rule that names the groups `approvers`, where it may be
+/// somebody of `behind` who speaks.
 pub fn may_decide(
     person: &Person,
-    token_seen_by: &BTreeSet<PersonName>,
+    behind: &Behind,
     stakes: &Stakes,
     approvers: &[String],
 ) -> Result<(), WhyNot> {
     let name = || person.name.clone();
-    has_no_stake(person, token_seen_by, stakes)?;
+    has_no_stake(person, behind, stakes)?;
     if !person.scopes().has(Scope::Decide) {
         Err(WhyNot::NotAnApprover(name()))
     } else if !approvers.is_empty() && !approvers.iter().any(|group| person.is_in(group)) {
@@ -355,12 +374,8 @@ pub fn may_decide(
 }
 
 /// Whether `person` may approve alone what `stakes` describe: promise 4 as for every decision, and the role of its own.
-pub fn may_break_glass(
-    person: &Person,
-    token_seen_by: &BTreeSet<PersonName>,
-    stakes: &Stakes,
-) -> Result<(), WhyNot> {
-    has_no_stake(person, token_seen_by, stakes)?;
+pub fn may_break_glass(person: &Person, behind: &Behind, stakes: &Stakes) -> Result<(), WhyNot> {
+    has_no_stake(person, behind, stakes)?;
     if person.roles.contains(&Role::BreakGlass) {
         Ok(())
     } else {
@@ -368,12 +383,8 @@ pub fn may_break_glass(
     }
 }
 
-/// Promise 4 alone: an active person who has no stake, with a token that nobody with one has seen.
-pub fn has_no_stake(
-    person: &Person,
-    token_seen_by: &BTreeSet<PersonName>,
-    stakes: &Stakes,
-) -> Result<(), WhyNot> {
+/// Promise 4 alone: an active person who has no stake, and whose way in nobody with one has seen, or set within a day.
+pub fn has_no_stake(person: &Person, behind: &Behind, stakes: &Stakes) -> Result<(), WhyNot> {
     let seen = |other: &PersonName| {
         stakes.of(other).map(|why| WhyNot::TokenSeenBy {
             person: person.name.clone(),
@@ -381,11 +392,20 @@ pub fn has_no_stake(
             why: Box::new(why),
         })
     };
+    let set = |(other, until): (&PersonName, &Timestamp)| {
+        stakes.of(other).map(|why| WhyNot::WayInSetBy {
+            person: person.name.clone(),
+            set_by: other.clone(),
+            until: *until,
+            why: Box::new(why),
+        })
+    };
     if !person.active {
         return Err(WhyNot::Inactive(person.name.clone()));
     }
     let own = stakes.of(&person.name);
-    match own.or_else(|| token_seen_by.iter().find_map(seen)) {
+    let other = || behind.seen_by.iter().find_map(seen);
+    match own.or_else(other).or_else(|| behind.set_by.iter().find_map(set)) {
         Some(why) => Err(why),
         None => Ok(()),
     }
@@ -525,9 +545,13 @@ mod tests {
         }
     }
 
+    fn seen_by(names: &[&str]) -> Behind {
+        Behind::seen(&names.iter().map(|text| name(text)).collect())
+    }
+
     #[test]
     fn nobody_with_a_stake_decides_whatever_the_role() {
-        let unseen = BTreeSet::new();
+        let unseen = Behind::default();
         for role in Role::ALL {
             let check = |who| {
                 may_decide(
@@ -548,7 +572,7 @@ mod tests {
 
     #[test]
     fn only_the_role_breaks_glass_and_never_over_a_stake() {
-        let unseen = BTreeSet::new();
+        let unseen = Behind::default();
         for role in [Role::Approver, Role::Auditor, Role::Admin] {
             let other = person("dora", &[role], &["break_glass", "dba"]);
             let refused = may_break_glass(&other, &unseen, &stakes());
@@ -562,7 +586,7 @@ mod tests {
         for who in ["olga", "carl", "rita", "anna", "bot"] {
             let staked = person(who, &[Role::BreakGlass, Role::Admin], &[]);
             may_break_glass(&staked, &unseen, &stakes()).expect_err(who);
-            may_break_glass(&dora, &[name(who)].into(), &stakes()).expect_err(who);
+            may_break_glass(&dora, &seen_by(&[who]), &stakes()).expect_err(who);
         }
         let mut gone = dora;
         gone.active = false;
@@ -585,7 +609,7 @@ mod tests {
                 seen_by: name(who),
                 why: Box::new(why),
             };
-            let seen = [name("dave"), name(who)].into();
+            let seen = seen_by(&["dave", who]);
             let refused = may_decide(&dora, &seen, &stakes(), &[]).expect_err("refused");
             assert_eq!(refused, expected);
             assert!(
@@ -594,7 +618,36 @@ mod tests {
                 refused.next_step()
             );
         }
-        assert_eq!(may_decide(&dora, &[name("dave")].into(), &stakes(), &[]), Ok(()));
+        assert_eq!(may_decide(&dora, &seen_by(&["dave"]), &stakes(), &[]), Ok(()));
+    }
+
+    #[test]
+    fn nobody_with_a_stake_decides_as_somebody_whose_way_in_they_have_set() {
+        let dora = person("dora", &[Role::Approver, Role::BreakGlass], &[]);
+        let until = Timestamp::from_micros(86_400_000_000);
+        for who in ["olga", "carl", "rita", "anna", "bot"] {
+            let behind = Behind {
+                seen_by: BTreeSet::new(),
+                set_by: [(name("dave"), until), (name(who), until)].into(),
+            };
+            let refused = may_decide(&dora, &behind, &stakes(), &[]).expect_err("refused");
+            assert_eq!(may_break_glass(&dora, &behind, &stakes()), Err(refused.clone()));
+            let (said, next) = (refused.to_string(), refused.next_step());
+            assert!(
+                said.contains(&format!("`{who}` has set how `dora` signs in")),
+                "{said}"
+            );
+            assert!(said.contains(&until.to_string()), "{said}");
+            assert!(
+                next.contains("somebody else") && next.contains(&until.to_string()),
+                "{next}"
+            );
+        }
+        let behind = Behind {
+            seen_by: BTreeSet::new(),
+            set_by: [(name("dave"), until)].into(),
+        };
+        assert_eq!(may_decide(&dora, &behind, &stakes(), &[]), Ok(()));
     }
 
     #[test]
@@ -603,7 +656,7 @@ mod tests {
         let check = |who| {
             may_decide(
                 &person(who, &[Role::Admin, Role::Approver], &[]),
-                &BTreeSet::new(),
+                &Behind::default(),
                 &user.stakes(),
                 &[],
             )
@@ -618,13 +671,13 @@ mod tests {
     fn an_auditor_or_an_inactive_person_does_not_decide() {
         let auditor = person("dora", &[Role::Auditor], &[]);
         assert_eq!(
-            may_decide(&auditor, &BTreeSet::new(), &stakes(), &[]),
+            may_decide(&auditor, &Behind::default(), &stakes(), &[]),
             Err(WhyNot::NotAnApprover(name("dora")))
         );
         let mut gone = person("dora", &[Role::Approver], &[]);
         gone.active = false;
         assert_eq!(
-            may_decide(&gone, &BTreeSet::new(), &stakes(), &[]),
+            may_decide(&gone, &Behind::default(), &stakes(), &[]),
             Err(WhyNot::Inactive(name("dora")))
         );
     }
@@ -632,7 +685,7 @@ mod tests {
     #[test]
     fn a_named_group_excludes_everybody_else() {
         let groups = ["dba".to_owned(), "security".to_owned()];
-        let unseen = BTreeSet::new();
+        let unseen = Behind::default();
         let dora = person("dora", &[Role::Approver], &["dba"]);
         assert_eq!(may_decide(&dora, &unseen, &stakes(), &groups), Ok(()));
         let root = person("root", &[Role::Admin], &[]);

@@ -2,6 +2,7 @@
 //! Never opens a file: records come from the store. Read `principal.rs` next, then `directory.rs`.
 
 pub mod assurance;
+pub mod behind;
 pub mod certificate;
 pub mod directory;
 pub mod one_time;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use super::error::{Damage, JournalError};
 use super::load::{Place, Segment};
-use super::recover::list;
 use super::segment::{self, Cut, Frames, HEADER_BYTES, Header, Held, SEAL_BYTES};
 use super::tree::proof::{last_checkpoint, leaf_under};
 use super::{Journal, Reader};
@@ -123,14 +122,8 @@ impl Journal {
 
 /// The segment that holds a record.
 fn place_of(reader: &Reader, id: RecordId) -> Result<Place, NotErased> {
-    let dir = reader.dir();
-    let numbers = list(dir)?.remove(&id.lane).unwrap_or_default();
-    let (mut place, mut header) = Place::last(dir, id.lane, &numbers)?.ok_or(NotErased::Unknown(id))?;
-    while header.first_record > id.number {
-        place = Place::before(&header).ok_or(NotErased::Unknown(id))?;
-        header = place.known_header(dir)?;
-    }
-    Ok(place)
+    let found = reader.find(id)?;
+    found.map(|(place, _, _)| place).ok_or(NotErased::Unknown(id))
 }
 
 /// The attempt of this id, with values that are still there.

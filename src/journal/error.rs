@@ -69,6 +69,8 @@ pub enum JournalError {
     },
     #[error("the anchor `{anchor}` cannot be read: {what}")]
     Anchor { anchor: String, what: String },
+    #[error("{what} is gone: {told}")]
+    Pruned { what: String, told: String },
     #[error("the journal is closed")]
     Closed,
     #[error("`{cursor}` is not a cursor of this log")]
@@ -112,6 +114,7 @@ impl JournalError {
             Self::Key { .. } | Self::KeyMissing { .. } => "restore the key's file from a copy",
             Self::Origin { .. } => "take `audit.origin` out of the settings: a log keeps its name",
             Self::Anchor { .. } => "check [audit.s3], the network and what the access key may do",
+            Self::Pruned { .. } => "look into an export or a copy of the data folder from before that",
             Self::Closed => "start the proxy again",
             Self::Cursor { .. } => "use a cursor exactly as the page before gave it",
         }

@@ -2,6 +2,7 @@
 //! Never reads a file. Read `read.rs` next.
 
 use super::query::{Clause, Key};
+use super::tree::pruned::Gone;
 use crate::audit::entry::tag;
 use crate::audit::record::{self, Head};
 use crate::audit::{Kind, Malformed};
@@ -105,9 +106,20 @@ pub enum TermKind {
     Outcome = 12,
     Database = 13,
     Source = 14,
+    /// Who did it, whatever it was: decided, changed, looked.
+    By = 15,
+    Event = 16,
+    /// Of a column that a statement touches.
+    ColumnLabel = 17,
 }
 
 impl LogFilter {
+    /// Whether some of what is gone by retention may have been wanted.
+    pub fn reaches(&self, gone: &Gone) -> bool {
+        self.since.is_none_or(|since| since <= gone.newest)
+            && self.until.is_none_or(|until| until > gone.oldest)
+    }
+
     /// Whether a record of these canonical bytes may be wanted, its time and its statement aside.
     pub fn may_want(&self, payload: &[u8]) -> Result<bool, Malformed> {
         Ok(self.wanted().says(payload)? != Said::No)
@@ -118,9 +130,10 @@ impl LogFilter {
         let mut tests = Vec::new();
         let mut says = |kind: TermKind, value: Option<Vec<u8>>| {
             tests.extend(value.map(|value| Test {
-                field: Field::Term(kind),
+                field: kind,
                 is_not: false,
                 values: vec![value],
+                words: Vec::new(),
             }));
         };
         let bytes = |text: &Option<String>| text.clone().map(String::into_bytes);
@@ -143,11 +156,9 @@ impl LogFilter {
             .iter()
             .partition::<Vec<_>, _>(|clause| clause.key == Key::Text);
         tests.extend(words.into_iter().filter_map(Test::of));
-        Wanted {
-            tests,
-            attempt: self.attempt.map(|attempt| attempt.number),
-            texts: texts.into_iter().map(TextTest::of).collect(),
-        }
+        let attempt = self.attempt.map(|attempt| attempt.number);
+        let texts = texts.into_iter().map(TextTest::of).collect();
+        Wanted::of(tests, attempt, texts)
     }
 }
 
@@ -157,6 +168,9 @@ pub(super) struct Wanted {
     tests: Vec<Test>,
     attempt: Option<u64>,
     texts: Vec<TextTest>,
+    /// Fields that a test is about, by tag: the others are passed over, and behind the last of them nothing is read.
+    asked: [bool; 256],
+    last_asked: u8,
 }
 
 /// How far a record's own bytes decide.
@@ -171,17 +185,11 @@ pub(super) enum Said {
 /// A field says one of the values, or none of them.
 #[derive(Clone, Debug)]
 struct Test {
-    field: Field,
+    field: TermKind,
     is_not: bool,
     values: Vec<Vec<u8>>,
-}
-
-/// Which fields of a record a test is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    Term(TermKind),
-    By,
-    Event,
+    /// All values there are, where no others can be.
+    words: Vec<&'static str>,
 }
 
 /// The statement holds one of the texts, or none of them. Letters A to Z and their small ones are alike; beyond ASCII
@@ -193,25 +201,57 @@ struct TextTest {
 }
 
 impl Wanted {
+    fn of(tests: Vec<Test>, attempt: Option<u64>, texts: Vec<TextTest>) -> Self {
+        let (mut asked, mut last_asked) = ([false; 256], 0);
+        for tag in 0..=u8::MAX {
+            let is_own = match tag {
+                tag::ATTEMPT_NUMBER => attempt.is_some(),
+                tag::TEXT_SHA256 => !texts.is_empty(),
+                _other => false,
+            };
+            if is_own || tests.iter().any(|test| TermKind::of(tag).contains(&test.field)) {
+                asked[usize::from(tag)] = true;
+                last_asked = tag;
+            }
+        }
+        Self {
+            tests,
+            attempt,
+            texts,
+            asked,
+            last_asked,
+        }
+    }
+
     /// Whether a record is wanted, its time aside.
     pub fn says(&self, payload: &[u8]) -> Result<Said, Malformed> {
         let (head, fields) = Head::cut(payload)?;
+        // Statements stand in attempts alone.
+        if head.kind != Kind::Attempt && self.texts.iter().any(|test| !test.is_not) {
+            return Ok(Said::No);
+        }
         let kind = head.kind.as_str().as_bytes();
         // Bits of the tests of which a value has been seen.
         let mut seen = 0_u64;
         for (place, test) in self.tests.iter().enumerate() {
-            let is_kind =
-                test.field == Field::Term(TermKind::Kind) && test.values.iter().any(|value| value == kind);
+            let is_kind = test.field == TermKind::Kind && test.values.iter().any(|value| value == kind);
             seen |= u64::from(is_kind) << place;
         }
         let (mut number, mut hash) = (None, None);
         for field in fields {
             let (tag, value) = field?;
+            // Fields stand in the order of their tags.
+            if tag > self.last_asked {
+                break;
+            }
+            if !self.asked[usize::from(tag)] {
+                continue;
+            }
             for (place, test) in self.tests.iter().enumerate() {
                 seen |= u64::from(test.is_met_by(tag, value)) << place;
             }
             match tag {
-                tag::ATTEMPT_NUMBER if self.attempt.is_some() => number = Some(record::number(tag, value)?),
+                tag::ATTEMPT_NUMBER => number = Some(record::number(tag, value)?),
                 tag::TEXT_SHA256 => hash = value.try_into().ok(),
                 _other => {}
             }
@@ -250,34 +290,47 @@ impl Wanted {
 
     /// The words by which segments are found: of each row, a segment with a wanted record says one.
     pub fn terms(&self) -> Vec<Vec<Term>> {
-        let wanted = self.tests.iter().filter(|test| !test.is_not);
-        let mut rows: Vec<Vec<Term>> = wanted.map(Test::terms).collect();
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| self.may_be(*kind)).collect();
+        let mut rows: Vec<Vec<Term>> = Vec::new();
+        for test in &self.tests {
+            match test.is_not {
+                false => rows.push(test.terms()),
+                true => rows.extend(test.other_terms(&kinds)),
+            }
+        }
         if self.texts.iter().any(|test| !test.is_not) {
             rows.push(vec![Term::of_kind(Kind::Attempt)]);
         }
         rows
+    }
+
+    /// Whether a record of this kind can be wanted, going by its kind alone.
+    fn may_be(&self, kind: Kind) -> bool {
+        let mut tests = self.tests.iter().filter(|test| test.field == TermKind::Kind);
+        tests.all(|test| test.values.iter().any(|value| value == kind.as_str().as_bytes()) != test.is_not)
     }
 }
 
 impl Test {
     fn of(clause: &Clause) -> Option<Self> {
         let field = match clause.key {
-            Key::Principal => Field::Term(TermKind::Principal),
-            Key::Class => Field::Term(TermKind::Class),
-            Key::Verdict => Field::Term(TermKind::Verdict),
-            Key::Table => Field::Term(TermKind::Table),
-            Key::Rule => Field::Term(TermKind::Rule),
-            Key::Approver => Field::Term(TermKind::Approver),
-            Key::Request => Field::Term(TermKind::Request),
-            Key::Grant => Field::Term(TermKind::Grant),
-            Key::Session => Field::Term(TermKind::Session),
-            Key::Kind => Field::Term(TermKind::Kind),
-            Key::Database => Field::Term(TermKind::Database),
-            Key::Fingerprint => Field::Term(TermKind::Fingerprint),
-            Key::Outcome => Field::Term(TermKind::Outcome),
-            Key::Source => Field::Term(TermKind::Source),
-            Key::By => Field::By,
-            Key::Event => Field::Event,
+            Key::Principal => TermKind::Principal,
+            Key::Class => TermKind::Class,
+            Key::Verdict => TermKind::Verdict,
+            Key::Table => TermKind::Table,
+            Key::Rule => TermKind::Rule,
+            Key::Approver => TermKind::Approver,
+            Key::Request => TermKind::Request,
+            Key::Grant => TermKind::Grant,
+            Key::Session => TermKind::Session,
+            Key::Kind => TermKind::Kind,
+            Key::Database => TermKind::Database,
+            Key::Fingerprint => TermKind::Fingerprint,
+            Key::Outcome => TermKind::Outcome,
+            Key::Source => TermKind::Source,
+            Key::By => TermKind::By,
+            Key::Event => TermKind::Event,
+            Key::Label => TermKind::ColumnLabel,
             Key::Since | Key::Until | Key::Text => return None,
         };
         // A value that cannot be read is said by no record.
@@ -290,54 +343,57 @@ impl Test {
             field,
             is_not: clause.is_not,
             values: clause.values.iter().filter_map(bytes).collect(),
+            words: clause.key.words().unwrap_or_default(),
         })
     }
 
     fn is_met_by(&self, tag: u8, value: &[u8]) -> bool {
         let is_value = |wanted: &Vec<u8>| {
-            *wanted == value || self.field == Field::Term(TermKind::Table) && bare_name(value) == *wanted
+            *wanted == value || self.field == TermKind::Table && bare_name(value) == *wanted
         };
-        self.field.has(tag) && self.values.iter().any(is_value)
+        TermKind::of(tag).contains(&self.field) && self.values.iter().any(is_value)
     }
 
     fn terms(&self) -> Vec<Term> {
-        let Field::Term(kind) = self.field else {
-            // The index does not know who acted, only what kinds of record never say so.
-            let kinds = Kind::ALL
-                .into_iter()
-                .filter(|kind| !NEVER_BY_A_PERSON.contains(kind));
-            return kinds.map(Term::of_kind).collect();
-        };
         let values = self.values.iter();
         values
             .map(|value| Term {
-                kind,
+                kind: self.field,
                 value: value.clone(),
             })
             .collect()
     }
-}
 
-/// Nearly all records of a log: they name no person and no event.
-const NEVER_BY_A_PERSON: [Kind; 6] = [
-    Kind::SessionStart,
-    Kind::SessionEnd,
-    Kind::Login,
-    Kind::Attempt,
-    Kind::Outcome,
-    Kind::TransactionEnd,
-];
-
-impl Field {
-    const fn has(self, tag: u8) -> bool {
-        match self {
-            Self::Term(kind) => match TermKind::of(tag) {
-                Some(of_tag) => of_tag as u8 == kind as u8,
-                None => false,
-            },
-            Self::By => matches!(tag, tag::BY | tag::APPROVER),
-            Self::Event => matches!(tag, tag::EVENT | tag::DECISION | tag::CHANGE),
+    /// Of an opposite: what is said instead by records of these kinds. `None` where that is no word or any.
+    fn other_terms(&self, kinds: &[Kind]) -> Option<Vec<Term>> {
+        let always_said = match self.field {
+            TermKind::Kind => return Some(kinds.iter().copied().map(Term::of_kind).collect()),
+            TermKind::Class | TermKind::Verdict => Kind::Attempt,
+            TermKind::Outcome => Kind::Outcome,
+            TermKind::Principal
+            | TermKind::Table
+            | TermKind::Approver
+            | TermKind::Request
+            | TermKind::Session
+            | TermKind::Fingerprint
+            | TermKind::Grant
+            | TermKind::Rule
+            | TermKind::Database
+            | TermKind::Source
+            | TermKind::By
+            | TermKind::Event
+            | TermKind::ColumnLabel => return None,
+        };
+        if kinds != [always_said] {
+            return None;
         }
+        let words = self.words.iter().map(|word| word.as_bytes().to_vec());
+        let left = words.filter(|word| !self.values.contains(word));
+        let term = |value| Term {
+            kind: self.field,
+            value,
+        };
+        Some(left.map(term).collect())
     }
 }
 
@@ -378,18 +434,17 @@ impl Term {
         each(Self::of_kind(head.kind));
         for field in fields {
             let (tag, value) = field?;
-            let Some(kind) = TermKind::of(tag) else {
-                continue;
-            };
-            each(Self {
-                kind,
-                value: value.to_vec(),
-            });
-            if kind == TermKind::Table && bare_name(value) != value {
+            for kind in TermKind::of(tag) {
                 each(Self {
-                    kind,
-                    value: bare_name(value).to_vec(),
+                    kind: *kind,
+                    value: value.to_vec(),
                 });
+                if *kind == TermKind::Table && bare_name(value) != value {
+                    each(Self {
+                        kind: *kind,
+                        value: bare_name(value).to_vec(),
+                    });
+                }
             }
         }
         Ok(())
@@ -397,22 +452,26 @@ impl Term {
 }
 
 impl TermKind {
-    pub const fn of(tag: u8) -> Option<Self> {
+    /// What a field of this tag is a word of.
+    pub const fn of(tag: u8) -> &'static [Self] {
         match tag {
-            tag::PRINCIPAL => Some(Self::Principal),
-            tag::CLASS => Some(Self::Class),
-            tag::VERDICT => Some(Self::Verdict),
-            tag::TABLE => Some(Self::Table),
-            tag::APPROVER => Some(Self::Approver),
-            tag::REQUEST | tag::REQUESTS | tag::DECIDED_IN => Some(Self::Request),
-            tag::GRANT => Some(Self::Grant),
-            tag::SESSION | tag::ATTEMPT_SESSION => Some(Self::Session),
-            tag::FINGERPRINT => Some(Self::Fingerprint),
-            tag::RULE => Some(Self::Rule),
-            tag::OUTCOME => Some(Self::Outcome),
-            tag::DATABASE => Some(Self::Database),
-            tag::SOURCE => Some(Self::Source),
-            _ => None,
+            tag::PRINCIPAL => &[Self::Principal],
+            tag::CLASS => &[Self::Class],
+            tag::VERDICT => &[Self::Verdict],
+            tag::TABLE => &[Self::Table],
+            tag::APPROVER => &[Self::Approver, Self::By],
+            tag::REQUEST | tag::REQUESTS | tag::DECIDED_IN => &[Self::Request],
+            tag::GRANT => &[Self::Grant],
+            tag::SESSION | tag::ATTEMPT_SESSION => &[Self::Session],
+            tag::FINGERPRINT => &[Self::Fingerprint],
+            tag::RULE => &[Self::Rule],
+            tag::OUTCOME => &[Self::Outcome],
+            tag::DATABASE => &[Self::Database],
+            tag::SOURCE => &[Self::Source],
+            tag::BY => &[Self::By],
+            tag::COLUMN_LABEL => &[Self::ColumnLabel],
+            tag::EVENT | tag::DECISION | tag::CHANGE => &[Self::Event],
+            _ => &[],
         }
     }
 }

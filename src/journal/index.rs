@@ -16,6 +16,7 @@ use super::load::{Place, Segment};
 use super::recover::list;
 use super::segment::Header;
 use super::sync::{Shared, lock};
+use super::tree::pruned::Pruned;
 use crate::clock::Timestamp;
 
 pub const FILE_NAME: &str = "index.sqlite";
@@ -24,7 +25,7 @@ pub const FILE_NAME: &str = "index.sqlite";
 const INDEX_EVERY: Duration = Duration::from_secs(2);
 
 /// What the tables below hold. An index of another version is built again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A stamp is the checksum of the segment's header: another segment under the same number is not the one indexed.
 /// `records` of a term: how many records of the segment say it. `last`: time of the segment's last record.
@@ -94,8 +95,10 @@ impl Index {
     pub fn catch_up(&self, dir: &Path, is_over: impl Fn() -> bool) -> Result<u64, JournalError> {
         let mut connection = self.open_to_write()?;
         let mut added = 0;
+        let pruned = Pruned::of(dir)?;
+        forget(&connection, &pruned).map_err(|cause| self.failed(cause))?;
         for (lane, numbers) in list(dir)? {
-            for (place, header) in self.missing(&connection, dir, lane, &numbers)? {
+            for (place, header) in self.missing(&connection, dir, lane, &numbers, &pruned)? {
                 if is_over() {
                     return Ok(added);
                 }
@@ -116,6 +119,7 @@ impl Index {
         dir: &Path,
         lane: u16,
         numbers: &[u64],
+        pruned: &Pruned,
     ) -> Result<Vec<(Place, Header)>, JournalError> {
         let mut missing = Vec::new();
         let mut next = Place::last(dir, lane, numbers)?;
@@ -132,7 +136,7 @@ impl Index {
                 missing.clear();
             }
             is_younger_sealed = is_sealed;
-            next = match Place::before(&header) {
+            next = match pruned.before(&header) {
                 Some(before) => Some((before, before.known_header(dir)?)),
                 None => None,
             };
@@ -354,6 +358,21 @@ impl Tally {
         }
         Ok(tally)
     }
+}
+
+/// Leaves out what it knows of segments that are gone.
+fn forget(connection: &Connection, pruned: &Pruned) -> rusqlite::Result<()> {
+    for (lane, begin) in &pruned.lanes {
+        let gone = (lane, begin.segment.cast_signed());
+        let mut knows =
+            connection.prepare_cached("SELECT 1 FROM segment WHERE lane = ?1 AND segment < ?2 LIMIT 1")?;
+        // It goes through the whole table, so only where there is something to leave out.
+        if knows.exists(gone)? {
+            connection.execute("DELETE FROM term WHERE lane = ?1 AND segment < ?2", gone)?;
+            connection.execute("DELETE FROM segment WHERE lane = ?1 AND segment < ?2", gone)?;
+        }
+    }
+    Ok(())
 }
 
 fn insert(connection: &mut Connection, header: &Header, tally: &Tally) -> rusqlite::Result<()> {

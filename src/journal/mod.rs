@@ -10,6 +10,8 @@ mod filter;
 mod index;
 mod lane;
 mod load;
+mod newest;
+mod prune;
 pub mod query;
 pub mod read;
 mod recover;
@@ -23,6 +25,7 @@ pub mod tree;
 mod writer;
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -41,7 +44,7 @@ pub use error::{Damage, JournalError};
 pub use filter::{LIMIT_MAX, LogFilter, Order};
 pub use lane::{Lane, Recorded, Synced};
 pub use read::{Around, Page, Reader};
-pub use summary::{BUCKETS_MAX, Bucket, FACET_VALUES_MAX, Facet, FacetValue, Facets, Histogram};
+pub use summary::{BUCKETS_MAX, Bucket, FACET_VALUES_MAX, Facet, FacetValue, Facets, Histogram, Overview};
 pub use tail::{Tail, TailFrom};
 pub use tree::AnchorStatus;
 
@@ -72,6 +75,10 @@ pub struct Settings {
     pub anchors: Vec<tree::Anchor>,
     /// How buckets among them are reached.
     pub bucket_access: Option<tree::bucket::Access>,
+    /// How long records are kept, at least a day; `None`: for ever.
+    pub retention: Option<Duration>,
+    /// What time it is; tests have other times.
+    pub now: fn() -> Timestamp,
 }
 
 /// What to do when records are gone that were known to be on disk.
@@ -95,6 +102,8 @@ impl Settings {
             origin: None,
             anchors: Vec::new(),
             bucket_access: None,
+            retention: None,
+            now: Timestamp::now,
         }
     }
 }
@@ -126,7 +135,8 @@ struct Owner {
 
 impl Journal {
     /// Opens or makes the journal in its folder, and owns the folder from then on. Attempts of the process before that
-    /// have no result get the result `unknown`, and a boot record says how each lane was found. Blocks on the disk.
+    /// have no result get the result `unknown`, a boot record says how each lane was found, and a checkpoint is signed over
+    /// all of that. Blocks on the disk.
     pub fn open(settings: Settings) -> Result<Self, JournalError> {
         Self::open_on(settings, Disk::from_environment())
     }
@@ -137,7 +147,9 @@ impl Journal {
         let folder = own(&settings.dir)?;
         let (checkpoint, marks) = Checkpoint::open(&settings.dir, &disk)?;
         let found = recover::recover(&settings, &disk, &marks)?;
-        let (keeper, loss) = tree::open(&settings, &found)?;
+        let (mut keeper, loss) = tree::open(&settings, &found)?;
+        let pruned = prune::finish(&settings.dir)?;
+        keeper.status.keeps(pruned.leaves, None);
         let positions: Vec<_> = found.values().map(|lane| lane.position).collect();
         let unknown: Vec<_> = found
             .iter()
@@ -148,40 +160,27 @@ impl Journal {
             .map(|(number, lane)| (number, lane.start))
             .collect();
         let shared = Arc::new(Shared::new(settings, disk, folder, starts));
-        let dir = shared.settings.dir.clone();
-        let (draining, drained) = mpsc::channel();
         let mut owner = Owner {
             shared,
             threads: Vec::new(),
             tree: Arc::clone(&keeper.status),
-            draining: Some(draining),
+            draining: None,
         };
-        let sync = sync::start(Arc::clone(&owner.shared), checkpoint);
-        owner
-            .threads
-            .push(sync.map_err(|cause| JournalError::open(&dir, cause))?);
-        let index = index::start(Arc::clone(&owner.shared));
-        owner
-            .threads
-            .push(index.map_err(|cause| JournalError::open(&dir, cause))?);
-        let (signing, signed) = mpsc::channel();
-        let tree = tree::start(Arc::clone(&owner.shared), keeper, drained, signing);
-        owner
-            .threads
-            .push(tree.map_err(|cause| JournalError::open(&dir, cause))?);
-        if !owner.shared.settings.anchors.is_empty() {
-            let anchors = tree::start_anchors(Arc::clone(&owner.shared), Arc::clone(&owner.tree), signed);
-            owner
-                .threads
-                .push(anchors.map_err(|cause| JournalError::open(&dir, cause))?);
-        }
-        let journal = Self {
+        owner.start_writing(checkpoint)?;
+        let mut journal = Self {
             owner: Arc::new(owner),
         };
         for (number, attempts) in unknown {
             journal.resolve(number, &attempts)?;
         }
         journal.record_boot(&positions, &loss)?;
+        // Signed before anybody can write: whatever comes now is younger than a checkpoint, whenever its event was, and
+        // however soon this process is killed.
+        keeper.sign_up_to(journal.owner.shared.marks().into_iter())?;
+        let owner = Arc::get_mut(&mut journal.owner);
+        owner
+            .expect("the lanes that held it are dropped")
+            .start_signing(keeper)?;
         Ok(journal)
     }
 
@@ -225,12 +224,15 @@ impl Journal {
             signed: self.owner.tree.signed(),
             anchored: self.owner.tree.anchored(),
             anchors: self.owner.tree.anchors(),
+            pruned: self.owner.tree.pruned(),
+            oldest: self.owner.tree.oldest(),
+            retention: self.owner.shared.settings.retention,
         }
     }
 
     fn resolve(&self, number: u16, attempts: &[AttemptId]) -> Result<(), JournalError> {
         let mut lane = self.lane(number);
-        let now = Timestamp::now();
+        let now = (self.owner.shared.settings.now)();
         for some in attempts.chunks(RESULTS_PER_WRITE) {
             let entries: Vec<_> = some.iter().map(|attempt| unknown_result(*attempt, now)).collect();
             let recorded = lane.append(&entries)?;
@@ -249,11 +251,38 @@ impl Journal {
             detail: loss,
         };
         let recorded = lane.append(&[Entry {
-            time: Timestamp::now(),
+            time: (self.owner.shared.settings.now)(),
             session: None,
             body,
         }])?;
         lane.sync_blocking(&recorded).map(drop)
+    }
+}
+
+impl Owner {
+    fn start_writing(&mut self, checkpoint: Checkpoint) -> Result<(), JournalError> {
+        self.keep(sync::start(Arc::clone(&self.shared), checkpoint))?;
+        self.keep(index::start(Arc::clone(&self.shared)))
+    }
+
+    fn start_signing(&mut self, keeper: tree::Keeper) -> Result<(), JournalError> {
+        let (draining, drained) = mpsc::channel();
+        let (signing, signed) = mpsc::channel();
+        self.draining = Some(draining);
+        self.keep(tree::start(Arc::clone(&self.shared), keeper, drained, signing))?;
+        if !self.shared.settings.anchors.is_empty() {
+            let anchors = tree::start_anchors(Arc::clone(&self.shared), Arc::clone(&self.tree), signed);
+            self.keep(anchors)?;
+        }
+        // Behind the anchors' thread, which knows what they have taken.
+        self.keep(prune::start(Arc::clone(&self.shared), Arc::clone(&self.tree)))
+    }
+
+    fn keep(&mut self, thread: io::Result<JoinHandle<()>>) -> Result<(), JournalError> {
+        let dir = &self.shared.settings.dir;
+        self.threads
+            .push(thread.map_err(|cause| JournalError::open(dir, cause))?);
+        Ok(())
     }
 }
 
@@ -289,6 +318,12 @@ pub struct TreeStatus {
     pub anchored: u64,
     /// Each anchor, in the order of the settings; empty: none is configured.
     pub anchors: Vec<AnchorStatus>,
+    /// Records that are gone by retention.
+    pub pruned: u64,
+    /// Of the oldest record that is kept.
+    pub oldest: Option<Timestamp>,
+    /// How long records are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// Whoever wants to hear of checkpoints asks this. It holds nothing open.

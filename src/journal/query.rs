@@ -61,6 +61,8 @@ pub enum Key {
     Source,
     By,
     Event,
+    /// Of a column.
+    Label,
     Text,
 }
 
@@ -90,7 +92,7 @@ pub enum Wrong {
 }
 
 impl Key {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Since,
         Self::Until,
         Self::Principal,
@@ -109,6 +111,7 @@ impl Key {
         Self::Source,
         Self::By,
         Self::Event,
+        Self::Label,
         Self::Text,
     ];
 
@@ -132,6 +135,7 @@ impl Key {
             Self::Source => "source",
             Self::By => "by",
             Self::Event => "event",
+            Self::Label => "label",
             Self::Text => "text",
         }
     }
@@ -166,6 +170,7 @@ impl Key {
             | Self::Source
             | Self::By
             | Self::Event
+            | Self::Label
             | Self::Text => None,
         }
     }
@@ -195,6 +200,7 @@ impl Key {
             | Self::Outcome
             | Self::By
             | Self::Event
+            | Self::Label
             | Self::Text => "write at least one letter",
         };
         hint.to_owned()
@@ -231,6 +237,7 @@ impl Key {
             | Self::Database
             | Self::By
             | Self::Event
+            | Self::Label
             | Self::Text => (!text.is_empty()).then(|| text.to_owned()),
         }
     }

@@ -2,17 +2,17 @@
 //! Never writes, and needs no lock: it reads while the journal is written, in this process or another.
 //! Read `filter.rs` next (what a query can ask), then `tail.rs` and `index.rs`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::JournalError;
 use super::filter::{LIMIT_MAX, LogFilter, Order, PAGE_BYTES_MAX, Said, Wanted};
 use super::index::{Index, Look};
-use super::load::{Place, Segment};
+use super::load::{BySha256, Place, Segment};
 use super::recover::list;
 use super::segment::Header;
 use super::tail::{Tail, TailFrom};
+use super::tree::pruned::{Begin, Gone, Pruned};
 use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::principal::AttemptId;
@@ -32,6 +32,8 @@ pub struct Page {
     pub next_cursor: Option<String>,
     /// The page ended early, after `segments_max`: up to this moment everything has been looked at.
     pub looked_to: Option<Timestamp>,
+    /// What is asked for reaches into what is gone by retention: this says what that is.
+    pub pruned: Option<Gone>,
 }
 
 /// Whose records are shown around one.
@@ -62,7 +64,8 @@ impl Reader {
         let want = Want::of(filter)?;
         let look = self.index.look(&want.wanted.terms());
         let limit = filter.limit.clamp(1, LIMIT_MAX);
-        let mut lanes = self.lanes(&want, &look)?;
+        let pruned = Pruned::of(&self.dir)?;
+        let mut lanes = self.lanes(&want, &look, &pruned)?;
         // A page that reads one segment of each lane and one more gets somewhere.
         let mut segments_left = filter
             .segments_max
@@ -71,6 +74,7 @@ impl Reader {
             records: Vec::new(),
             next_cursor: None,
             looked_to: None,
+            pruned: None,
         };
         let (mut last, mut bytes) = (None::<Key>, 0);
         while let Some(lane) = first(&mut lanes, &want) {
@@ -97,7 +101,23 @@ impl Reader {
                 Next::End => break,
             }
         }
+        let is_end = match filter.order {
+            Order::NewestFirst => page.next_cursor.is_none(),
+            Order::OldestFirst => filter.cursor.is_none(),
+        };
+        page.pruned = pruned.said.filter(|said| is_end && filter.reaches(said));
         Ok(page)
+    }
+
+    /// What is gone by retention of what the filter asks for; `None`: nothing is.
+    pub fn pruned_of(&self, filter: &LogFilter) -> Result<Option<Gone>, JournalError> {
+        let pruned = Pruned::of(&self.dir)?;
+        Ok(pruned.said.filter(|said| filter.reaches(said)))
+    }
+
+    /// What is gone by retention.
+    pub fn pruned(&self) -> Result<Pruned, JournalError> {
+        Pruned::of(&self.dir)
     }
 
     /// Hands over every record that matches, in the filter's order; its limit, cursor and `segments_max` do not count. Ends
@@ -113,7 +133,7 @@ impl Reader {
             ..Want::of(filter)?
         };
         let look = self.index.look(&want.wanted.terms());
-        let mut lanes = self.lanes(&want, &look)?;
+        let mut lanes = self.lanes(&want, &look, &Pruned::of(&self.dir)?)?;
         while let Some(lane) = first(&mut lanes, &want)
             && !is_over()
         {
@@ -131,10 +151,10 @@ impl Reader {
         Ok(())
     }
 
-    fn lanes(&self, want: &Want<'_>, look: &Look) -> Result<Vec<LaneScan>, JournalError> {
+    fn lanes(&self, want: &Want<'_>, look: &Look, pruned: &Pruned) -> Result<Vec<LaneScan>, JournalError> {
         let lanes = list(&self.dir)?.into_iter();
         lanes
-            .map(|(lane, numbers)| LaneScan::start(&self.dir, lane, &numbers, want, look))
+            .map(|(lane, numbers)| LaneScan::start(&self.dir, lane, &numbers, want, look, pruned))
             .collect()
     }
 
@@ -172,19 +192,9 @@ impl Reader {
 
     /// The record of this id; of an attempt with its statement, and its result if that has been written.
     pub fn show(&self, id: RecordId) -> Result<Option<Record>, JournalError> {
-        let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();
-        let Some((mut place, mut header)) = Place::last(&self.dir, id.lane, &numbers)? else {
+        let Some((place, header, mut younger)) = self.find(id)? else {
             return Ok(None);
         };
-        let mut younger = Vec::new();
-        while header.first_record > id.number {
-            let Some(before) = Place::before(&header) else {
-                return Ok(None);
-            };
-            younger.push((place, header));
-            place = before;
-            header = place.known_header(&self.dir)?;
-        }
         let segment = Segment::load(&self.dir, place)?;
         let at = usize::try_from(id.number - header.first_record).unwrap_or(usize::MAX);
         if at >= segment.len() {
@@ -206,17 +216,9 @@ impl Reader {
     /// The canonical bytes of the record of this id and, of an attempt, its statement.
     #[expect(clippy::type_complexity, reason = "two byte strings, one of them optional")]
     pub fn bytes_of(&self, id: RecordId) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, JournalError> {
-        let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();
-        let Some((mut place, mut header)) = Place::last(&self.dir, id.lane, &numbers)? else {
+        let Some((place, header, _)) = self.find(id)? else {
             return Ok(None);
         };
-        while header.first_record > id.number {
-            let Some(before) = Place::before(&header) else {
-                return Ok(None);
-            };
-            place = before;
-            header = place.known_header(&self.dir)?;
-        }
         let segment = Segment::load(&self.dir, place)?;
         let at = usize::try_from(id.number - header.first_record).unwrap_or(usize::MAX);
         let Some(bytes) = segment.payload(at) else {
@@ -224,6 +226,32 @@ impl Reader {
         };
         let text = segment.record(&self.dir, at)?.fields.text;
         Ok(Some((bytes.to_vec(), text)))
+    }
+
+    /// The segment that holds the record of this id, and those behind it, the youngest first. Errors: it is gone.
+    #[expect(clippy::type_complexity, reason = "a place twice, once with all that follow")]
+    pub(super) fn find(
+        &self,
+        id: RecordId,
+    ) -> Result<Option<(Place, Header, Vec<(Place, Header)>)>, JournalError> {
+        let pruned = Pruned::of(&self.dir)?;
+        if pruned.holds(id) {
+            return Err(pruned.error(id));
+        }
+        let numbers = list(&self.dir)?.remove(&id.lane).unwrap_or_default();
+        let Some((mut place, mut header)) = Place::last(&self.dir, id.lane, &numbers)? else {
+            return Ok(None);
+        };
+        let mut younger = Vec::new();
+        while header.first_record > id.number {
+            let Some(before) = pruned.before(&header) else {
+                return Ok(None);
+            };
+            younger.push((place, header));
+            place = before;
+            header = place.known_header(&self.dir)?;
+        }
+        Ok(Some((place, header, younger)))
     }
 
     /// Looks for the result of an attempt in its segment and some of those after it in its lane.
@@ -279,13 +307,13 @@ pub(super) struct Want<'a> {
 
 /// The order of records across lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    time: Timestamp,
-    id: RecordId,
+pub(super) struct Key {
+    pub time: Timestamp,
+    pub id: RecordId,
 }
 
 /// The last there can be at one time.
-const LAST_ID: RecordId = RecordId {
+pub(super) const LAST_ID: RecordId = RecordId {
     lane: u16::MAX,
     number: u64::MAX,
 };
@@ -370,14 +398,14 @@ impl<'a> Want<'a> {
 /// A segment in memory, and which of its statements hold the texts that are looked for.
 pub(super) struct Matched {
     pub segment: Segment,
-    texts: HashMap<Option<[u8; 32]>, bool>,
+    texts: BySha256<Option<[u8; 32]>, bool>,
 }
 
 impl Matched {
     pub fn load(dir: &Path, place: Place) -> Result<Self, JournalError> {
         Ok(Self {
             segment: Segment::load(dir, place)?,
-            texts: HashMap::new(),
+            texts: BySha256::default(),
         })
     }
 
@@ -404,11 +432,14 @@ impl Matched {
                 if let Some(known) = self.texts.get(&hash) {
                     return Ok(*known);
                 }
-                let text = match &hash {
-                    Some(hash) => segment.text(dir, hash)?,
+                let here = match &hash {
+                    Some(hash) => segment.text_here(hash)?,
                     None => None,
                 };
-                let takes = wanted.takes_text(text.as_deref());
+                let takes = match (here, &hash) {
+                    (None, Some(hash)) => wanted.takes_text(segment.text(dir, hash)?.as_deref()),
+                    (text, _) => wanted.takes_text(text),
+                };
                 self.texts.insert(hash, takes);
                 Ok(takes)
             }
@@ -434,6 +465,19 @@ fn first<'l>(lanes: &'l mut [LaneScan], want: &Want<'_>) -> Option<&'l mut LaneS
     best.map(|(_, lane)| lane)
 }
 
+/// What was read of a segment; `None` if it could not be read because it was pruned since the reading began.
+fn unless_gone<T>(
+    dir: &Path,
+    place: Place,
+    read: Result<T, JournalError>,
+) -> Result<Option<T>, JournalError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(_) if place.segment < Pruned::of(dir)?.begin(place.lane).segment => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Goes through one lane, segment by segment.
 struct LaneScan {
     /// Segments still to come; the next one is last. Newest first, only one is known at a time.
@@ -444,6 +488,8 @@ struct LaneScan {
     /// The records of the segment still to come.
     rest: std::ops::Range<usize>,
     next: Next,
+    /// Where the lane begins: what stands before is gone.
+    begin: Begin,
 }
 
 /// What a lane can do next.
@@ -463,8 +509,10 @@ impl LaneScan {
         numbers: &[u64],
         want: &Want<'_>,
         look: &Look,
+        pruned: &Pruned,
     ) -> Result<Self, JournalError> {
         let mut scan = Self {
+            begin: pruned.begin(lane),
             ahead: Vec::new(),
             bound: Key {
                 time: want.youngest().unwrap_or(Timestamp::from_micros(i64::MAX)),
@@ -480,7 +528,7 @@ impl LaneScan {
         scan.ahead.push(place);
         if !want.is_newest_first() {
             while want.oldest().is_none_or(|oldest| header.created >= oldest)
-                && let Some(before) = Place::before(&header)
+                && let Some(before) = pruned.before(&header)
             {
                 scan.ahead.push(before);
                 header = before.known_header(dir)?;
@@ -493,11 +541,14 @@ impl LaneScan {
     /// The next segment that may hold what is wanted.
     fn next_segment(&mut self, dir: &Path, want: &Want<'_>, look: &Look) -> Result<Next, JournalError> {
         while let Some(place) = self.ahead.pop() {
-            let header = place.known_header(dir)?;
+            let Some(header) = unless_gone(dir, place, place.known_header(dir))? else {
+                continue;
+            };
             let is_past = want.youngest().is_some_and(|bound| header.created > bound);
             let bound = if want.is_newest_first() {
                 let goes_on = want.oldest().is_none_or(|oldest| header.created >= oldest);
-                self.ahead.extend(Place::before(&header).filter(|_| goes_on));
+                let before = Place::before(&header).filter(|place| place.segment >= self.begin.segment);
+                self.ahead.extend(before.filter(|_| goes_on));
                 self.bound
             } else {
                 if is_past {
@@ -525,9 +576,12 @@ impl LaneScan {
     }
 
     fn load(&mut self, dir: &Path, place: Place, want: &Want<'_>, look: &Look) -> Result<(), JournalError> {
-        let matched = Matched::load(dir, place)?;
-        self.rest = 0..matched.segment.len();
-        self.matched = Some(matched);
+        self.matched = unless_gone(dir, place, Matched::load(dir, place))?;
+        self.rest = self.matched.as_ref().map_or(0..0, |matched| {
+            let first = matched.segment.header.first_record;
+            let hidden = usize::try_from(self.begin.record.saturating_sub(first)).unwrap_or(usize::MAX);
+            hidden.min(matched.segment.len())..matched.segment.len()
+        });
         self.go_on(dir, want, look)
     }
 

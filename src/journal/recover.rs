@@ -360,10 +360,17 @@ fn checksum_at(bytes: &[u8], end: usize) -> u32 {
     frames.checksum()
 }
 
-/// How many bytes there are up to the last that is not zero.
+/// How many bytes there are up to the last that is not zero. Preallocated segments end in megabytes of zeros, so they
+/// are compared by pages.
 fn used_bytes(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last as u64 + 1)
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut behind = bytes.len();
+    for page in bytes.rchunks(ZEROS.len()) {
+        behind -= page.len();
+        if page != &ZEROS[..page.len()] {
+            let last = page.iter().rposition(|byte| *byte != 0);
+            return last.map_or(0, |last| (behind + last + 1) as u64);
+        }
+    }
+    0
 }

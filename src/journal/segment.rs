@@ -107,7 +107,12 @@ impl Header {
             created: Timestamp::from_micros(i64::try_from(number(4)?).ok()?),
             open_from: number(5)?,
         };
-        Some((header, checksum))
+        // Whoever follows them comes to an end.
+        let goes_back = |(before, _): (u64, u64)| before < header.segment;
+        header
+            .previous
+            .is_none_or(goes_back)
+            .then_some((header, checksum))
     }
 }
 

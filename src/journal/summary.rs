@@ -2,20 +2,24 @@
 //! and says so when that was not enough; segments that lie wholly in what is asked are counted by the index.
 //! Read `index.rs` next, which keeps those counts.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::error::JournalError;
-use super::filter::{LogFilter, TermKind, Wanted};
+use super::filter::{LIMIT_MAX, LogFilter, TermKind, Wanted};
 use super::index::{Known, Look};
 use super::load::{Place, Segment};
+use super::newest::Newest;
 use super::query::Key;
-use super::read::{Matched, Reader, Want};
+use super::read::{Matched, Page, Reader, Want};
 use super::recover::list;
 use super::segment::Header;
+use super::tree::pruned::Pruned;
 use crate::audit::Malformed;
+use crate::audit::entry::tag;
 use crate::audit::record::Head;
 use crate::clock::Timestamp;
 
@@ -101,6 +105,14 @@ pub struct FacetValue {
     pub records: u64,
 }
 
+/// The newest records that match a query, when all of them were, and who, what and where.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub page: Page,
+    pub histogram: Histogram,
+    pub facets: Facets,
+}
+
 /// The keys whose values are counted.
 const FACETS: [(Key, TermKind); 7] = [
     (Key::Verdict, TermKind::Verdict),
@@ -119,98 +131,145 @@ struct Piece {
     known: Option<Known>,
     /// No record here is younger.
     last: Timestamp,
+    /// So many of its first records are gone by retention.
+    hidden: usize,
 }
 
 impl Reader {
     /// Counts the records that match, in at most `buckets` spans of time and one more. Without `since` and `until` it
     /// reaches from the first segment that may hold some to the last record.
     pub fn histogram(&self, filter: &LogFilter, buckets: usize) -> Result<Histogram, JournalError> {
-        let want = Want::of(filter)?;
-        let pieces = self.pieces(&want)?;
-        let Some(mut bars) = Bars::over(filter, &pieces, buckets.clamp(1, BUCKETS_MAX)) else {
-            return Ok(Histogram::default());
-        };
-        let verdicts = if want.wanted.is_all() {
-            self.verdicts()
-        } else {
-            HashMap::new()
-        };
-        let mut scan = Scan::of(filter, &want);
-        for piece in &pieces {
-            let place = (piece.header.lane, piece.header.segment);
-            if scan.takes_all(piece) && bars.place(piece.header.created) == bars.place(piece.last) {
-                let known = piece.known.map_or(0, |known| known.records);
-                bars.add(
-                    piece.header.created,
-                    verdicts.get(&place).copied().unwrap_or_default(),
-                    known,
-                );
-                continue;
-            }
-            scan.each(self, piece, |time, payload| {
-                bars.add(time, Verdicts::of_record(payload)?, 1);
-                Ok(())
-            })?;
-        }
-        Ok(Histogram {
-            bucket_seconds: u64::try_from(bars.step / SECOND).unwrap_or(0),
-            buckets: bars.buckets,
-            partial_before: scan.partial_before,
-        })
+        let counted = self.summarize(filter, Some(buckets), None)?;
+        Ok(counted.histogram)
     }
 
     /// Which values the records that match have.
     pub fn facets(&self, filter: &LogFilter) -> Result<Facets, JournalError> {
+        Ok(self.summarize(filter, None, Some(Counts::default()))?.facets)
+    }
+
+    /// The newest records that match, when all of them were and which values they have: one reading of the segments for
+    /// all three.
+    pub fn overview(&self, filter: &LogFilter, buckets: usize) -> Result<Overview, JournalError> {
+        let mut overview = self.summarize(filter, Some(buckets), Some(Counts::default()))?;
+        // Where everything is wanted, hardly any segment is read to count, and few are for the first page.
+        if filter.wanted().is_all() {
+            overview.page = self.query(filter)?;
+        }
+        Ok(overview)
+    }
+
+    fn summarize(
+        &self,
+        filter: &LogFilter,
+        buckets: Option<usize>,
+        mut counts: Option<Counts>,
+    ) -> Result<Overview, JournalError> {
         let want = Want::of(filter)?;
         let pieces = self.pieces(&want)?;
-        let mut counts = Counts::default();
+        let buckets = buckets.map(|buckets| buckets.clamp(1, BUCKETS_MAX));
+        let mut bars = buckets.and_then(|buckets| Bars::over(filter, &pieces, buckets));
+        let verdicts = match want.wanted.is_all() && bars.is_some() {
+            true => self.verdicts(),
+            false => HashMap::new(),
+        };
         let mut scan = Scan::of(filter, &want);
-        let mut whole = HashSet::new();
+        let mut newest = Newest::of(filter.limit.clamp(1, LIMIT_MAX));
+        let (mut whole, mut bars_partial_before) = (HashSet::new(), None);
         for piece in &pieces {
-            if let Some(known) = piece.known.filter(|_| scan.takes_all(piece)) {
+            let place = (piece.header.lane, piece.header.segment);
+            let known = piece.known.filter(|_| scan.takes_all(piece));
+            if let (Some(known), Some(counts)) = (known, &mut counts) {
                 counts.records += known.records;
-                whole.insert((piece.header.lane, piece.header.segment));
-                continue;
+                whole.insert(place);
             }
-            scan.each(self, piece, |_, payload| counts.note(payload))?;
-        }
-        if !whole.is_empty() {
-            for (_, kind) in FACETS {
-                for (value, place, records) in self.index.counts(kind) {
-                    if whole.contains(&place) {
-                        counts.add(kind, &value, records);
-                    }
+            match (known, &mut bars) {
+                (Some(_), None) => continue,
+                (Some(known), Some(bars)) if bars.place(piece.header.created) == bars.place(piece.last) => {
+                    let verdicts = verdicts.get(&place).copied().unwrap_or_default();
+                    bars.add(piece.header.created, verdicts, known.records);
+                    continue;
+                }
+                (Some(_), Some(_)) | (None, _) => {}
+            }
+            let Some(found) = scan.read(self, piece)? else {
+                bars_partial_before = bars_partial_before.max(Some(piece.last));
+                if known.is_none() {
+                    scan.partial_before = scan.partial_before.max(Some(piece.last));
+                }
+                continue;
+            };
+            if let Some(bars) = &mut bars {
+                found.each(|time, payload| {
+                    bars.add(time, Verdicts::of_record(payload)?, 1);
+                    Ok(())
+                })?;
+            }
+            if known.is_none() {
+                if let Some(counts) = &mut counts {
+                    found.each(|_, payload| counts.note(payload))?;
+                }
+                if buckets.is_some() && counts.is_some() {
+                    newest.take(&self.dir, &found)?;
                 }
             }
         }
-        Ok(Facets {
+        let mut page = newest.page(scan.partial_before);
+        if page.next_cursor.is_none() {
+            page.pruned = self.pruned_of(filter)?;
+        }
+        Ok(Overview {
+            page,
+            histogram: bars.map_or_else(Histogram::default, |bars| bars.histogram(bars_partial_before)),
+            facets: self.facets_of(counts.unwrap_or_default(), &whole, scan.partial_before),
+        })
+    }
+
+    /// What was counted, and what the index counts in whole segments.
+    fn facets_of(
+        &self,
+        mut counts: Counts,
+        whole: &HashSet<(u16, u64)>,
+        partial_before: Option<Timestamp>,
+    ) -> Facets {
+        let kinds = FACETS.iter().filter(|_| !whole.is_empty());
+        for (_, kind) in kinds {
+            for (value, place, records) in self.index.counts(*kind) {
+                if whole.contains(&place) {
+                    counts.add(*kind, &value, records);
+                }
+            }
+        }
+        Facets {
             records: counts.records,
             facets: FACETS
                 .iter()
                 .map(|(key, kind)| counts.facet(*key, *kind))
                 .collect(),
-            partial_before: scan.partial_before,
-        })
+            partial_before,
+        }
     }
 
-    /// Segments that may hold some of what is wanted, the youngest first.
+    /// Segments that may hold some of what is wanted, those with the youngest records first: what is not read of them is
+    /// then as old as can be.
     fn pieces(&self, want: &Want<'_>) -> Result<Vec<Piece>, JournalError> {
         let look = self.index.look(&want.wanted.terms());
         let known = self.index.known();
+        let pruned = Pruned::of(&self.dir)?;
         let mut pieces = Vec::new();
         for (lane, numbers) in list(&self.dir)? {
-            self.pieces_of_lane(lane, &numbers, want, (&look, &known), &mut pieces)?;
+            self.pieces_of_lane((lane, &numbers), want, (&look, &known), &pruned, &mut pieces)?;
         }
-        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.header.created));
+        pieces.sort_by_key(|piece| std::cmp::Reverse((piece.last, piece.header.created)));
         Ok(pieces)
     }
 
     fn pieces_of_lane(
         &self,
-        lane: u16,
-        numbers: &[u64],
+        (lane, numbers): (u16, &[u64]),
         want: &Want<'_>,
         (look, known): (&Look, &HashMap<(u16, u64), Known>),
+        pruned: &Pruned,
         pieces: &mut Vec<Piece>,
     ) -> Result<(), JournalError> {
         let mut next = Place::last(&self.dir, lane, numbers)?;
@@ -231,10 +290,11 @@ impl Reader {
                     header,
                     known,
                     last,
+                    hidden: pruned.hidden_in(&header),
                 });
             }
             younger = Some(header.created);
-            next = match Place::before(&header).filter(|_| goes_on) {
+            next = match pruned.before(&header).filter(|_| goes_on) {
                 Some(before) => Some((before, before.known_header(&self.dir)?)),
                 None => None,
             };
@@ -285,27 +345,45 @@ impl<'a> Scan<'a> {
     /// Whether every record of a segment that the index knows is wanted.
     fn takes_all(&self, piece: &Piece) -> bool {
         let is_inside = self.is_in_time(piece.header.created) && self.is_in_time(piece.last);
-        piece.known.is_some() && is_inside && self.wanted.is_all()
+        piece.known.is_some() && piece.hidden == 0 && is_inside && self.wanted.is_all()
     }
 
-    fn each(
-        &mut self,
-        reader: &Reader,
-        piece: &Piece,
-        mut note: impl FnMut(Timestamp, &[u8]) -> Result<(), Malformed>,
-    ) -> Result<(), JournalError> {
+    /// What is wanted of a segment; `None`: enough have been read.
+    fn read(&mut self, reader: &Reader, piece: &Piece) -> Result<Option<Found>, JournalError> {
         if self.segments_left == 0 {
-            self.partial_before = self.partial_before.max(Some(piece.last));
-            return Ok(());
+            return Ok(None);
         }
         self.segments_left -= 1;
         let mut matched = Matched::load(&reader.dir, piece.place)?;
-        for place in 0..matched.segment.len() {
+        let mut places = Vec::new();
+        for place in piece.hidden..matched.segment.len() {
             let time = matched.segment.time(place)?;
             if self.is_in_time(time) && matched.says(&reader.dir, self.wanted, place)? {
-                let payload = matched.segment.payload(place).unwrap_or_default();
-                note(time, payload).map_err(|what| matched.segment.malformed(place, what))?;
+                places.push(place);
             }
+        }
+        Ok(Some(Found {
+            segment: matched.segment,
+            places,
+        }))
+    }
+}
+
+/// A segment in memory, and which of its records are wanted, oldest first.
+pub(super) struct Found {
+    pub segment: Segment,
+    pub places: Vec<usize>,
+}
+
+impl Found {
+    fn each(
+        &self,
+        mut note: impl FnMut(Timestamp, &[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), JournalError> {
+        for place in &self.places {
+            let time = self.segment.time(*place)?;
+            let payload = self.segment.payload(*place).unwrap_or_default();
+            note(time, payload).map_err(|what| self.segment.malformed(*place, what))?;
         }
         Ok(())
     }
@@ -334,8 +412,11 @@ impl Verdicts {
         let (_, fields) = Head::cut(payload)?;
         for field in fields {
             let (tag, value) = field?;
-            if TermKind::of(tag) == Some(TermKind::Verdict) {
-                verdicts.add(value, 1);
+            // Fields stand in the order of their tags.
+            match tag.cmp(&tag::VERDICT) {
+                Ordering::Less => {}
+                Ordering::Equal => verdicts.add(value, 1),
+                Ordering::Greater => break,
             }
         }
         Ok(verdicts)
@@ -352,7 +433,8 @@ struct Bars {
 impl Bars {
     /// `None` if there is no time to divide.
     fn over(filter: &LogFilter, pieces: &[Piece], buckets: usize) -> Option<Self> {
-        let start = filter.since.or(pieces.last().map(|piece| piece.header.created))?;
+        let oldest = pieces.iter().map(|piece| piece.header.created).min();
+        let start = filter.since.or(oldest)?;
         let youngest = pieces.iter().map(|piece| piece.last).max();
         let end = filter
             .until
@@ -379,6 +461,14 @@ impl Bars {
             step,
             buckets: (0..count).map(bucket).collect(),
         })
+    }
+
+    fn histogram(self, partial_before: Option<Timestamp>) -> Histogram {
+        Histogram {
+            bucket_seconds: u64::try_from(self.step / SECOND).unwrap_or(0),
+            buckets: self.buckets,
+            partial_before,
+        }
     }
 
     fn place(&self, time: Timestamp) -> i64 {
@@ -411,10 +501,10 @@ impl Counts {
         self.add(TermKind::Kind, head.kind.as_str().as_bytes(), 1);
         for field in fields {
             let (tag, value) = field?;
-            if let Some(kind) = TermKind::of(tag)
-                && FACETS.iter().any(|(_, of_facet)| *of_facet == kind)
-            {
-                self.add(kind, value, 1);
+            for kind in TermKind::of(tag) {
+                if FACETS.iter().any(|(_, of_facet)| of_facet == kind) {
+                    self.add(*kind, value, 1);
+                }
             }
         }
         Ok(())

@@ -156,6 +156,11 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
     }
 
+    /// Tells the index that there is something to do.
+    pub fn has_sealed(&self) {
+        self.sealed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Grows with every segment that is sealed.
     pub fn sealed(&self) -> u64 {
         self.sealed.load(Ordering::Relaxed)
@@ -257,7 +262,7 @@ impl Shared {
         let written = self.disk.write_at(&piece.file, &seal, piece.end);
         let cut = written.and_then(|()| self.disk.truncate(&piece.file, piece.end + seal.len() as u64));
         match cut {
-            Ok(()) => drop(self.sealed.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => self.has_sealed(),
             Err(cause) => {
                 tracing::warn!(file = %piece.file.path().display(), %cause, "a segment could not be sealed");
             }

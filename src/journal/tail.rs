@@ -1,7 +1,7 @@
 //! Follows the end of every lane, across segments that begin and segments that fail.
 //! Never gives a record twice and never waits: who follows asks again. Read `index.rs` next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -11,9 +11,10 @@ use std::time::SystemTime;
 
 use super::error::{Damage, JournalError};
 use super::filter::{LogFilter, PAGE_BYTES_MAX, Said, Wanted};
-use super::load::{Place, Segment};
+use super::load::{BySha256, Place, Segment};
 use super::recover::list;
 use super::segment::{Cut, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Header, Held};
+use super::tree::pruned::Pruned;
 use crate::audit::record::Values;
 use crate::audit::{Record, RecordId};
 
@@ -130,7 +131,7 @@ struct LaneTail {
     /// The next frame's number, and the next one that has not been given.
     number: u64,
     next: u64,
-    texts: HashMap<[u8; 32], Range<usize>>,
+    texts: BySha256<[u8; 32], Range<usize>>,
     /// Values read last; they belong to the record behind them.
     values: Option<Vec<u8>>,
 }
@@ -162,10 +163,15 @@ impl LaneTail {
         let Some((_, mut header)) = Place::last(dir, lane, numbers)? else {
             return Ok(None);
         };
-        while let Some(before) = Place::before(&header) {
+        let pruned = Pruned::of(dir)?;
+        while let Some(before) = pruned.before(&header) {
             header = before.known_header(dir)?;
         }
-        Ok(Some(Self::at(header)))
+        let next = header.first_record.max(pruned.begin(lane).record);
+        Ok(Some(Self {
+            next,
+            ..Self::at(header)
+        }))
     }
 
     fn at(header: Header) -> Self {
@@ -176,7 +182,7 @@ impl LaneTail {
             checksum: header.checksum(),
             number: header.first_record,
             next: header.first_record,
-            texts: HashMap::new(),
+            texts: BySha256::default(),
             values: None,
         }
     }

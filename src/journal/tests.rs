@@ -31,6 +31,7 @@ fn attempt<'a>(number: u64, text: &'a str, tables: &'a [String]) -> Entry<'a> {
         verdict: "allow",
         rule: "reads",
         tables,
+        column_labels: &[],
         fingerprint: [7; 32],
         parameters: &[],
         request: None,

@@ -107,6 +107,7 @@ fn nothing() -> Action {
         cancels: None,
         commits: false,
         steps: Steps::default(),
+        reaches_unnamed: false,
     }
 }
 

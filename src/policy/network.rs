@@ -4,6 +4,7 @@
 //! Why IPv4 inside IPv6 is unwrapped on both sides: a listener on `::` sees a client of 10.1.2.3 as `::ffff:10.1.2.3`, and
 //! a rule must mean the same client whichever way it came.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -42,6 +43,15 @@ impl Network {
         self.0.contains(&address.to_canonical())
     }
 
+    /// Whether it holds more than one usual network of machines: wider than a /24 of IPv4, or a /64 of IPv6. The
+    /// addresses of this machine itself are not wide.
+    pub fn is_wide(&self) -> bool {
+        match &self.0 {
+            IpNet::V4(v4) => v4.prefix_len() < 24 && !v4.trunc().addr().is_loopback(),
+            IpNet::V6(v6) => v6.prefix_len() < 64,
+        }
+    }
+
     /// Whether every address of `other` is one of this.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
@@ -55,6 +65,12 @@ fn unwrapped(network: IpNet) -> IpNet {
             Ipv4Net::new(inner, prefix).map_or(network, IpNet::V4)
         }
         (IpAddr::V4(_) | IpAddr::V6(_), _, _) => network,
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

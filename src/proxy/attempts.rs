@@ -8,11 +8,12 @@ use tracing::warn;
 
 use crate::audit::entry::{Attempt, Body, Entry, OutcomeKind, ParameterRecord, StatementOutcome};
 use crate::clock::Timestamp;
-use crate::hold::{Parameter, ParameterFormat};
+use crate::hold::{Parameter, ParameterFormat, length_class};
 use crate::identity::principal::{AttemptId, Peer};
 use crate::journal::Recorded;
 use crate::policy::Verdict;
 use crate::proxy::judgements::Judged;
+use crate::proxy::redact::touched;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::thread::WireThread;
 use crate::sql::action::Class;
@@ -46,10 +47,16 @@ pub fn write_attempts<L: ReadUnder>(
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     let time = Timestamp::now();
+    // None at all where nothing is labelled.
+    let redactions: Vec<_> = pending
+        .iter()
+        .map_while(|pending| thread.redaction(&pending.judged))
+        .collect();
     let entries: Vec<Entry<'_>> = pending
         .iter()
         .zip(&parameters)
-        .map(|(pending, parameters)| {
+        .enumerate()
+        .map(|(at, (pending, parameters))| {
             let verdict = pending.verdict.outcome().as_str();
             let judged = &pending.judged;
             thread
@@ -66,6 +73,7 @@ pub fn write_attempts<L: ReadUnder>(
                 verdict,
                 rule: pending.verdict.rule.as_str(),
                 tables: &judged.tables,
+                column_labels: touched(redactions.get(at)),
                 fingerprint: judged.judgement.fingerprint,
                 parameters,
                 request: None,
@@ -133,7 +141,9 @@ pub fn changes_data(class: Class) -> bool {
     }
 }
 
+/// A redacted one without its value.
 pub fn parameter_record(parameter: &Parameter) -> ParameterRecord<'_> {
+    let is_redacted = parameter.is_redacted();
     ParameterRecord {
         index: parameter.index,
         type_oid: parameter.type_oid,
@@ -142,8 +152,13 @@ pub fn parameter_record(parameter: &Parameter) -> ParameterRecord<'_> {
             ParameterFormat::Text => "text",
             ParameterFormat::Binary => "binary",
         },
-        value: parameter.value.as_deref(),
-        hex: parameter.hex.as_deref(),
-        bytes: parameter.bytes,
+        value: parameter.value.as_deref().filter(|_| !is_redacted),
+        hex: parameter.hex.as_deref().filter(|_| !is_redacted),
+        bytes: if is_redacted {
+            length_class(parameter.bytes)
+        } else {
+            parameter.bytes
+        },
+        redacted: &parameter.redacted,
     }
 }

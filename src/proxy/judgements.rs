@@ -13,7 +13,7 @@ use quick_cache::{Equivalent, Weighter};
 use crate::clock::Timestamp;
 use crate::hold::{Digest, DigestBuilder, masked};
 use crate::identity::principal::Peer;
-use crate::policy::{RuleSet, Verdict, evaluate};
+use crate::policy::{ColumnLabels, Redaction, RuleSet, Verdict, evaluate};
 use crate::sql::action::{Action, Breadth, Class, Judgement};
 use crate::sql::statement::{LexingState, ReadUnder};
 
@@ -54,6 +54,8 @@ pub struct Judged<L = LexingState> {
     pub read_as: String,
     shown: OnceCell<Vec<u8>>,
     verdicts: RefCell<Vec<Remembered>>,
+    /// By the labels' generation.
+    redaction: RefCell<Option<([u8; 32], Rc<Redaction>)>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,27 @@ impl<L: ReadUnder> Judged<L> {
             read_as: lexing.told(),
             shown: OnceCell::new(),
             verdicts: RefCell::default(),
+            redaction: RefCell::default(),
         }
+    }
+
+    /// What the labels say of it.
+    pub fn redaction(&self, labels: &ColumnLabels) -> Rc<Redaction> {
+        let mut known = self.redaction.borrow_mut();
+        if let Some((generation, redaction)) = &*known
+            && *generation == labels.generation
+        {
+            return Rc::clone(redaction);
+        }
+        let bound = || self.lexing.bound(&self.text);
+        let redaction = Rc::new(Redaction::of(labels, &self.judgement, bound));
+        *known = Some((labels.generation, Rc::clone(&redaction)));
+        redaction
+    }
+
+    /// Whether it reads from a cursor, by FETCH or MOVE or as a portal that was not bound by a message.
+    pub fn runs_cursor(&self) -> bool {
+        self.text.is_empty() || self.judgement.actions.iter().any(Action::runs_cursor)
     }
 
     /// What EXECUTE of a name would do, as a judgement of its own.
@@ -103,6 +125,7 @@ impl<L: ReadUnder> Judged<L> {
             }],
             depends_on_names: true,
             fingerprint: [0; 32],
+            sorts: [0; 32],
         };
         Self::new(text, judgement, self.lexing, self.scope)
     }

@@ -20,7 +20,7 @@ use crate::catalog::keepers::Catalogs;
 use crate::desk::Desk;
 use crate::identity::throttle::Throttle;
 use crate::journal::Journal;
-use crate::policy::RuleSet;
+use crate::policy::{ColumnLabels, RuleSet};
 use crate::proxy::mysql::{self, RsaError};
 use crate::proxy::postgres;
 use crate::proxy::registry::{Control, Registry};
@@ -186,6 +186,7 @@ pub async fn start(
     desk: Desk,
     journal: Journal,
     rules: Arc<ArcSwap<RuleSet>>,
+    labels: Arc<ArcSwap<ColumnLabels>>,
     metrics: Metrics,
     catalogs: Catalogs,
 ) -> Result<ProxyHandle, ProxyError> {
@@ -196,6 +197,8 @@ pub async fn start(
         desk,
         journal,
         rules,
+        labels,
+        redaction_key: rand::random(),
         throttle: Throttle::default(),
         parsers: ParserThreads::start(PARSER_THREADS),
         connections: AtomicUsize::new(0),

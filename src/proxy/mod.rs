@@ -15,6 +15,7 @@ pub mod mysql;
 mod outbound;
 mod pipe;
 pub mod postgres;
+mod redact;
 mod refusal;
 mod registry;
 mod socket;

@@ -60,6 +60,10 @@ pub enum Refusal {
     UnknownStatement {
         name: String,
     },
+    /// Its literals were read when it was prepared, under settings that may be others by now.
+    PreparedBefore {
+        name: String,
+    },
 }
 
 impl Refusal {
@@ -98,7 +102,8 @@ impl Refusal {
             | Self::CredentialEnded
             | Self::Stopping
             | Self::TransactionFailed
-            | Self::UnknownStatement { .. } => false,
+            | Self::UnknownStatement { .. }
+            | Self::PreparedBefore { .. } => false,
         }
     }
 
@@ -119,6 +124,7 @@ impl Refusal {
             Self::Stopping => "stopping",
             Self::TransactionFailed => "transaction_failed",
             Self::UnknownStatement { .. } => "unknown_statement",
+            Self::PreparedBefore { .. } => "prepared_before",
         }
     }
 
@@ -127,7 +133,7 @@ impl Refusal {
             Self::DeniedByRule { .. } | Self::DeniedByPerson { .. } | Self::CredentialEnded => "42501",
             Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => "55000",
             Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => "57014",
-            Self::Unreadable { .. } => "0A000",
+            Self::Unreadable { .. } | Self::PreparedBefore { .. } => "0A000",
             Self::LogUnavailable => "58000",
             Self::TooManyHeld { .. } => "53400",
             Self::Stopping => "57P01",
@@ -145,7 +151,7 @@ impl Refusal {
             }
             Self::Pending { .. } | Self::Question { .. } | Self::Stale { .. } => (1644, "45000"),
             Self::Expired { .. } | Self::Withdrawn { .. } | Self::TooManyRows { .. } => (1317, "70100"),
-            Self::Unreadable { .. } => (1235, "42000"),
+            Self::Unreadable { .. } | Self::PreparedBefore { .. } => (1235, "42000"),
             Self::LogUnavailable => (1105, "HY000"),
             Self::TooManyHeld { .. } => (1226, "42000"),
             Self::Stopping => (1053, "08S01"),
@@ -204,6 +210,10 @@ impl Refusal {
                 "current transaction is aborted, commands ignored until end of transaction block".to_owned()
             }
             Self::UnknownStatement { name } => format!("prepared statement \"{name}\" does not exist"),
+            Self::PreparedBefore { name } => format!(
+                "countersign: NOT RUN: since prepared statement \"{name}\" was prepared, a setting by which its \
+                 literals were read (as DateStyle, TimeZone) may have changed. Prepare it again."
+            ),
         }
     }
 
@@ -223,7 +233,7 @@ impl Refusal {
             Self::CredentialEnded => "Ask an administrator for a new credential.",
             Self::Stopping => "Reconnect.",
             Self::TransactionFailed => "Send ROLLBACK first.",
-            Self::UnknownStatement { .. } => "Prepare it again.",
+            Self::UnknownStatement { .. } | Self::PreparedBefore { .. } => "Prepare it again.",
         }
     }
 
@@ -238,7 +248,7 @@ impl Refusal {
             Self::LogUnavailable | Self::TooManyHeld { .. } => "later",
             Self::Stopping => "reconnect",
             Self::TransactionFailed => "after_rollback",
-            Self::UnknownStatement { .. } => "prepare_again",
+            Self::UnknownStatement { .. } | Self::PreparedBefore { .. } => "prepare_again",
         }
     }
 
@@ -258,7 +268,8 @@ impl Refusal {
             | Self::CredentialEnded
             | Self::Stopping
             | Self::TransactionFailed
-            | Self::UnknownStatement { .. } => None,
+            | Self::UnknownStatement { .. }
+            | Self::PreparedBefore { .. } => None,
         }
     }
 

@@ -19,9 +19,10 @@ use crate::desk::{Desk, Seat};
 use crate::identity::principal::Peer;
 use crate::identity::throttle::Throttle;
 use crate::journal::{Journal, JournalError, Lane, Recorded};
-use crate::policy::RuleSet;
+use crate::policy::{ColumnLabels, RuleSet};
 use crate::proxy::Settings;
 use crate::proxy::judgements::Judgements;
+use crate::proxy::redact::RedactionKey;
 use crate::proxy::registry::Control;
 use crate::sql::mysql_state::MysqlState;
 use crate::sql::parse::ParserThreads;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub desk: Desk,
     pub journal: Journal,
     pub rules: Arc<ArcSwap<RuleSet>>,
+    pub labels: Arc<ArcSwap<ColumnLabels>>,
+    pub redaction_key: RedactionKey,
     pub throttle: Throttle<IpAddr>,
     pub parsers: ParserThreads,
     pub connections: AtomicUsize,

@@ -110,6 +110,9 @@ pub enum Effect {
     /// SET, RESET or set_config of a setting that gives names or texts their meaning
     /// (search_path, role, session_authorization, standard_conforming_strings, client_encoding, DISCARD ALL).
     ChangesMeaning,
+    /// SET, RESET or set_config of a setting by which the server reads literals when it parses a statement, and values
+    /// when it runs one (DateStyle, TimeZone).
+    ChangesValues,
     /// SQL-level PREPARE: from now on EXECUTE of this name does what `inner` does.
     Prepares { name: String, inner: Arc<Action> },
     /// DEALLOCATE; `None` is ALL.
@@ -157,6 +160,9 @@ pub struct Action {
     pub commits: bool,
     /// What a definition or a write does, for runs.
     pub steps: Steps,
+    /// Its values may reach tables that it does not name, though nobody need see it: it runs code that an operator has
+    /// listed as harmless, or keeps a value in a user variable. Only labels of columns ask for it.
+    pub reaches_unnamed: bool,
 }
 
 /// What is known of a definition or a write besides its class, verb and tables; nothing of any other statement.
@@ -190,6 +196,11 @@ pub struct Judgement {
     pub depends_on_names: bool,
     /// SHA-256 over the token shape with literals taken out: what reviewers call "the same statement".
     pub fingerprint: [u8; 32],
+    /// SHA-256 over which literals stand alone and which in a list, for a fingerprint is the same for `IN ('a')` and
+    /// `IN ('a', 'b')`; zeros without a list. In MySQL also over what they are (text, number, bytes), which decides what
+    /// they are equal to: `status = 0` is true of every text that begins with no digit. PostgreSQL finds another operator
+    /// for another type, or none.
+    pub sorts: [u8; 32],
 }
 
 impl Judgement {

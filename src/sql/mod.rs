@@ -3,6 +3,7 @@
 //! Read `action.rs` next, then `parse.rs` and `classify/`.
 
 pub mod action;
+pub mod bound;
 pub mod classify;
 pub mod doubt;
 pub mod lex;

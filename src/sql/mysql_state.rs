@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::sql::bound::{Bound, bound_mysql};
 use crate::sql::statement::ReadUnder;
 
 /// Settings under which a text means what it means.
@@ -228,6 +229,10 @@ impl MysqlState {
 }
 
 impl ReadUnder for MysqlState {
+    fn bound(&self, text: &[u8]) -> Option<Bound> {
+        bound_mysql(text, self)
+    }
+
     /// Shape: kind, version or `-`, character set, `exact` or `folded` names of tables, modes between commas or `-`; each
     /// behind one blank.
     fn told(&self) -> String {

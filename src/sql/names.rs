@@ -86,6 +86,21 @@ pub struct Concern {
     pub reason: String,
 }
 
+impl Concern {
+    /// Code that an operator has listed as harmless: nobody need see it, and yet what it reads is not known here.
+    pub fn listed(reason: String) -> Self {
+        Self {
+            class: Class::Transaction,
+            reason,
+        }
+    }
+
+    /// Whether it is no cause to hold anything.
+    pub fn is_listed(&self) -> bool {
+        self.class == Class::Transaction
+    }
+}
+
 /// A table, view, materialized view, foreign table, sequence or index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relation {
@@ -127,7 +142,7 @@ pub struct Routine {
     /// Its first argument can be a whole row, so that `t.name` can call it.
     pub takes_rows: bool,
     /// What a call does: its body, the defaults of its arguments, and what reading its arguments' types from text runs.
-    /// `None`: known to be harmless, because an operator or the built-in list of extensions says so.
+    /// `None`: known to be harmless by the built-in list of extensions; `Concern::listed`: because an operator says so.
     pub concern: Option<Concern>,
 }
 

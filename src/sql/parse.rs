@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use tokio::sync::oneshot;
 
 use crate::sql::action::{Action, Breadth, Class, Judgement};
@@ -66,6 +68,7 @@ fn judge(bytes: &[u8], lexing: LexingState, names: &dyn KnownNames) -> (Judgemen
             actions: Vec::new(),
             depends_on_names: false,
             fingerprint: fingerprint(text, &scan),
+            sorts: [0; 32],
         };
         return (judgement, nothing);
     }
@@ -100,6 +103,7 @@ fn judge(bytes: &[u8], lexing: LexingState, names: &dyn KnownNames) -> (Judgemen
         actions,
         depends_on_names,
         fingerprint: fingerprint(text, &scan),
+        sorts: lists(&scan),
     };
     (judgement, followed)
 }
@@ -111,12 +115,52 @@ pub fn trees(bytes: &[u8]) -> Result<Vec<sqlparser::ast::Statement>, String> {
     if let Some(refused) = scan(text, true).refused {
         return Err(format!("cannot be read safely: {refused}"));
     }
-    let read = catch_unwind(|| Parser::parse_sql(&PostgreSqlDialect {}, text));
+    let read = catch_unwind(|| -> Result<_, ParserError> {
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location()?;
+        let parser = Parser::new(&PostgreSqlDialect {});
+        parser
+            .with_tokens_with_locations(with_tables_spelled_out(tokens))
+            .parse_statements()
+    });
     match read {
         Ok(Ok(statements)) => Ok(statements),
         Ok(Err(error)) => Err(format!("cannot be parsed: {error}")),
         Err(_) => Err("cannot be read: a reader failed".to_owned()),
     }
+}
+
+/// `TABLE t`, where a query may begin, is `SELECT * FROM t`. The parser knows it inside other queries alone, and loses the
+/// two words behind the table's name.
+fn with_tables_spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut spelled = Vec::with_capacity(tokens.len());
+    let mut begins_query = true;
+    for token in tokens {
+        let keyword = match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.keyword,
+            _ => Keyword::NoKeyword,
+        };
+        if begins_query && keyword == Keyword::TABLE {
+            for part in [
+                Token::make_keyword("SELECT"),
+                Token::Mul,
+                Token::make_keyword("FROM"),
+            ] {
+                spelled.push(TokenWithSpan::new(part, token.span));
+            }
+            begins_query = false;
+            continue;
+        }
+        begins_query = match &token.token {
+            Token::Whitespace(_) => begins_query,
+            Token::SemiColon | Token::LParen | Token::RParen => true,
+            _ => matches!(
+                keyword,
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::ALL | Keyword::DISTINCT
+            ),
+        };
+        spelled.push(token);
+    }
+    spelled
 }
 
 /// Strict: what is not exactly readable is never repaired.
@@ -166,6 +210,7 @@ fn unknown(text: &str, scan: &Scan, reason: String) -> Judgement {
         actions,
         depends_on_names: false,
         fingerprint: fingerprint(text, scan),
+        sorts: [0; 32],
     }
 }
 
@@ -175,6 +220,7 @@ pub(super) fn unreadable(bytes: &[u8], reason: String) -> Judgement {
         actions: vec![postgres::unknown_action(0..bytes.len(), reason)],
         depends_on_names: false,
         fingerprint: Sha256::digest(bytes).into(),
+        sorts: [0; 32],
     }
 }
 
@@ -213,6 +259,39 @@ fn fingerprint(text: &str, scan: &Scan) -> [u8; 32] {
         last_literal = literal;
     }
     Sha256::digest(&shape).into()
+}
+
+/// Which of the literals that a fingerprint counts as one are lists; zeros if none is.
+fn lists(scan: &Scan) -> [u8; 32] {
+    let mut lists = Vec::new();
+    let (mut places, mut is_behind, mut has_comma) = (0u32, false, false);
+    for token in &scan.tokens {
+        match token.kind {
+            Kind::Text | Kind::Number | Kind::Parameter if is_behind && has_comma => {
+                if lists.last() != Some(&places) {
+                    lists.push(places);
+                }
+                has_comma = false;
+            }
+            Kind::Text | Kind::Number | Kind::Parameter => {
+                places += 1;
+                (is_behind, has_comma) = (true, false);
+            }
+            Kind::Comma => has_comma = true,
+            Kind::Word
+            | Kind::Name
+            | Kind::Operator
+            | Kind::Semicolon
+            | Kind::Open
+            | Kind::Close
+            | Kind::Mark => (is_behind, has_comma) = (false, false),
+        }
+    }
+    if lists.is_empty() {
+        return [0; 32];
+    }
+    let places: Vec<u8> = lists.iter().flat_map(|place| place.to_be_bytes()).collect();
+    Sha256::digest(&places).into()
 }
 
 /// Byte ranges of strings that hold a password, a verifier or a connection string with one.

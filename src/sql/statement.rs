@@ -1,6 +1,8 @@
 //! Under which settings a text means what it means. Never reads a text itself.
 //! Read `names.rs` next.
 
+use crate::sql::bound::{Bound, bound_postgres};
+
 /// Settings under which a text means what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LexingState {
@@ -91,11 +93,18 @@ impl LexingState {
 pub trait ReadUnder: Copy {
     /// As the log tells them, so that the text can be read again; empty: its session's statements tell them.
     fn told(&self) -> String;
+
+    /// Where the values of the parameters of a text go. `None`: nothing of it is known.
+    fn bound(&self, text: &[u8]) -> Option<Bound>;
 }
 
 impl ReadUnder for LexingState {
     fn told(&self) -> String {
         String::new()
+    }
+
+    fn bound(&self, text: &[u8]) -> Option<Bound> {
+        bound_postgres(text)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Answers to calls that may come again under the same key: kept for a day, so many of one person.
-//! Never holds a secret that is shown once: the API keeps none here. Read `api/idempotency.rs` for what is kept.
+//! Never holds a secret that is shown once: the API keeps none here; nor values that were erased, nor an answer that is no
+//! longer given again. Read `api/idempotency.rs` for what is kept.
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::clock::Timestamp;
+use crate::hold::RequestId;
 use crate::identity::principal::PersonName;
 use crate::store::sqlite::{Store, StoreError};
 
@@ -24,7 +26,7 @@ pub struct KeptAnswer {
     /// SHA-256 of the call that it answers.
     pub call: [u8; 32],
     pub status: u16,
-    /// `None`: it is not given twice.
+    /// `None`: it is not given twice, or values in it were erased.
     pub body: Option<String>,
 }
 
@@ -49,6 +51,21 @@ impl Store {
             let values = params![person.as_str(), key, a_day_before(now)];
             Ok(statement.query_row(values, read).optional()?)
         })
+    }
+
+    /// Forgets the answers whose day is over, for good; how many there were.
+    pub fn purge_answers(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let over = "SELECT EXISTS (SELECT 1 FROM answers WHERE at <= ?1)";
+        let is_any: bool =
+            self.read(|connection| Ok(connection.query_row(over, [a_day_before(now)], |row| row.get(0))?))?;
+        if !is_any {
+            return Ok(0);
+        }
+        let purged = self.write(|transaction| {
+            Ok(transaction.execute("DELETE FROM answers WHERE at <= ?1", [a_day_before(now)])?)
+        })?;
+        self.empty_write_ahead()?;
+        Ok(purged)
     }
 
     /// Keeps an answer, and forgets what is a day old or more than one person's share.
@@ -82,6 +99,15 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// Forgets what the answers that name a request held: its card, with the values of its parameters. That the calls were
+/// answered is kept, so that they still count once.
+pub(super) fn forget_answers_of(transaction: &Connection, request: RequestId) -> Result<(), StoreError> {
+    let named = format!("\"{request}\"");
+    let text = "UPDATE answers SET body = NULL WHERE instr(body, ?1) > 0";
+    transaction.execute(text, [named])?;
+    Ok(())
 }
 
 fn a_day_before(now: Timestamp) -> i64 {

@@ -24,7 +24,14 @@ const TRIES_IN_ORDER: i64 = 3;
 pub const CHECKPOINT_EVENT: &str = "log.checkpoint";
 
 /// Moves that nobody needs to hear of: they follow from others, or a person has made them at this very endpoint.
-const UNTOLD: [&str; 5] = ["reattached", "started", "granted", "redeemed", "viewed"];
+const UNTOLD: [&str; 6] = [
+    "reattached",
+    "started",
+    "granted",
+    "redeemed",
+    "viewed",
+    "revealed",
+];
 
 /// One message for one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

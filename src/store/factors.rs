@@ -8,14 +8,16 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
+use crate::identity::behind::ChangedBy;
 use crate::identity::one_time::{RECOVERY_CODES, RecoveryCode, RecoveryHash, TotpSecret};
 use crate::identity::password::PasswordVerifier;
 use crate::identity::principal::PersonName;
 use crate::identity::secret::{LinkHash, Secret, SessionHash};
 use crate::store::links::forget_links;
-use crate::store::people::{PeopleError, find_person, from_names, names, note};
+use crate::store::people::{Issued, PeopleError, find_person, from_names, names, note};
 use crate::store::sessions::{end_other_sessions, end_sessions};
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::ways_in::{everybody_behind, forget_ways_in, others_behind, remember_way_in};
 
 /// A link to set a password is handed over and used the same day.
 pub const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -95,8 +97,8 @@ impl Store {
         })
     }
 
-    /// Sets a password that `seen_by` have seen as well. Every session of the person ends, and no account of a chat
-    /// speaks for them any longer.
+    /// Sets a password that `seen_by` have seen as well, on the machine of the store. Every session of the person ends, no
+    /// account of a chat speaks for them any longer, and whoever has set how they sign in counts for it no longer.
     pub fn password_set(
         &mut self,
         person: &PersonName,
@@ -108,6 +110,7 @@ impl Store {
         let is_known = self.write(|transaction| {
             let is_known = find_person(transaction, person.as_str())?.is_some();
             if is_known {
+                forget_ways_in(transaction, person)?;
                 keep_password(transaction, person, verifier, seen_by, by, now)?;
             }
             Ok(is_known)
@@ -137,41 +140,55 @@ impl Store {
                 .flat_map(|kept| kept.seen_by)
                 .chain(seen_by.iter().cloned())
                 .collect();
+            let seen_by = others_behind(transaction, person, &seen_by, now)?;
             keep_password(transaction, person, new, &seen_by, person, now)?;
             Ok(true)
         })
     }
 
-    /// A one-time code with which somebody sets their password; it ends what was made before.
+    /// A one-time code with which somebody sets their password; it ends what was made before. Whoever may be behind the
+    /// call counts as one who has seen it; nobody where it is made on the machine of the store.
     pub fn password_link(
         &mut self,
         person: &PersonName,
-        seen_by: &BTreeSet<PersonName>,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
-    ) -> Result<Secret, PeopleError> {
+    ) -> Result<Issued, PeopleError> {
+        let by = by.into();
         let link = Secret::link(rand::random());
         let hash = LinkHash::of(link.reveal()).expect("made as a link above");
-        let is_known = self.write(|transaction| {
+        let made = self.write(|transaction| {
             if find_person(transaction, person.as_str())?.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
+            let mut seen_by = everybody_behind(transaction, &by.hands(), now)?;
+            seen_by.remove(person);
             transaction.execute("DELETE FROM password_links WHERE person = ?1", [person.as_str()])?;
             let text = "INSERT INTO password_links (hash, person, seen_by, ends_at) VALUES (?1, ?2, ?3, ?4)";
             let ends_at = now.after(LINK_LIFE).micros();
             transaction.execute(
                 text,
-                params![hash.as_bytes(), person.as_str(), names(seen_by)?, ends_at],
+                params![hash.as_bytes(), person.as_str(), names(&seen_by)?, ends_at],
             )?;
-            note(transaction, "password_link_made", person.as_str(), by, now)?;
-            Ok(true)
+            remember_way_in(transaction, person, &seen_by, now)?;
+            note(
+                transaction,
+                "password_link_made",
+                person.as_str(),
+                by.person(),
+                now,
+            )?;
+            Ok(Some(seen_by))
         })?;
-        is_known
-            .then_some(link)
-            .ok_or_else(|| PeopleError::Unknown(person.to_string()))
+        made.map(|seen_by| Issued {
+            secret: link,
+            seen_by,
+        })
+        .ok_or_else(|| PeopleError::Unknown(person.to_string()))
     }
 
-    /// Sets the password of the person whose link it is; `None` if it is unknown, over or used.
+    /// Sets the password of the person whose link it is; `None` if it is unknown, over or used. One that nobody else has
+    /// seen was made on the machine of the store: whoever has set how the person signs in counts for it no longer.
     pub fn password_by_link(
         &mut self,
         link: LinkHash,
@@ -191,6 +208,9 @@ impl Store {
                 return Ok(None);
             };
             let seen_by = from_names(&seen_by)?;
+            if seen_by.is_empty() {
+                forget_ways_in(transaction, &person.name)?;
+            }
             keep_password(transaction, &person.name, verifier, &seen_by, &person.name, now)?;
             Ok(Some(person.name))
         })
@@ -219,12 +239,13 @@ impl Store {
     ) -> Result<TotpSecret, PeopleError> {
         let secret = TotpSecret::new(rand::random());
         let is_free = self.write(|transaction| {
+            let seen_by = others_behind(transaction, person, seen_by, now)?;
             let text = "INSERT INTO totp (person, secret, confirmed, last_step, seen_by, made_at)
                         VALUES (?1, ?2, 0, 0, ?3, ?4)
                         ON CONFLICT (person) DO UPDATE SET
                           secret = excluded.secret, seen_by = excluded.seen_by, made_at = excluded.made_at
                         WHERE confirmed = 0";
-            let values = params![person.as_str(), secret.as_bytes(), names(seen_by)?, now.micros()];
+            let values = params![person.as_str(), secret.as_bytes(), names(&seen_by)?, now.micros()];
             Ok(transaction.execute(text, values)? > 0)
         })?;
         is_free
@@ -257,6 +278,7 @@ impl Store {
                 let text = "INSERT INTO recovery_codes (person, hash) VALUES (?1, ?2)";
                 transaction.execute(text, params![person.as_str(), code.hash().as_bytes()])?;
             }
+            remember_way_in(transaction, person, &totp.seen_by, now)?;
             note(transaction, "totp_enrolled", person.as_str(), person, now)?;
             Ok(true)
         })?;
@@ -336,6 +358,7 @@ impl Store {
             if count >= PASSKEYS_MAX {
                 return Ok(false);
             }
+            let seen_by = others_behind(transaction, &passkey.person, seen_by, now)?;
             let text = "INSERT INTO passkeys (id, person, name, credential, seen_by, made_at)
                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
             let values = params![
@@ -343,11 +366,12 @@ impl Store {
                 person,
                 name,
                 passkey.credential,
-                names(seen_by)?,
+                names(&seen_by)?,
                 now.micros()
             ];
             let is_new = transaction.execute(text, values)? > 0;
             if is_new {
+                remember_way_in(transaction, &passkey.person, &seen_by, now)?;
                 note(transaction, "passkey_added", person, &passkey.person, now)?;
             }
             Ok(is_new)
@@ -378,9 +402,10 @@ impl Store {
     pub fn factors_forget(
         &mut self,
         person: &PersonName,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<(), PeopleError> {
+        let by = by.into();
         let is_known = self.write(|transaction| {
             if find_person(transaction, person.as_str())?.is_none() {
                 return Ok(false);
@@ -393,8 +418,15 @@ impl Store {
                 transaction.execute(text, [person.as_str()])?;
             }
             end_sessions(transaction, person)?;
-            forget_links(transaction, person, by, now)?;
-            note(transaction, "second_factors_forgotten", person.as_str(), by, now)?;
+            forget_links(transaction, person, by.person(), now)?;
+            remember_way_in(transaction, person, &by.hands(), now)?;
+            note(
+                transaction,
+                "second_factors_forgotten",
+                person.as_str(),
+                by.person(),
+                now,
+            )?;
             Ok(true)
         })?;
         is_known
@@ -535,6 +567,7 @@ fn keep_password(
     transaction.execute("DELETE FROM password_links WHERE person = ?1", [person.as_str()])?;
     end_sessions(transaction, person)?;
     forget_links(transaction, person, by, now)?;
+    remember_way_in(transaction, person, seen_by, now)?;
     note(transaction, "password_set", person.as_str(), by, now)
 }
 

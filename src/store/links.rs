@@ -13,6 +13,7 @@ use crate::store::card;
 use crate::store::outbox::{Note, queue};
 use crate::store::people::{from_names, names};
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::ways_in::others_behind;
 
 /// Codes that one person has waiting; a further one ends the oldest.
 const CODES_MAX: i64 = 5;
@@ -57,8 +58,8 @@ impl Store {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let seen_by = names(&hands.token_seen_by)?;
         self.write(|transaction| {
+            let seen_by = others_behind(transaction, &hands.person, &hands.token_seen_by, now)?;
             transaction.execute("DELETE FROM link_codes WHERE expires_at <= ?1", [now.micros()])?;
             let too_many = "DELETE FROM link_codes WHERE hash IN
                               (SELECT hash FROM link_codes WHERE person = ?1
@@ -66,7 +67,12 @@ impl Store {
             transaction.execute(too_many, params![hands.person.as_str(), CODES_MAX - 1])?;
             transaction.execute(
                 "INSERT INTO link_codes (hash, person, seen_by, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                params![hash(code), hands.person.as_str(), seen_by, expires_at.micros()],
+                params![
+                    hash(code),
+                    hands.person.as_str(),
+                    names(&seen_by)?,
+                    expires_at.micros()
+                ],
             )?;
             Ok(())
         })

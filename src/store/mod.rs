@@ -14,6 +14,7 @@ mod reviews;
 mod sessions;
 pub mod sqlite;
 mod standing;
+mod ways_in;
 
 pub use answers::{ANSWER_LIFE, ANSWERS_BYTES_MAX, ANSWERS_MAX, KeptAnswer};
 pub use deliveries::{
@@ -25,7 +26,7 @@ pub use factors::{
 };
 pub use links::{Link, LinkInfo, Which};
 pub use outbox::{Note, NoteId, Outcome, Queued};
-pub use people::{PeopleError, TokenInfo};
+pub use people::{GIVES_ONESELF_NEXT, Issued, PeopleError, TokenInfo};
 pub use remarks::NewRemark;
 pub use requests::{Covering, Expected, NewDecision, Query, Saved};
 pub use reviews::{ReviewQuery, Signed};

@@ -39,6 +39,12 @@ pub enum Note {
         /// One person approved alone.
         #[serde(default)]
         breaks_glass: bool,
+        /// How the approver had signed in; empty in notes of older versions.
+        #[serde(default)]
+        method: String,
+        /// When a second factor was given last, in microseconds.
+        #[serde(default)]
+        second_factor_at: Option<i64>,
     },
     Grant {
         grant: String,

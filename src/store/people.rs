@@ -8,18 +8,21 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::Timestamp;
+use crate::identity::behind::ChangedBy;
 use crate::identity::certificate::CertificateName;
 use crate::identity::directory::{
-    Agent, Credential, Extent, Hands, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope,
-    Scopes, SignedIn,
+    Agent, Credential, Extent, NewAgent, NewPerson, NewToken, OtherTokens, Person, Role, Scope, Scopes,
+    SignedIn,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
 use crate::identity::secret::{MysqlCredential, NativePassword, ScramVerifier, Secret, TokenHash};
 use crate::store::card;
+use crate::store::factors::find_password;
 use crate::store::links::forget_links;
 use crate::store::outbox::{Note, queue};
 use crate::store::sessions::end_sessions;
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::ways_in::{everybody_behind, forget_ways_in, makers, remember_way_in};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PeopleError {
@@ -29,6 +32,8 @@ pub enum PeopleError {
     Unknown(String),
     #[error("`{0}` was revoked")]
     Revoked(String),
+    #[error("nobody gives themselves roles or groups, and `{0}` may be behind this call")]
+    GivesOneself(PersonName),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -40,8 +45,23 @@ impl PeopleError {
             Self::Exists(_) => "choose another name",
             Self::Unknown(_) => "look at the list for its spelling",
             Self::Revoked(_) => "add one of another name",
+            Self::GivesOneself(_) => GIVES_ONESELF_NEXT,
             Self::Store(error) => error.next_step(),
         }
+    }
+}
+
+/// What was made to sign in by; shown this once.
+#[derive(Debug)]
+pub struct Issued {
+    pub secret: Secret,
+    /// Everybody but its person who gets to see it, or may be one who does.
+    pub seen_by: BTreeSet<PersonName>,
+}
+
+impl Issued {
+    pub fn reveal(&self) -> &str {
+        self.secret.reveal()
     }
 }
 
@@ -79,6 +99,10 @@ pub struct TokenInfo {
     pub revoked: bool,
 }
 
+/// What whoever wants more roles or groups can do; also for the answer of the API.
+pub const GIVES_ONESELF_NEXT: &str = "let another administrator do it, signed in by what you have neither seen nor set \
+    within a day; where there is none: `countersign user set` on the machine of the store, which is recorded";
+
 /// The names under which verifiers are kept, one for each way to log in.
 const SCRAM: &str = "scram-sha-256";
 const CACHING_SHA2: &str = "caching_sha2_password";
@@ -89,9 +113,10 @@ impl Store {
     pub fn person_add(
         &mut self,
         new: &NewPerson,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<Person, PeopleError> {
+        let by = by.into();
         let person = Person {
             name: new.name.clone(),
             roles: new.roles.iter().copied().collect(),
@@ -113,7 +138,16 @@ impl Store {
             if added {
                 let nobody = Standing::default();
                 let detail = nobody.becomes(&Standing::of(&person))?;
-                note_that(transaction, "person_added", person.name.as_str(), by, detail, now)?;
+                let name = &person.name;
+                note_that(
+                    transaction,
+                    "person_added",
+                    name.as_str(),
+                    by.person(),
+                    detail,
+                    now,
+                )?;
+                remember_way_in(transaction, name, &by.hands(), now)?;
             }
             Ok(added)
         })?;
@@ -122,19 +156,22 @@ impl Store {
             .ok_or_else(|| PeopleError::Exists(new.name.to_string()))
     }
 
-    /// Gives a person other roles or groups; `None` leaves them. They count from the person's next call.
+    /// Gives a person other roles or groups; `None` leaves them. They count from the person's next call. Nobody gives
+    /// themselves any, by whatever they may be behind; on the machine of the store that is trusted, and recorded.
     pub fn person_change(
         &mut self,
         name: &PersonName,
         roles: Option<&[Role]>,
         groups: Option<&[String]>,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<Person, PeopleError> {
-        let changed = self.write(|transaction| {
+        let by = by.into();
+        self.write(|transaction| {
             let Some(mut person) = find_person(transaction, name.as_str())? else {
-                return Ok(None);
+                return Ok(Err(PeopleError::Unknown(name.to_string())));
             };
+            let (had_roles, had_groups) = (person.roles.clone(), person.groups.clone());
             let before = Standing::of(&person);
             if let Some(roles) = roles {
                 person.roles = roles.iter().copied().collect();
@@ -142,29 +179,43 @@ impl Store {
             if let Some(groups) = groups {
                 person.groups = groups.iter().cloned().collect();
             }
+            let gains = !person.roles.is_subset(&had_roles) || !person.groups.is_subset(&had_groups);
+            if gains && may_be_behind(transaction, &by, name, now)? {
+                return Ok(Err(PeopleError::GivesOneself(name.clone())));
+            }
             let after = Standing::of(&person);
             if before != after {
                 let text = "UPDATE people SET roles = ?2, groups = ?3 WHERE name = ?1";
                 let values = params![name.as_str(), json(&after.roles)?, json(&after.groups)?];
                 transaction.execute(text, values)?;
                 let detail = before.becomes(&after)?;
-                note_that(transaction, "person_changed", name.as_str(), by, detail, now)?;
+                note_that(
+                    transaction,
+                    "person_changed",
+                    name.as_str(),
+                    by.person(),
+                    detail,
+                    now,
+                )?;
             }
-            Ok(Some(person))
-        })?;
-        changed.ok_or_else(|| PeopleError::Unknown(name.to_string()))
+            Ok(Ok(person))
+        })?
     }
 
-    /// A person who is not active neither signs in nor decides.
+    /// A person who is not active neither signs in nor decides. Nothing is recorded or remembered where it was so already.
     pub fn person_set_active(
         &mut self,
         name: &PersonName,
         active: bool,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<(), PeopleError> {
-        let changed = self.write(|transaction| {
-            let text = "UPDATE people SET active = ?2 WHERE name = ?1";
+        let by = by.into();
+        let is_known = self.write(|transaction| {
+            if find_person(transaction, name.as_str())?.is_none() {
+                return Ok(false);
+            }
+            let text = "UPDATE people SET active = ?2 WHERE name = ?1 AND active <> ?2";
             let changed = transaction.execute(text, params![name.as_str(), active])? > 0;
             if changed {
                 let what = if active {
@@ -172,15 +223,18 @@ impl Store {
                 } else {
                     "person_deactivated"
                 };
-                note(transaction, what, name.as_str(), by, now)?;
+                note(transaction, what, name.as_str(), by.person(), now)?;
+            }
+            if changed && active {
+                remember_way_in(transaction, name, &by.hands(), now)?;
             }
             if !active {
                 end_sessions(transaction, name)?;
-                forget_links(transaction, name, by, now)?;
+                forget_links(transaction, name, by.person(), now)?;
             }
-            Ok(changed)
+            Ok(true)
         })?;
-        changed
+        is_known
             .then_some(())
             .ok_or_else(|| PeopleError::Unknown(name.to_string()))
     }
@@ -201,30 +255,39 @@ impl Store {
         self.read(|connection| find_person(connection, name.as_str()))
     }
 
-    /// The token is shown this once; only its hash is kept.
+    /// The token is shown this once; only its hash is kept. Whoever may be behind the call counts as one who has seen it.
+    /// Made on the machine of the store in the place of all others, for somebody without a password, it is a new beginning.
     pub fn token_issue(
         &mut self,
         new: &NewToken,
-        by: &PersonName,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
-    ) -> Result<Secret, PeopleError> {
+    ) -> Result<Issued, PeopleError> {
+        let by = by.into();
         let secret = Secret::token(rand::random());
         let hash = TokenHash::of(secret.reveal()).expect("made as a token above");
         let issued = self.write(|transaction| {
             if find_person(transaction, new.person.as_str())?.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
+            let hands = new.seen_by.iter().cloned().chain(by.hands()).collect();
+            let mut seen_by = everybody_behind(transaction, &hands, now)?;
+            seen_by.remove(&new.person);
             let scopes: Option<Vec<_>> = new
                 .scopes
                 .as_ref()
                 .map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect());
             let scopes = scopes.map(|scopes| json(&scopes)).transpose()?;
-            let seen_by = Some(&new.seen_by)
+            let kept_seen_by = Some(&seen_by)
                 .filter(|seen| !seen.is_empty())
                 .map(names)
                 .transpose()?;
             if new.others == OtherTokens::Revoked {
-                revoke_tokens(transaction, &new.person, by, now)?;
+                revoke_tokens(transaction, &new.person, by.person(), now)?;
+                let is_only_way_in = find_password(transaction, &new.person)?.is_none();
+                if is_only_way_in && matches!(by, ChangedBy::Host(_)) {
+                    forget_ways_in(transaction, &new.person)?;
+                }
             }
             let text = "INSERT INTO tokens (hash, person, scopes, seen_by, created_at, expires_at)
                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -233,16 +296,16 @@ impl Store {
                 hash.as_bytes(),
                 new.person.as_str(),
                 scopes,
-                seen_by,
+                kept_seen_by,
                 now.micros(),
                 ends
             ];
             transaction.execute(text, values)?;
-            note(transaction, "token_issued", new.person.as_str(), by, now)?;
-            Ok(true)
+            note(transaction, "token_issued", new.person.as_str(), by.person(), now)?;
+            Ok(Some(seen_by))
         })?;
         issued
-            .then_some(secret)
+            .map(|seen_by| Issued { secret, seen_by })
             .ok_or_else(|| PeopleError::Unknown(new.person.to_string()))
     }
 
@@ -286,7 +349,7 @@ impl Store {
     pub fn agent_add(
         &mut self,
         new: &NewAgent,
-        by: impl Into<Hands>,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<(Agent, Secret), PeopleError> {
         let by = by.into();
@@ -294,12 +357,13 @@ impl Store {
         let verifier = ScramVerifier::make(secret.reveal(), rand::random());
         let mysql = MysqlCredential::make(secret.reveal(), new.mysql_native);
         let kept = verifiers(&verifier, &mysql)?;
-        let mut agent = new_agent(new, Credential::Secret(verifier), &by, now);
+        let mut agent = new_agent(new, Credential::Secret(verifier), now);
         agent.mysql = mysql;
         let added = self.write(|transaction| {
+            agent.has_seen_secret = makers(transaction, &by, now)?;
             let added = insert_agent(transaction, &agent, &kept)?;
             if added {
-                note(transaction, "agent_added", agent.name.as_str(), &by.person, now)?;
+                note(transaction, "agent_added", agent.name.as_str(), by.person(), now)?;
             }
             Ok(added)
         })?;
@@ -313,20 +377,21 @@ impl Store {
         &mut self,
         new: &NewAgent,
         certificate: &CertificateName,
-        by: impl Into<Hands>,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<Agent, PeopleError> {
         let by = by.into();
-        let agent = new_agent(new, Credential::Certificate(certificate.clone()), &by, now);
+        let mut agent = new_agent(new, Credential::Certificate(certificate.clone()), now);
         let kept = certified(certificate)?;
         let added = self.write(|transaction| {
             if has_certified(transaction, certificate, &new.name)? {
                 return Ok(Err(PeopleError::Exists(certificate.to_string())));
             }
+            agent.has_seen_secret = makers(transaction, &by, now)?;
             if !insert_agent(transaction, &agent, &kept)? {
                 return Ok(Err(PeopleError::Exists(new.name.to_string())));
             }
-            note(transaction, "agent_added", agent.name.as_str(), &by.person, now)?;
+            note(transaction, "agent_added", agent.name.as_str(), by.person(), now)?;
             Ok(Ok(()))
         })?;
         added.map(|()| agent)
@@ -338,7 +403,7 @@ impl Store {
         &mut self,
         name: &PrincipalName,
         certificate: &CertificateName,
-        by: impl Into<Hands>,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<(), PeopleError> {
         let by = by.into();
@@ -365,7 +430,7 @@ impl Store {
         &mut self,
         name: &PrincipalName,
         native: NativePassword,
-        by: impl Into<Hands>,
+        by: impl Into<ChangedBy>,
         now: Timestamp,
     ) -> Result<Secret, PeopleError> {
         let by = by.into();
@@ -398,6 +463,16 @@ impl Store {
             .then_some(())
             .ok_or_else(|| PeopleError::Unknown(name.to_string()))
     }
+}
+
+/// Whether it may be this person who calls, in whoever's name: by what they have seen, or have set within a day.
+fn may_be_behind(
+    transaction: &Connection,
+    by: &ChangedBy,
+    person: &PersonName,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(everybody_behind(transaction, &by.hands(), now)?.contains(person))
 }
 
 /// Whose token it is, with what it may be used for.
@@ -455,11 +530,12 @@ fn revoke_tokens(
     Ok(revoked)
 }
 
-fn new_agent(new: &NewAgent, credential: Credential, by: &Hands, now: Timestamp) -> Agent {
+/// Who has seen its secret is found in the transaction that keeps it.
+fn new_agent(new: &NewAgent, credential: Credential, now: Timestamp) -> Agent {
     Agent {
         name: new.name.clone(),
         owner: new.owner.clone(),
-        has_seen_secret: by.all(),
+        has_seen_secret: BTreeSet::new(),
         acts_for: new.acts_for.clone(),
         credential,
         mysql: MysqlCredential::default(),
@@ -479,7 +555,7 @@ fn replace_credential(
     name: &PrincipalName,
     verifiers: &str,
     what: &str,
-    by: &Hands,
+    by: &ChangedBy,
     now: Timestamp,
 ) -> Result<Result<(), PeopleError>, StoreError> {
     let Some(mut agent) = find_agent(transaction, name.as_str())? else {
@@ -488,13 +564,13 @@ fn replace_credential(
     if agent.revoked {
         return Ok(Err(PeopleError::Revoked(name.to_string())));
     }
-    agent.has_seen_secret.extend(by.all());
+    agent.has_seen_secret.extend(makers(transaction, by, now)?);
     let text = "UPDATE agents SET has_seen_secret = ?2, verifiers = ?3 WHERE name = ?1";
     transaction.execute(
         text,
         params![name.as_str(), names(&agent.has_seen_secret)?, verifiers],
     )?;
-    note(transaction, what, name.as_str(), &by.person, now)?;
+    note(transaction, what, name.as_str(), by.person(), now)?;
     Ok(Ok(()))
 }
 

@@ -61,10 +61,11 @@ impl Store {
         })
     }
 
-    /// How much was said of a request, views left out.
+    /// How much was said of a request; looks at it are left out.
     pub fn remarks_of(&mut self, id: RequestId) -> Result<u32, StoreError> {
         self.read(|connection| {
-            let text = "SELECT count(*) FROM remarks WHERE request = ?1 AND kind <> 'viewed'";
+            let text =
+                "SELECT count(*) FROM remarks WHERE request = ?1 AND kind NOT IN ('viewed', 'revealed')";
             Ok(connection.query_row(text, [id.as_str()], |row| row.get(0))?)
         })
     }

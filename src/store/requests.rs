@@ -10,6 +10,7 @@ use crate::hold::{
     StateKind,
 };
 use crate::identity::principal::{PersonName, PrincipalName};
+use crate::store::answers::forget_answers_of;
 use crate::store::card::{self, Card, Columns, StateData};
 use crate::store::outbox::{Note, queue};
 use crate::store::people;
@@ -254,7 +255,7 @@ impl Store {
                 "UPDATE requests SET card = ?2 WHERE id = ?1",
                 params![id.as_str(), card],
             )?;
-            Ok(())
+            forget_answers_of(transaction, id)
         })?;
         self.empty_write_ahead()
     }

@@ -18,6 +18,7 @@ use crate::store::factors::{CodeTaken, PasskeyUse, find_password, has_totp, take
 use crate::store::outbox::{Note, queue};
 use crate::store::people::{find_person, find_signed_in, from_names, names, reach_of};
 use crate::store::sqlite::{Store, StoreError};
+use crate::store::ways_in::others_behind;
 
 /// Sessions of one person; beyond it the one that was used least recently ends.
 const PER_PERSON_MAX: i64 = 20;
@@ -118,6 +119,7 @@ impl Store {
                 }
                 None => {}
             }
+            signed_in.token_seen_by = others_behind(transaction, &name, &signed_in.token_seen_by, now)?;
             let session = SessionInfo {
                 hash,
                 assurance,

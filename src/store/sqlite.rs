@@ -14,6 +14,9 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 /// How long a caller waits for another process's lock, before it is told that the store is busy.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 
+/// How long a command waits: beside a proxy on a busy machine a transaction takes a while, and nobody waits behind it.
+const COMMAND_BUSY_WAIT: Duration = Duration::from_secs(10);
+
 /// Schema files in order; the place in the list, from 1, is the version.
 const SCHEMA: &[&str] = &[
     include_str!("schema/001_requests.sql"),
@@ -30,6 +33,7 @@ const SCHEMA: &[&str] = &[
     include_str!("schema/012_answers.sql"),
     include_str!("schema/013_whole_sessions.sql"),
     include_str!("schema/014_fair_deliveries.sql"),
+    include_str!("schema/015_ways_in.sql"),
 ];
 
 /// One connection to the store's file; other processes may have theirs beside it.
@@ -47,6 +51,16 @@ pub struct Limits {
     pub busy_wait: Duration,
     /// Pages of 4 KiB; `None` leaves it to the file system.
     pub pages_max: Option<u32>,
+}
+
+impl Limits {
+    /// For a process that does one thing and ends.
+    pub fn of_a_command() -> Self {
+        Self {
+            busy_wait: COMMAND_BUSY_WAIT,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Limits {

@@ -122,7 +122,7 @@ const TABLES: &[(&str, &str, &str)] = &[
         "pg_index",
         "indexrelid:oid indrelid:oid indnatts:int2 indnkeyatts:int2 indisunique:bool \
       indnullsnotdistinct:bool indisprimary:bool indisexclusion:bool indimmediate:bool indisclustered:bool indisvalid:bool \
-      indcheckxmin:bool indisready:bool indislive:bool indisreplident:bool indkey:int8[] indcollation indclass indoption:int8[] \
+      indcheckxmin:bool indisready:bool indislive:bool indisreplident:bool indkey:int8[] indcollation:int8[] indclass:int8[] indoption:int8[] \
       indexprs indpred",
     ),
     (
@@ -185,13 +185,15 @@ const TABLES: &[(&str, &str, &str)] = &[
     (
         "pg_catalog",
         "pg_subscription",
-        "oid:oid subdbid:oid subname:name subowner:oid subenabled:bool",
+        "oid:oid subdbid:oid subname:name subowner:oid subenabled:bool subbinary:bool substream:bool \
+      subtwophasestate:char subdisableonerr:bool subsynccommit subconninfo subslotname:name subskiplsn \
+      subpublications:text[]",
     ),
     (
         "pg_catalog",
         "pg_collation",
         "oid:oid collname:name collnamespace:oid collowner:oid collprovider:char \
-      collisdeterministic:bool collencoding:int4 collcollate collctype",
+      collisdeterministic:bool collencoding:int4 collcollate collctype colliculocale collversion",
     ),
     (
         "pg_catalog",
@@ -200,13 +202,18 @@ const TABLES: &[(&str, &str, &str)] = &[
       prosecdef:bool proleakproof:bool proisstrict:bool proretset:bool provolatile:char proparallel:char pronargs:int2 \
       prorettype:oid proargtypes proallargtypes:int8[] proargmodes:text[] proargnames:text[] prosrc proacl:text[]",
     ),
-    ("pg_catalog", "pg_language", "oid:oid lanname:name lanowner:oid"),
+    (
+        "pg_catalog",
+        "pg_language",
+        "oid:oid lanname:name lanowner:oid lanispl:bool lanpltrusted:bool lanplcallfoid:oid \
+      laninline:oid lanvalidator:oid lanacl:text[]",
+    ),
     ("pg_catalog", "pg_aggregate", "aggfnoid:oid aggkind:char"),
     (
         "pg_catalog",
         "pg_operator",
         "oid:oid oprname:name oprnamespace:oid oprkind:char oprleft:oid oprright:oid \
-      oprresult:oid",
+      oprresult:oid oprcode:oid",
     ),
     (
         "pg_catalog",
@@ -231,7 +238,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     (
         "pg_catalog",
         "pg_foreign_server",
-        "oid:oid srvname:name srvowner:oid srvfdw:oid",
+        "oid:oid srvname:name srvowner:oid srvfdw:oid srvtype srvversion srvacl:text[] srvoptions:text[]",
     ),
     (
         "pg_catalog",
@@ -257,7 +264,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     (
         "pg_catalog",
         "pg_event_trigger",
-        "oid:oid evtname:name evtevent:name evtowner:oid evtenabled:char",
+        "oid:oid evtname:name evtevent:name evtowner:oid evtfoid:oid evtenabled:char evttags:text[]",
     ),
     (
         "pg_catalog",
@@ -267,12 +274,77 @@ const TABLES: &[(&str, &str, &str)] = &[
     (
         "pg_catalog",
         "pg_conversion",
-        "oid:oid conname:name connamespace:oid conowner:oid",
+        "oid:oid conname:name connamespace:oid conowner:oid conforencoding:int4 contoencoding:int4 conproc:oid \
+      condefault:bool",
     ),
     (
         "pg_catalog",
         "pg_ts_config",
-        "oid:oid cfgname:name cfgnamespace:oid",
+        "oid:oid cfgname:name cfgnamespace:oid cfgowner:oid cfgparser:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_ts_dict",
+        "oid:oid dictname:name dictnamespace:oid dictowner:oid dicttemplate:oid dictinitoption",
+    ),
+    (
+        "pg_catalog",
+        "pg_ts_parser",
+        "oid:oid prsname:name prsnamespace:oid prsstart:oid prstoken:oid prsend:oid prsheadline:oid prslextype:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_ts_template",
+        "oid:oid tmplname:name tmplnamespace:oid tmplinit:oid tmpllexize:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_default_acl",
+        "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:char defaclacl:text[]",
+    ),
+    (
+        "pg_catalog",
+        "pg_foreign_data_wrapper",
+        "oid:oid fdwname:name fdwowner:oid fdwhandler:oid fdwvalidator:oid fdwacl:text[] fdwoptions:text[]",
+    ),
+    (
+        "pg_catalog",
+        "pg_user_mappings",
+        "umid:oid srvid:oid srvname:name umuser:oid usename:name umoptions:text[]",
+    ),
+    (
+        "pg_catalog",
+        "pg_opclass",
+        "oid:oid opcmethod:oid opcname:name opcnamespace:oid opcowner:oid opcfamily:oid opcintype:oid \
+      opcdefault:bool opckeytype:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_opfamily",
+        "oid:oid opfmethod:oid opfname:name opfnamespace:oid opfowner:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_amop",
+        "oid:oid amopfamily:oid amoplefttype:oid amoprighttype:oid amopstrategy:int2 amoppurpose:char amopopr:oid \
+      amopmethod:oid amopsortfamily:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_amproc",
+        "oid:oid amprocfamily:oid amproclefttype:oid amprocrighttype:oid amprocnum:int2 amproc:oid",
+    ),
+    (
+        "pg_catalog",
+        "pg_largeobject_metadata",
+        "oid:oid lomowner:oid lomacl:text[]",
+    ),
+    (
+        "pg_catalog",
+        "pg_stat_user_tables",
+        "relid:oid schemaname:name relname:name seq_scan:int8 seq_tup_read:int8 idx_scan:int8 idx_tup_fetch:int8 \
+      n_tup_ins:int8 n_tup_upd:int8 n_tup_del:int8 n_live_tup:int8 n_dead_tup:int8 last_vacuum:timestamptz \
+      last_autovacuum:timestamptz last_analyze:timestamptz last_autoanalyze:timestamptz",
     ),
     (
         "pg_catalog",

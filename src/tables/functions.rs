@@ -12,6 +12,7 @@ use rusqlite::{Connection, Error};
 
 use super::catalog;
 use super::error::{SqlError, state};
+use super::format;
 use super::moment::{self, Span};
 use super::schema::Model;
 use super::types::{Type, elements, short};
@@ -219,8 +220,9 @@ fn parse_ident(path: &str) -> Option<Vec<String>> {
 }
 
 /// These look at NULLs themselves.
-const NULLS_SEEN: [&str; 8] = [
+const NULLS_SEEN: [&str; 9] = [
     "cs_array_cat",
+    "cs_format",
     "cs_concat",
     "cs_concat_ws",
     "cs_greatest",
@@ -316,19 +318,7 @@ const FUNCTIONS: &[Entry] = &[
                 .collect::<String>(),
         )
     }),
-    ("cs_quote_ident", 1, |a| {
-        let name = a.text(0);
-        let is_plain = name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && !name.starts_with(|first: char| first.is_ascii_digit())
-            && !name.is_empty();
-        text(if is_plain {
-            name
-        } else {
-            format!("\"{}\"", name.replace('"', "\"\""))
-        })
-    }),
+    ("cs_quote_ident", 1, |a| text(format::identifier(&a.text(0)))),
     ("cs_quote_literal", 1, |a| {
         text(format!("'{}'", a.text(0).replace('\'', "''")))
     }),
@@ -515,6 +505,37 @@ const FUNCTIONS: &[Entry] = &[
         let both: Vec<serde_json::Value> = list(0).into_iter().chain(list(1)).collect();
         a.bounded(serde_json::Value::from(both).to_string())
     }),
+    ("cs_array_remove", 2, |a| {
+        let gone = serde_json::Value::from(a.text(1));
+        let mut list = match serde_json::from_str(&a.text(0)) {
+            Ok(serde_json::Value::Array(list)) => list,
+            _ => Vec::new(),
+        };
+        list.retain(|element| *element != gone);
+        a.bounded(serde_json::Value::from(list).to_string())
+    }),
+    ("cs_may", 1, |a| {
+        // Any of several privileges is enough, as PostgreSQL has it; none can be granted on.
+        let asked = a.text(0).to_lowercase();
+        let held = ["select", "usage", "connect", "execute"];
+        flag(asked.split(',').any(|privilege| held.contains(&privilege.trim())))
+    }),
+    ("cs_encoding_number", 1, |a| {
+        let is_utf8 = matches!(a.text(0).to_lowercase().as_str(), "utf8" | "utf-8" | "unicode");
+        Ok(Value::Integer(if is_utf8 { 6 } else { -1 }))
+    }),
+    ("cs_format", -1, |a| {
+        if a.is_null(0) {
+            return Ok(Value::Null);
+        }
+        let given = (1..a.count()).map(|at| (!a.is_null(at)).then(|| a.text(at)));
+        let given: Vec<Option<String>> = given.collect();
+        Ok(Value::Text(format::format(
+            &a.text(0),
+            &given,
+            a.around.text_bytes_max,
+        )?))
+    }),
     ("cs_array_position", 2, |a| {
         let wanted = Value::Text(a.text(1));
         let at = elements(&a.text(0)).iter().position(|element| *element == wanted);
@@ -596,6 +617,9 @@ const FUNCTIONS: &[Entry] = &[
     }),
     ("cs_regclass_oid", 1, |a| {
         let name = a.text(0).replace('"', "");
+        if let Ok(oid) = name.parse::<u32>() {
+            return Ok(Value::Integer(i64::from(oid)));
+        }
         let found = match name.split_once('.') {
             Some((schema, table)) => Model::get().find(Some(schema), table),
             None => Model::get().find(None, &name),
@@ -929,6 +953,8 @@ pub fn settings() -> Vec<(String, String)> {
         ("transaction_read_only", "on"),
         ("transaction_isolation", "read committed"),
         ("default_transaction_isolation", "read committed"),
+        ("default_table_access_method", "heap"),
+        ("default_tablespace", ""),
         ("search_path", "\"$user\", public"),
         ("is_superuser", "off"),
         ("in_hot_standby", "off"),

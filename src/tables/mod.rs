@@ -8,6 +8,7 @@
 mod catalog;
 mod engine;
 mod error;
+mod format;
 mod functions;
 mod listen;
 mod load;

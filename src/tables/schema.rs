@@ -349,6 +349,21 @@ fn field(name: &str) -> Column {
             text(&r.fields.reason)
         }),
         "channel" => column("channel", Text, "api, cli and so on", |r| text(&r.fields.channel)),
+        "method" => column(
+            "method",
+            Text,
+            "how the person had signed in: token, password, totp or passkey",
+            |r| text(&r.fields.method),
+        ),
+        "second_factor_at" => column(
+            "second_factor_at",
+            Type::Timestamp,
+            "when the approver had given a second factor last; NULL: never",
+            |r| {
+                let at = r.fields.second_factor_at;
+                at.map_or(Value::Null, |at| Value::Integer(at.micros()))
+            },
+        ),
         "change" => column("change", Text, "what was changed, or loaded or rejected", |r| {
             text(&r.fields.change)
         }),
@@ -484,7 +499,8 @@ fn log_tables() -> Vec<Table> {
             "id time kind session attempt principal owner profile source upstream database database_user labels \
              application_name tls protocol read_as class verdict rule tables request grant_id decided_in requests outcome \
              tag rows sqlstate message event by_whom detail decision approver reason channel change file name query \
-             success text text_bytes text_sha256 fingerprint digest generation parameters claimed boot version record",
+             success text text_bytes text_sha256 fingerprint digest generation parameters claimed boot version method \
+             second_factor_at record",
         ),
         (
             "statements",
@@ -498,7 +514,7 @@ fn log_tables() -> Vec<Table> {
             "decisions",
             "What people decided",
             Rows::Of(Kind::Decision),
-            "id time request decision event approver reason channel detail digest record",
+            "id time request decision event approver reason channel method second_factor_at detail digest record",
         ),
         (
             "request_events",

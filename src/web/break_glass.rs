@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::card::{Factor, why_not};
 use super::moments::Moment;
 use super::page::{Sender, Trouble, Visitor, see_other};
 use crate::api::Rooms;
@@ -13,35 +14,58 @@ use crate::api::break_glass::{BreakGlassBody, Call, break_glass_over};
 use crate::api::browser::{Source, step_up};
 use crate::api::problem::{Kind, Problem};
 use crate::api::read::request_id;
-use crate::api::requests::desk_problem;
+use crate::api::requests::{desk_problem, not_sure_problem};
 use crate::api::reviews::{ReviewBody, sign_over};
 use crate::clock::Timestamp;
-use crate::desk::ReviewFilter;
+use crate::desk::{Choices, Factors, NotSure, ReviewFilter};
 use crate::hold::{HeldRequest, Review};
-use crate::identity::directory::{Scope, may_break_glass};
+use crate::identity::directory::Scope;
 use crate::render::visible_line;
 
 /// How the log tells what was said on a page.
 const CHANNEL: &str = "web";
 
+/// Why breaking glass asks for a second factor.
+const SECOND_LOG_IN: &str =
+    "It is the second log-in, whatever the risk: one that was given to sign in does not count here.";
+
 /// Open reviews that the queue names; the command line lists all.
 const REVIEWS_MAX: usize = 50;
 
-/// That this person may approve alone, and how they give a second log-in.
+/// What somebody with the role is shown of approving alone.
 pub struct GlassShown {
-    pub code_hint: &'static str,
+    /// Why they may not; empty: they may.
+    pub why_not: String,
+    /// The second log-in, where it was not given just now.
+    pub factor: Factor,
 }
 
 impl GlassShown {
-    /// `None`: it is decided, or this person may not.
-    pub fn of(visitor: &Visitor, held: &HeldRequest) -> Option<Self> {
-        let caller = &visitor.caller;
-        let may = may_break_glass(&caller.person, &caller.token_seen_by, &held.stakes);
-        let is_offered = held.state.is_undecided() && visitor.may(Scope::BreakGlass) && may.is_ok();
-        is_offered.then_some(Self {
-            code_hint: "the second log-in; empty only if you gave a second factor within the last 5 minutes, after \
-                        signing in",
-        })
+    /// `None`: this person has nothing to do with breaking glass.
+    pub fn of(visitor: &Visitor, choices: &Choices, factors: &Factors) -> Option<Self> {
+        if !visitor.may(Scope::BreakGlass) {
+            return None;
+        }
+        let shown = |why_not, factor| Some(Self { why_not, factor });
+        if let Err(why) = &choices.break_glass {
+            return shown(why_not(&why.to_string(), &why.next_step()), Factor::default());
+        }
+        match &choices.twice {
+            Ok(()) => shown(String::new(), Factor::default()),
+            Err(NotSure::SecondLogInNeeded) => shown(String::new(), Factor::asked(factors, SECOND_LOG_IN)),
+            Err(
+                why @ (NotSure::StepUpNeeded { .. }
+                | NotSure::SecondFactorNeeded { .. }
+                | NotSure::NoSecondFactor { .. }
+                | NotSure::SecondFactorTooNew { .. }),
+            ) => {
+                let problem = not_sure_problem(why);
+                shown(
+                    why_not(&problem.0.detail, &problem.0.next_step),
+                    Factor::default(),
+                )
+            }
+        }
     }
 }
 

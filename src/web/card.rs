@@ -21,9 +21,10 @@ use crate::api::impact::impact_parts;
 use crate::api::problem::Problem;
 use crate::api::read::request_id;
 use crate::api::requests::{ScopeBody, desk_problem};
+use crate::api::reveal::reveal_over;
 use crate::audit::{Kind, Record};
 use crate::clock::Timestamp;
-use crate::desk::{ActError, ActKind, DeskError, NotSure, RequestFilter};
+use crate::desk::{ActError, ActKind, DeskError, Factors, NotSure, RequestFilter};
 use crate::hold::message::denied_by_person;
 use crate::hold::{HeldRequest, RequestId};
 use crate::identity::directory::{Scope, WhyNot};
@@ -118,6 +119,7 @@ impl RemarkShown {
             by: visible_line(remark.by.as_deref().unwrap_or("time")),
             kind: match remark.kind.as_str() {
                 "viewed" => "opened the card".to_owned(),
+                "revealed" => "was shown the withheld values".to_owned(),
                 "comment" => "comments".to_owned(),
                 "question" => "asks the agent".to_owned(),
                 "reply" => "replies (of the agent, not verified)".to_owned(),
@@ -230,6 +232,12 @@ struct CardPage<'c> {
     version: u64,
     copies_in: bool,
     parameters: Vec<ParameterShown>,
+    /// Labels of the columns that it touches.
+    column_labels: String,
+    /// This person can have the withheld values shown.
+    may_reveal: bool,
+    /// They are on the page.
+    is_revealed: bool,
     impact: Vec<Part>,
     is_estimating: bool,
     locks: Vec<Part>,
@@ -274,7 +282,6 @@ struct CardPage<'c> {
     key: String,
     /// What the agent reads of a denial.
     preview: String,
-    glass: Option<GlassShown>,
     review: Option<ReviewShown>,
     may_review: bool,
 }
@@ -292,6 +299,7 @@ pub async fn page(
         filled: Filled::Nothing,
         trouble: String::new(),
         is_raw: !query.raw.is_empty(),
+        reveals: false,
     };
     card(&visitor, &rooms, request_id(&id)?, look).await
 }
@@ -309,6 +317,8 @@ pub struct Looked {
     /// Why the filled form was not carried out.
     pub trouble: String,
     pub is_raw: bool,
+    /// The person asks for the values that are withheld, or has them on the page that is shown again.
+    pub reveals: bool,
 }
 
 /// The page itself, for somebody whose look at it is on record.
@@ -318,17 +328,26 @@ pub async fn card(
     id: RequestId,
     look: Looked,
 ) -> Result<Response, Trouble> {
-    let held = load(rooms, id).await?;
+    let mut held = load(rooms, id).await?;
+    // A form that is shown again is not left without what it speaks of.
+    let is_again = matches!(look.filled, Filled::Decision(_))
+        && held.state.is_undecided()
+        && held.has_withheld()
+        && held.was_revealed_to(&visitor.caller.person.name);
+    let is_revealed = look.reveals || is_again;
+    if is_revealed {
+        held = reveal_over(rooms, &visitor.caller, CHANNEL, &id.to_string()).await?;
+    }
     let shell = Shell::of(visitor, rooms, "queue", format!("{} {}", held.id, held.class)).await?;
     let now = Timestamp::now();
     let behind = Behind {
         earlier: earlier(rooms, &held).await?,
         before: before(rooms, &held).await?,
-        choices: ChoicesShown::of(visitor, rooms, &held).await?,
+        choices: ChoicesShown::of(visitor, rooms, &held, is_revealed).await?,
+        is_revealed,
         is_connected: is_connected(rooms, held.peer.session),
     };
     let mut page = card_page(shell, &held, &behind, look, now);
-    page.glass = GlassShown::of(visitor, &held);
     page.review = ReviewShown::of_request(rooms, &held, now).await?;
     page.may_review = may_review(visitor);
     Ok(shown(&page))
@@ -339,6 +358,7 @@ struct Behind {
     earlier: Vec<HeldRequest>,
     before: Vec<Record>,
     choices: ChoicesShown,
+    is_revealed: bool,
     is_connected: bool,
 }
 
@@ -347,27 +367,51 @@ pub struct ChoicesShown {
     /// Why they may not; empty: they may.
     approve: String,
     deny: String,
+    may_reveal: bool,
     may_ask: bool,
     may_escalate: bool,
     /// Who can be named to approve instead.
     delegates: Vec<String>,
     factor: Factor,
+    /// The second factor that a look at withheld values asks for.
+    reveal_factor: Factor,
+    /// Of approving alone, for somebody with the role.
+    glass: Option<GlassShown>,
 }
 
 /// The second factor that an approval asks for.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Factor {
     pub is_asked: bool,
+    /// What asks for it.
+    pub hint: String,
     pub by_code: bool,
     pub by_passkey: bool,
 }
 
+impl Factor {
+    /// By what this person has.
+    pub fn asked(factors: &Factors, hint: &str) -> Self {
+        Self {
+            is_asked: true,
+            hint: hint.to_owned(),
+            by_code: factors.has_totp,
+            by_passkey: !factors.passkeys.is_empty(),
+        }
+    }
+}
+
 impl ChoicesShown {
-    async fn of(visitor: &Visitor, rooms: &Rooms, held: &HeldRequest) -> Result<Self, Problem> {
+    async fn of(
+        visitor: &Visitor,
+        rooms: &Rooms,
+        held: &HeldRequest,
+        is_revealed: bool,
+    ) -> Result<Self, Problem> {
         let caller = &visitor.caller;
         let asked = rooms
             .desk
-            .choices(held.id, caller.hands(), caller.assurance())
+            .choices(held.id, caller.hands(), caller.assurance(), caller.signed_in_at())
             .await;
         let choices = asked.map_err(desk_problem)?;
         let scope = caller
@@ -384,16 +428,18 @@ impl ChoicesShown {
             .factors(caller.person.name.clone())
             .await
             .map_err(desk_problem)?;
+        // As with an approval: nothing is approved beside values that are not on the page.
+        let is_whole = is_revealed || !held.has_withheld();
+        let glass = GlassShown::of(visitor, &choices, &factors).filter(|_| is_whole);
         let (approve, factor) = match (words(choices.approve), choices.sure) {
             (no, _) if !no.is_empty() => (no, Factor::default()),
             (_, Ok(())) => (String::new(), Factor::default()),
             (_, Err(NotSure::StepUpNeeded { .. })) => {
-                let factor = Factor {
-                    is_asked: true,
-                    by_code: factors.has_totp,
-                    by_passkey: !factors.passkeys.is_empty(),
-                };
-                (String::new(), factor)
+                let hint = format!(
+                    "What is of {} risk takes it; it then counts for five minutes.",
+                    held.risk
+                );
+                (String::new(), Factor::asked(&factors, &hint))
             }
             (
                 _,
@@ -410,14 +456,34 @@ impl ChoicesShown {
             }
         };
         let can_approve = approve.is_empty();
+        let may_reveal = choices.reveal.is_ok() && !is_revealed;
+        // Whoever may do no more than break glass is asked for what that takes.
+        let reveal_factor = match (can_approve, &choices.twice) {
+            (false, Err(NotSure::SecondLogInNeeded)) if choices.break_glass.is_ok() => Factor::asked(
+                &factors,
+                "Those whom the rule does not name sign in twice to see them.",
+            ),
+            (_, _) => factor.clone(),
+        };
+        let approve = match choices.reveal {
+            // Nothing is approved beside values that are not on the page.
+            Ok(()) if can_approve && !is_revealed => why_not("values of it are withheld", SHOW_THEM),
+            Err(why @ ActError::ValuesGone) if can_approve => {
+                why_not(&why.to_string(), "deny it, and have the agent send it again")
+            }
+            Ok(()) | Err(_) => approve,
+        };
         let delegates = choices.delegate.ok().filter(|_| can_approve).unwrap_or_default();
         Ok(Self {
             deny: words(choices.deny),
             approve,
+            may_reveal,
+            reveal_factor,
             may_ask: may(&choices.ask),
             may_escalate: may(&choices.escalate),
             delegates: delegates.iter().map(ToString::to_string).collect(),
             factor,
+            glass,
         })
     }
 
@@ -426,7 +492,9 @@ impl ChoicesShown {
     }
 }
 
-fn why_not(detail: &str, next_step: &str) -> String {
+const SHOW_THEM: &str = "have them shown, under Parameters; that is recorded";
+
+pub fn why_not(detail: &str, next_step: &str) -> String {
     format!("{}: {}", visible_line(detail), visible_line(next_step))
 }
 
@@ -482,7 +550,10 @@ fn card_page<'c>(
     now: Timestamp,
 ) -> CardPage<'c> {
     let is_raw = look.is_raw;
-    let card = Card::of(held);
+    let card = match behind.is_revealed {
+        true => Card::revealed(held),
+        false => Card::of(held),
+    };
     let bytes = card.bytes();
     let layout = if is_raw { Layout::AsReceived } else { Layout::Laid };
     let statement = StatementShown::of(&card.rendered(&bytes, layout), bytes.len());
@@ -562,6 +633,9 @@ fn card_page<'c>(
         is_raw,
         statements: statements(&card),
         parameters: parameters(&card),
+        column_labels: card.column_labels.join(", "),
+        may_reveal: behind.choices.may_reveal,
+        is_revealed: behind.is_revealed,
         is_estimating: card.impact.status == crate::catalog::impact::Status::Estimating,
         impact,
         locks,
@@ -621,7 +695,6 @@ fn card_page<'c>(
             "your reason",
         )
         .message,
-        glass: None,
         review: None,
         may_review: false,
         id: card.id,
@@ -669,7 +742,7 @@ fn parameters(card: &Card) -> Vec<ParameterShown> {
         index: parameter.index,
         type_name: visible_line(&parameter.type_name),
         value: parameter.value_text(),
-        is_null: parameter.value.is_none() && parameter.hex.is_none(),
+        is_null: parameter.withheld || parameter.value.is_none() && parameter.hex.is_none(),
     };
     card.parameters.iter().map(shown).collect()
 }

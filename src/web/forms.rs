@@ -234,6 +234,7 @@ async fn asked_again(
         filled,
         trouble: in_words(&problem),
         is_raw: false,
+        reveals: false,
     };
     let page = card(visitor, rooms, id, look).await?;
     Ok((status, page).into_response())
@@ -253,6 +254,34 @@ pub struct TalkForm {
     pub key: String,
     #[serde(default)]
     pub code: String,
+}
+
+/// The card with the values that are withheld, once: they stand in no address and no page that is kept.
+pub async fn reveal(
+    sender: Sender,
+    source: Source,
+    State(rooms): State<Rooms>,
+    Path(id): Path<String>,
+    Form(form): Form<TalkForm>,
+) -> Result<Response, Trouble> {
+    let mut visitor = sender.check(&form.csrf)?;
+    let id = request_id(&id)?;
+    if let Err(problem) = assured(&mut visitor, &rooms, source, &form.code).await {
+        return asked_again(&visitor, &rooms, id, problem, Filled::Nothing).await;
+    }
+    let look = Looked {
+        filled: Filled::Nothing,
+        trouble: String::new(),
+        is_raw: false,
+        reveals: true,
+    };
+    card(&visitor, &rooms, id, look).await
+}
+
+/// The address stays in the bar, and is sent to others: it leads to the card, and shows nothing by itself.
+pub async fn unrevealed(visitor: Visitor, Path(id): Path<String>) -> Result<Response, Trouble> {
+    visitor.caller.needs(Scope::Read)?;
+    Ok(see_other(&format!("/r/{}", request_id(&id)?)))
 }
 
 /// A comment for other people.

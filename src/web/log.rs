@@ -14,11 +14,11 @@ use super::sessions::look;
 use crate::api::Rooms;
 use crate::api::export::Format;
 use crate::api::impact::grouped;
-use crate::api::problem::Problem;
+use crate::api::trail::gone_words;
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
 use crate::journal::query::{self, Clause, Key, Query, QueryError};
-use crate::journal::{Facets, Histogram, LogFilter, Order, Page, Reader, read};
+use crate::journal::{Facets, Histogram, LogFilter, Order, Page, read};
 use crate::render::visible_line;
 
 /// Records on one page.
@@ -207,6 +207,8 @@ struct LogPage {
     newer: String,
     older: String,
     looked_to: Option<Moment>,
+    /// What is asked for reaches into what is gone by retention; else empty.
+    gone: String,
     exports: Vec<Choice>,
     /// Where news of this query come from; empty: it has none.
     follow: String,
@@ -233,6 +235,7 @@ impl LogPage {
             newer: String::new(),
             older: String::new(),
             looked_to: None,
+            gone: String::new(),
             exports: Vec::new(),
             follow: String::new(),
             examples: examples
@@ -267,14 +270,14 @@ impl LogPage {
         }
     }
 
-    fn take_counts(&mut self, query: &Query, counts: &Counts, now: Timestamp) {
-        self.chart = Chart::of(&counts.histogram, now, |since, until| {
+    fn take_counts(&mut self, query: &Query, (histogram, facets): (&Histogram, &Facets), now: Timestamp) {
+        self.chart = Chart::of(histogram, now, |since, until| {
             let since = at(Key::Since, since);
             page_of(&query.with(since).with(at(Key::Until, until)))
         });
-        self.counted = grouped(counts.facets.records);
-        self.counted_from = counts.facets.partial_before.map(|from| Moment::of(from, now));
-        self.facets = facets(query, &counts.facets);
+        self.counted = grouped(facets.records);
+        self.counted_from = facets.partial_before.map(|from| Moment::of(from, now));
+        self.facets = shown_facets(query, facets);
     }
 
     fn take_records(&mut self, query: &Query, asked: &Asked, page: &Page, now: Timestamp) {
@@ -304,6 +307,7 @@ impl LogPage {
             }
         };
         self.looked_to = page.looked_to.map(|to| Moment::of(to, now));
+        self.gone = page.pruned.as_ref().map_or(String::new(), gone_words);
         self.records = page
             .records
             .iter()
@@ -364,7 +368,7 @@ fn conditions(query: &Query) -> Vec<Choice> {
     clauses.map(choice).collect()
 }
 
-fn facets(query: &Query, counted: &Facets) -> Vec<FacetShown> {
+fn shown_facets(query: &Query, counted: &Facets) -> Vec<FacetShown> {
     let facets = counted.facets.iter().filter(|facet| !facet.values.is_empty());
     let facet = |facet: &crate::journal::Facet| {
         let key = Key::parse(facet.key);
@@ -410,21 +414,6 @@ impl Unreadable {
     }
 }
 
-/// What is counted beside the first page of a query.
-struct Counts {
-    histogram: Histogram,
-    facets: Facets,
-}
-
-impl Counts {
-    fn read(reader: &Reader, filter: &LogFilter) -> Result<Self, crate::journal::JournalError> {
-        Ok(Self {
-            histogram: reader.histogram(filter, BARS)?,
-            facets: reader.facets(filter)?,
-        })
-    }
-}
-
 pub async fn page(
     visitor: Visitor,
     State(rooms): State<Rooms>,
@@ -443,34 +432,18 @@ pub async fn page(
     };
     look(&visitor, &rooms, asked.words()).await?;
     let filter = asked.filter(&query, now);
-    let (records, counts) = tokio::join!(records(&rooms, &filter), counts(&rooms, &asked, &query, now));
     let mut page = LogPage::new(Shell::of(&visitor, &rooms, "log", "Log").await?, &asked);
     page.lead_on(&query);
-    page.take_records(&query, &asked, &records?, now);
-    if let Some(counts) = counts? {
-        page.take_counts(&query, &counts, now);
+    // Counts stand on the first page alone: whoever goes through the list has seen them.
+    if asked.edge == Edge::Newest {
+        let found = ask(&rooms, move |reader| reader.overview(&filter, BARS)).await?;
+        page.take_records(&query, &asked, &found.page, now);
+        page.take_counts(&query, (&found.histogram, &found.facets), now);
+    } else {
+        let found = ask(&rooms, move |reader| reader.query(&filter)).await?;
+        page.take_records(&query, &asked, &found, now);
     }
     Ok(shown(&page))
-}
-
-async fn records(rooms: &Rooms, filter: &LogFilter) -> Result<Page, Problem> {
-    let filter = filter.clone();
-    ask(rooms, move |reader| reader.query(&filter)).await
-}
-
-/// On the first page alone: whoever goes through the list has seen them.
-async fn counts(
-    rooms: &Rooms,
-    asked: &Asked,
-    query: &Query,
-    now: Timestamp,
-) -> Result<Option<Counts>, Problem> {
-    if asked.edge != Edge::Newest {
-        return Ok(None);
-    }
-    let filter = query.filter(now);
-    let counts = ask(rooms, move |reader| Counts::read(reader, &filter)).await?;
-    Ok(Some(counts))
 }
 
 #[cfg(test)]

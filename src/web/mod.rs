@@ -52,6 +52,7 @@ pub fn router() -> Router<Rooms> {
         .route("/r/{id}/decision", post(forms::decide))
         .route("/r/{id}/break-glass", post(break_glass::approve_alone))
         .route("/r/{id}/review", post(break_glass::sign_review))
+        .route("/r/{id}/reveal", get(forms::unrevealed).post(forms::reveal))
         .route("/r/{id}/comment", post(forms::comment))
         .route("/r/{id}/question", post(forms::ask))
         .route("/r/{id}/escalation", post(forms::escalate))

@@ -203,6 +203,9 @@ mod tests {
                 .iter()
                 .map(|name| crate::journal::AnchorStatus::of(name, anchored))
                 .collect(),
+            pruned: 0,
+            oldest: None,
+            retention: None,
         };
         let shown = |leaf, tree| ProofShown::of(leaf, &tree, at);
         assert!(shown(Some(4), tree(5, &["a"])).is_anchored);

@@ -7,6 +7,7 @@ use super::moments::Moment;
 use super::shown::{PieceShown, summary_of};
 use crate::api::Rooms;
 use crate::api::problem::{Kind as ProblemKind, Problem};
+use crate::api::trail::gone;
 use crate::audit::Record;
 use crate::clock::Timestamp;
 use crate::journal::{JournalError, LogFilter, Page, Reader};
@@ -86,6 +87,12 @@ fn words(record: &Record) -> String {
     if let Some(rows) = fields.rows {
         words.push(format!("{rows} rows"));
     }
+    if let (Some(gone), Some(retention)) = (fields.pruned, &fields.retention) {
+        words.push(format!(
+            "{gone} records are gone, under retention {}",
+            visible_line(retention)
+        ));
+    }
     words.retain(|word| !word.is_empty());
     words.join(" · ")
 }
@@ -108,6 +115,7 @@ pub async fn ask<T: Send + 'static>(
             error.to_string(),
             error.next_step(),
         )),
+        Ok(Err(error @ JournalError::Pruned { .. })) => Err(gone(&error)),
         Ok(Err(error)) => Err(Problem::unavailable(&error)),
         Err(error) => Err(Problem::unavailable(&error)),
     }

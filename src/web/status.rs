@@ -11,11 +11,14 @@ use super::reports;
 use crate::api::Rooms;
 use crate::api::health::readyz;
 use crate::api::impact::{grouped, sized};
+use crate::api::labels::{NotFound, not_found};
 use crate::api::requests::desk_problem;
 use crate::clock::Timestamp;
 use crate::identity::directory::Scope;
+use crate::journal::tree::pruned::duration_text;
 use crate::journal::{AnchorStatus, TreeStatus};
 use crate::notify;
+use crate::policy::ColumnLabels;
 use crate::render::visible_line;
 use crate::telemetry::Metrics;
 
@@ -23,6 +26,9 @@ use crate::telemetry::Metrics;
 const UNSIGNED_SECONDS_MAX: u64 = 120;
 /// Less room than this on the log's disk is soon none: a busy proxy writes a gigabyte in hours. Units: bytes.
 const ROOM_BYTES_MIN: u64 = 2 << 30;
+
+/// Names of a file of labels with mistakes that are shown; `countersign catalog status` has them all.
+const LABELS_SHOWN_MAX: usize = 20;
 
 /// Something that is well or is not, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +93,14 @@ pub async fn page(visitor: Visitor, State(rooms): State<Rooms>) -> Result<Respon
         .checks
         .into_iter()
         .map(|(name, word)| Check::of(&name, word == "ok", word.clone()));
+    let labels = rooms.labels.load();
+    let checks = checks.chain(of_labels(&labels, not_found(&labels, &rooms.catalogs)));
     let channels = rooms.notifier.status().await.map_err(desk_problem)?;
     let rules = rooms.rules.load_full();
     let (now, tree) = (Timestamp::now(), rooms.journal.tree());
     let mut log = of_tree(&tree, now);
     log.extend(tree.anchors.iter().map(|anchor| of_anchor(anchor, &tree)));
+    log.push(Check::of("kept records", true, kept(&tree)));
     log.extend(of_room(rooms.journal.room()));
     Ok(shown(&StatusPage {
         shell: Shell::of(&visitor, &rooms, "status", "Status").await?,
@@ -116,6 +125,35 @@ pub async fn page(visitor: Visitor, State(rooms): State<Rooms>) -> Result<Respon
         version: env!("CARGO_PKG_VERSION"),
         csp_reports: reports::count(),
     }))
+}
+
+/// Whether everything that is labelled is there to be withheld.
+fn of_labels(labels: &ColumnLabels, compared: Option<NotFound>) -> Option<Check> {
+    if labels.is_empty() {
+        return None;
+    }
+    let file = visible_line(&labels.file);
+    let (is_well, words) = match compared {
+        None => (
+            true,
+            format!("{file}; no catalog has been read yet to compare it with"),
+        ),
+        Some(found) if found.words.is_empty() => {
+            (true, format!("{file}; everything that it names was found"))
+        }
+        Some(found) => {
+            let more = found.words.len().saturating_sub(LABELS_SHOWN_MAX);
+            let mut names: Vec<String> = found.words.into_iter().take(LABELS_SHOWN_MAX).collect();
+            names.extend((more > 0).then(|| format!("{more} more")));
+            let words = format!(
+                "{file} names what no database read so far has ({}), and what is misspelt is not withheld: {}",
+                visible_line(&found.places.join(", ")),
+                visible_line(&names.join("; "))
+            );
+            (false, words)
+        }
+    };
+    Some(Check::of("labels", is_well, words))
 }
 
 /// What of the log is signed and anchored, and since when the rest waits.
@@ -156,6 +194,24 @@ fn of_tree(tree: &TreeStatus, now: Timestamp) -> Vec<Check> {
             anchored,
         ),
     ]
+}
+
+fn kept(tree: &TreeStatus) -> String {
+    let since = tree
+        .oldest
+        .map_or_else(String::new, |oldest| format!("since {oldest}"));
+    match (tree.pruned, tree.retention) {
+        (0, None) => format!("all {since}"),
+        (0, Some(retention)) => format!("all {since}, for {}", duration_text(retention)),
+        (gone, retention) => format!(
+            "{since}{}; {} older ones are pruned, and their roots are kept",
+            retention.map_or_else(String::new, |retention| format!(
+                ", for {}",
+                duration_text(retention)
+            )),
+            grouped(gone)
+        ),
+    }
 }
 
 fn of_anchor(anchor: &AnchorStatus, tree: &TreeStatus) -> Check {
@@ -260,6 +316,9 @@ mod tests {
             signed: signed.map(|(size, at)| (size, Timestamp::from_micros(at * 1_000_000))),
             anchored: anchors.iter().map(|anchor| anchor.taken).min().unwrap_or(0),
             anchors,
+            pruned: 0,
+            oldest: None,
+            retention: None,
         }
     }
 
@@ -286,6 +345,30 @@ mod tests {
         assert_eq!(
             wells(&of_tree(&tree(3, None, Vec::new()), now)),
             [false, true, false]
+        );
+    }
+
+    #[test]
+    fn labels_are_unwell_once_a_catalog_lacks_what_they_name() {
+        let text = "[[column]]\ntable = \"a.b\"\ncolumns = [\"c\"]\nlabels = [\"pii\"]\n";
+        let labels = ColumnLabels::parse(text, "labels.toml").expect("labels");
+        let compared = |words: usize| {
+            let words = (0..words).map(|number| format!("the table `a.{number}`"));
+            let found = NotFound {
+                words: words.collect(),
+                places: vec!["shop".to_owned(), "crm".to_owned()],
+            };
+            of_labels(&labels, Some(found)).expect("there are labels")
+        };
+        assert_eq!(of_labels(&ColumnLabels::default(), None), None);
+        assert!(of_labels(&labels, None).is_some_and(|check| check.is_well));
+        assert!(compared(0).is_well);
+        let one = compared(1);
+        assert!(!one.is_well && one.words.contains("(shop, crm)"), "{one:?}");
+        let many = compared(LABELS_SHOWN_MAX + 2).words;
+        assert!(
+            many.contains("`a.19`; 2 more") && !many.contains("`a.20`"),
+            "{many}"
         );
     }
 

@@ -92,6 +92,13 @@ async fn one_person_alone_approves_and_somebody_else_reviews_it() {
         told.contains("1 review is open: `countersign review list`"),
         "{told}"
     );
+    let (_, listed, _) = house.run("alice", &["pending", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!(
+        (&listed["open_reviews"], &listed["items"]),
+        (&json!(1), &json!([])),
+        "{listed}"
+    );
     let (_, log) = house.get("carol", "/api/v1/log?q=event:break_glass").await;
     let records = log["items"].as_array().expect("items");
     assert_eq!(records.len(), 1, "{log}");

@@ -1,10 +1,11 @@
-"""psycopg, psycopg2, asyncpg and SQLAlchemy on the log: parameters, both formats, times, arrays, the tables that there are."""
+"""psycopg, psycopg2, asyncpg, SQLAlchemy and pandas on the log: parameters, both formats, times, arrays, reflection, frames."""
 
 import asyncio
 import datetime
 import sys
 
 import asyncpg
+import pandas
 import psycopg
 import psycopg2
 import sqlalchemy
@@ -65,9 +66,30 @@ def with_sqlalchemy():
     print("sqlalchemy tables", sorted(names)[:3], flush=True)
     columns = sqlalchemy.inspect(engine).get_columns("decisions")
     print("sqlalchemy columns", [(column["name"], str(column["type"])) for column in columns][:3], flush=True)
+    whole = sqlalchemy.MetaData()
+    whole.reflect(engine)
+    decisions = whole.tables["decisions"]
+    keys = [list(decisions.primary_key), list(decisions.foreign_keys), list(decisions.indexes), list(decisions.constraints)[1:]]
+    print("sqlalchemy reflects", len(whole.tables), decisions.comment, keys, flush=True)
+    inspector = sqlalchemy.inspect(engine)
+    print("sqlalchemy options", inspector.get_table_options("decisions"), inspector.get_view_names(), inspector.get_enums(), flush=True)
+
+
+def with_pandas():
+    engine = sqlalchemy.create_engine(URL.replace("postgres://", "postgresql+psycopg://"))
+    query = sqlalchemy.text("SELECT time, principal, rows, duration_ms FROM statements WHERE time >= :since ORDER BY time")
+    frame = pandas.read_sql(query, engine, params={"since": SINCE})
+    print("pandas frame", len(frame), str(frame["time"].dtype), frame["principal"].iloc[0], flush=True)
+    per_class = pandas.read_sql("SELECT class, count(*) AS n FROM statements GROUP BY 1 ORDER BY 1", engine)
+    print("pandas counts", int(per_class["n"].sum()), flush=True)
+    table = pandas.read_sql_table("decisions", engine)
+    print("pandas table", list(table.columns)[:3], flush=True)
+    parts = pandas.read_sql("SELECT n FROM generate_series(1, 5) AS g(n)", engine, chunksize=2)
+    print("pandas parts", [len(part) for part in parts], flush=True)
 
 
 with_psycopg()
 with_psycopg2()
 asyncio.run(with_asyncpg())
 with_sqlalchemy()
+with_pandas()

@@ -11,16 +11,19 @@ use std::time::Duration;
 use countersign::audit::{Kind, Record};
 use countersign::clock::Timestamp;
 use countersign::desk::{
-    Act, ActError, ActKind, Ask, AskError, Asked, Decide, DecideError, Decision, Detach, Moment, NotStarted,
-    Parked, RunOutcome, Settings, Transaction, Wake,
+    Act, ActError, ActKind, Ask, AskError, Asked, Decide, DecideError, Decision, Detach, KeptPasskey, Moment,
+    NotStarted, Parked, ReviewError, RunOutcome, Settings, Transaction, Wake,
 };
-use countersign::hold::{Permit, Presented, RemarkKind, RequestId};
+use countersign::hold::{Finding, Permit, Presented, RemarkKind, RequestId};
+use countersign::identity::assurance::{Assurance, Method};
+use countersign::identity::directory::{Hands, Role};
 use countersign::identity::principal::SessionId;
 use countersign::journal::{LogFilter, Reader, Tail, TailFrom};
 use countersign::store::sqlite::Limits;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
+use crate::break_glass::{breaking, signing};
 use crate::world::{MINUTE, World, act, digest, needs, person, principal, requires, word};
 
 const SEEDS: std::ops::Range<u64> = 0..80;
@@ -32,6 +35,12 @@ const GRANT_LIFE: Duration = Duration::from_secs(1800);
 const BEGIN_WITHIN: Duration = Duration::from_secs(900);
 /// Who looks at the same thing again within this time is not noted again.
 const VIEW_COUNTS_FOR: Duration = Duration::from_secs(900);
+/// So long whoever has set how somebody signs in counts as that person; and so long breaking glass is counted.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How often one person may break glass within a day.
+const GLASS_PER_DAY: usize = 3;
+/// Who may.
+const GLASS: [&str; 2] = ["dave", "anna"];
 const AGENTS: [&str; 2] = ["bot-a", "bot-b"];
 const PEOPLE: [&str; 7] = ["dora", "dave", "eve", "olga", "carl", "anna", "root"];
 
@@ -43,6 +52,41 @@ fn new_id() -> RequestId {
 /// Promise 4 for the people of this world: olga owns both agents, carl made them, bot-a acts for anna.
 fn has_stake(by: &str, who: &str) -> bool {
     matches!((by, who), ("olga" | "carl", _) | ("anna", "bot-a"))
+}
+
+/// Who has set how somebody else signs in, and when last.
+#[derive(Clone, Debug, Default)]
+struct Ways(BTreeMap<(String, String), Timestamp>);
+
+impl Ways {
+    /// Everybody who may be the one who speaks as this person.
+    fn all(&self, by: &str, now: Moment) -> BTreeSet<String> {
+        let set = self
+            .0
+            .iter()
+            .filter(|((person, _), at)| person == by && now.wall < at.after(DAY));
+        let set = set.map(|((_, setter), _)| setter.clone());
+        set.chain([by.to_owned()]).collect()
+    }
+
+    /// Whoever may be the setter counts as one, and who may be one of those.
+    fn set(&mut self, setter: &str, whose: &str, now: Moment) {
+        let mut hands = BTreeSet::from([setter.to_owned()]);
+        loop {
+            let more: BTreeSet<String> = hands.iter().flat_map(|hand| self.all(hand, now)).collect();
+            if more == hands {
+                break;
+            }
+            hands = more;
+        }
+        for hand in hands.into_iter().filter(|hand| hand != whose) {
+            self.0.insert((whose.to_owned(), hand), now.wall);
+        }
+    }
+
+    fn has_stake(&self, by: &str, who: &str, now: Moment) -> bool {
+        self.all(by, now).iter().any(|hand| has_stake(hand, who))
+    }
 }
 
 /// Groups of those without a stake; root is only an administrator.
@@ -164,6 +208,10 @@ struct Request {
     remarks: usize,
     act_keys: BTreeSet<(String, &'static str, String)>,
     views: BTreeMap<(String, u64), Timestamp>,
+    /// Who may be behind each approval.
+    hands: Vec<BTreeSet<String>>,
+    /// Somebody broke glass: who may be behind that, and whether the review is signed.
+    review: Option<(BTreeSet<String>, bool)>,
     log: Vec<String>,
 }
 
@@ -183,14 +231,39 @@ impl Request {
     }
 
     /// Whether a person counts for a group, in their own right or for who has delegated to them.
-    fn counts(&self, by: &str, group: &str) -> bool {
+    fn counts(&self, by: &str, group: &str, ways: &Ways, now: Moment) -> bool {
+        let has_stake = |who: &str| ways.has_stake(who, self.sent.who, now);
         let mut from = self.delegations.iter().filter(|(_, to)| *to == by);
-        !has_stake(by, self.sent.who) && (is_in(by, group) || from.any(|(from, _)| is_in(from, group)))
+        !has_stake(by) && (is_in(by, group) || from.any(|(from, _)| !has_stake(from) && is_in(from, group)))
     }
 
     /// Whether a person has any say: the first group keeps its no.
-    fn is_concerned(&self, by: &str) -> bool {
-        self.counts(by, self.groups.0) || self.counts(by, self.asked())
+    fn is_concerned(&self, by: &str, ways: &Ways, now: Moment) -> bool {
+        self.counts(by, self.groups.0, ways, now) || self.counts(by, self.asked(), ways, now)
+    }
+
+    /// Whether one of these may be behind an approval.
+    fn is_approved_by_one_of(&self, all: &BTreeSet<String>) -> bool {
+        self.hands.iter().any(|hands| !hands.is_disjoint(all))
+    }
+
+    fn refuses_signature(&self, by: &str, ways: &Ways, now: Moment) -> Option<Answer> {
+        let Some((broken, is_signed)) = &self.review else {
+            return Some(Answer::NoReview);
+        };
+        let all = ways.all(by, now);
+        let is_reviewer = ["olga", "carl", "anna", "root"].contains(&by)
+            || is_in(by, self.groups.0)
+            || is_in(by, self.asked());
+        if *is_signed {
+            Some(Answer::SignedAlready)
+        } else if ways.has_stake(by, self.sent.who, now) {
+            Some(Answer::NotPermitted)
+        } else if !broken.is_disjoint(&all) || self.is_approved_by_one_of(&all) {
+            Some(Answer::NotAnother)
+        } else {
+            (!is_reviewer).then_some(Answer::NotAReviewer)
+        }
     }
 }
 
@@ -215,14 +288,19 @@ enum Answer {
     NobodyNext,
     EscalatedAlready,
     CannotBeDelegate,
+    TooOften,
+    NoReview,
+    SignedAlready,
+    NotAnother,
+    NotAReviewer,
     Done,
 }
 
 impl Request {
-    fn refuses_escalation(&self, by: &str) -> Option<Answer> {
+    fn refuses_escalation(&self, by: &str, ways: &Ways, now: Moment) -> Option<Answer> {
         if !self.at.is_undecided() {
             Some(Answer::NotUndecided)
-        } else if !self.is_concerned(by) {
+        } else if !self.is_concerned(by, ways, now) {
             Some(Answer::NotPermitted)
         } else if self.groups.1.is_none() {
             Some(Answer::NobodyNext)
@@ -231,15 +309,16 @@ impl Request {
         }
     }
 
-    fn refuses_delegation(&self, by: &str, to: &str) -> Option<Answer> {
-        let is_own = !has_stake(by, self.sent.who) && is_in(by, self.asked());
+    fn refuses_delegation(&self, by: &str, to: &str, ways: &Ways, now: Moment) -> Option<Answer> {
+        let has_stake = |person: &str| ways.has_stake(person, self.sent.who, now);
+        let is_own = !has_stake(by) && is_in(by, self.asked());
         if !self.at.is_undecided() {
             Some(Answer::NotUndecided)
         } else if !is_own || self.delegations.contains_key(by) || self.approved_by.contains(by) {
             Some(Answer::NotPermitted)
         } else {
             let cannot = to == by
-                || has_stake(to, self.sent.who)
+                || has_stake(to)
                 || self.delegations.contains_key(to)
                 || self.approved_by.contains(to);
             cannot.then_some(Answer::CannotBeDelegate)
@@ -264,6 +343,9 @@ struct Model {
     /// Ids in the order in which they were made.
     order: Vec<RequestId>,
     revoked: BTreeSet<&'static str>,
+    ways: Ways,
+    /// Who broke glass, and when.
+    broken: Vec<(String, Timestamp)>,
     /// The model before a step, and after each of its moves: what a crash may leave.
     moves: Vec<Model>,
 }
@@ -275,6 +357,8 @@ impl Model {
             requests: BTreeMap::new(),
             order: Vec::new(),
             revoked: BTreeSet::new(),
+            ways: Ways::default(),
+            broken: Vec::new(),
             moves: Vec::new(),
         }
     }
@@ -407,6 +491,8 @@ impl Model {
             remarks: usize::from(sent.replies),
             act_keys: BTreeSet::new(),
             views: BTreeMap::new(),
+            hands: Vec::new(),
+            review: None,
             log: ["attempt", "held"]
                 .into_iter()
                 .chain(sent.replies.then_some("reply"))
@@ -424,6 +510,8 @@ impl Model {
         let by = said.by.to_string();
         let approves = said.decision == Decision::Approve;
         let key = said.idempotency.clone().map(|key| (by.clone(), key));
+        let ways = self.ways.clone();
+        let all = ways.all(&by, now);
         let request = self.request(id);
         if key.as_ref().is_some_and(|key| request.keys.contains(key)) {
             return Answer::Decided;
@@ -439,8 +527,12 @@ impl Model {
             return Answer::NotWhatWasShown;
         }
         let has_say = match approves {
-            true => request.counts(&by, request.asked()) && !request.delegations.contains_key(&by),
-            false => request.is_concerned(&by),
+            true => {
+                request.counts(&by, request.asked(), &ways, now)
+                    && !request.delegations.contains_key(&by)
+                    && !request.is_approved_by_one_of(&all)
+            }
+            false => request.is_concerned(&by, &ways, now),
         };
         if !has_say || request.approved_by.contains(&by) {
             return Answer::NotPermitted;
@@ -458,23 +550,73 @@ impl Model {
             return Answer::Decided;
         }
         request.approved_by.insert(by);
-        let is_enough = request.approved_by.len() >= request.needed;
-        match (is_enough, waits) {
-            (false, _) => {
-                request.version += 1;
-                request.log.push(word);
-                self.keep();
-            }
-            (true, true) => {
-                request.told = Some("approved");
-                self.go(id, At::Approved, &[word]);
-            }
-            (true, false) => {
-                let log = [word, self.event(id, "granted")];
-                self.go(id, At::Grant, &log);
-            }
+        request.hands.push(all);
+        if request.approved_by.len() >= request.needed {
+            self.approved(id, word);
+        } else {
+            request.version += 1;
+            request.log.push(word);
+            self.keep();
         }
         Answer::Decided
+    }
+
+    /// Enough have said so: it may run while its client waits, or once when the same comes again.
+    fn approved(&mut self, id: RequestId, word: String) {
+        let request = self.request(id);
+        if request.at == At::Pending {
+            request.told = Some("approved");
+            self.go(id, At::Approved, &[word]);
+        } else {
+            let log = [word, self.event(id, "granted")];
+            self.go(id, At::Grant, &log);
+        }
+    }
+
+    /// One person approves alone, whatever the rule asks for, and a review is open from then on.
+    fn break_glass(&mut self, id: RequestId, by: &str, now: Moment) -> Answer {
+        self.begin(now);
+        let (ways, all) = (self.ways.clone(), self.ways.all(by, now));
+        let broken = self.broken.iter();
+        let often = broken
+            .filter(|(who, at)| who == by && now.wall < at.after(DAY))
+            .count();
+        let request = self.request(id);
+        if !request.at.is_undecided() {
+            return Answer::AlreadyDecided;
+        }
+        if ways.has_stake(by, request.sent.who, now) || !GLASS.contains(&by) {
+            return Answer::NotPermitted;
+        }
+        if often >= GLASS_PER_DAY {
+            return Answer::TooOften;
+        }
+        if request.at == At::Detached && request.sent.wrote {
+            return Answer::NobodyWaits;
+        }
+        request.approved_by.insert(by.to_owned());
+        request.hands.push(all.clone());
+        request.review = Some((all, false));
+        self.broken.push((by.to_owned(), now.wall));
+        self.approved(id, format!("decision approve {by} alone"));
+        Answer::Decided
+    }
+
+    fn sign(&mut self, id: RequestId, by: &str, now: Moment) -> Answer {
+        self.begin(now);
+        let (ways, said) = (self.ways.clone(), self.event(id, "reviewed"));
+        let request = self.request(id);
+        if let Some(refused) = request.refuses_signature(by, &ways, now) {
+            return refused;
+        }
+        request
+            .review
+            .iter_mut()
+            .for_each(|(_, is_signed)| *is_signed = true);
+        request.remarks += 1;
+        request.log.push(said);
+        self.keep();
+        Answer::Acted
     }
 
     /// Something that a person does besides deciding.
@@ -485,12 +627,14 @@ impl Model {
         let key = what.idempotency.clone().map(|key| (by.clone(), word, key));
         let said = match &what.what {
             ActKind::View => format!("{} {by} {}", self.event(id, word), now.wall),
+            ActKind::Reveal => unreachable!("never drawn: nothing is withheld in this world"),
             ActKind::Comment { text } | ActKind::Ask { question: text } => {
                 format!("{} {by} {text}", self.event(id, word))
             }
             ActKind::Escalate { reason } => format!("{} {by} to security: {reason}", self.event(id, word)),
             ActKind::Delegate { to, reason } => format!("{} {by} to {to}: {reason}", self.event(id, word)),
         };
+        let ways = self.ways.clone();
         let request = self.request(id);
         if key.as_ref().is_some_and(|key| request.act_keys.contains(key)) {
             return Answer::Acted;
@@ -504,26 +648,27 @@ impl Model {
                 }
                 request.views.insert(seen, now.wall);
             }
+            ActKind::Reveal => unreachable!("never drawn: nothing is withheld in this world"),
             ActKind::Comment { .. } => request.remarks += 1,
             ActKind::Ask { .. } => {
                 if !request.at.is_undecided() {
                     return Answer::NotUndecided;
                 }
-                if !request.is_concerned(&by) {
+                if !request.is_concerned(&by, &ways, now) {
                     return Answer::NotPermitted;
                 }
                 request.remarks += 1;
                 request.is_asked = true;
             }
             ActKind::Escalate { .. } => {
-                if let Some(refused) = request.refuses_escalation(&by) {
+                if let Some(refused) = request.refuses_escalation(&by, &ways, now) {
                     return refused;
                 }
                 request.escalate(now);
             }
             ActKind::Delegate { to, .. } => {
                 let to = to.to_string();
-                if let Some(refused) = request.refuses_delegation(&by, &to) {
+                if let Some(refused) = request.refuses_delegation(&by, &to, &ways, now) {
                     return refused;
                 }
                 request.delegations.insert(by, to);
@@ -801,7 +946,12 @@ fn simulate(seed: u64) {
         grant_life: GRANT_LIFE,
         ..Settings::default()
     };
-    let world = World::with(settings, Limits::default());
+    let mut world = World::with(settings, Limits::default());
+    let now = world.now.wall;
+    for who in GLASS {
+        may_break_glass(world.core().store(), who, now);
+    }
+    world.pass(DAY);
     let tail = Reader::open(&world.dir.path().join("journal")).tail(TailFrom::Start, LogFilter::default());
     let model = Model::at(world.now);
     let mut simulation = Simulation {
@@ -820,6 +970,22 @@ fn simulate(seed: u64) {
     for _step in 0..STEPS {
         simulation.step();
     }
+}
+
+/// The role besides those that there are, and a passkey that is a day old when it all begins.
+fn may_break_glass(store: &mut countersign::store::sqlite::Store, who: &str, now: Timestamp) {
+    let known = store.person(&person(who)).expect("an answer").expect("known");
+    let roles: Vec<Role> = known.roles.into_iter().chain([Role::BreakGlass]).collect();
+    store
+        .person_change(&person(who), Some(&roles), None, &person("root"), now)
+        .expect("changed");
+    let passkey = KeptPasskey {
+        id: who.as_bytes().to_vec(),
+        person: person(who),
+        credential: "{}".to_owned(),
+    };
+    let is_kept = store.passkey_add(&passkey, "a key", &BTreeSet::new(), now);
+    assert!(is_kept.expect("kept"));
 }
 
 impl Simulation {
@@ -877,8 +1043,11 @@ impl Simulation {
         self.next.begin(self.world.now);
         match self.random.random_range(0..100) {
             0..26 => self.ask(),
-            26..48 => self.decide(),
-            48..60 => self.act(),
+            26..43 => self.decide(),
+            43..46 => self.break_glass(),
+            46..48 => self.sign(),
+            48..57 => self.act(),
+            57..60 => self.set_way_in(),
             60..70 => self.start_run(),
             70..77 => self.finish(),
             77..83 => self.leave(),
@@ -977,6 +1146,7 @@ impl Simulation {
             Decision::Deny
         };
         let mut said = word(by, decision);
+        said.assurance = self.surely();
         let request = &self.model.requests[&id];
         if self.random.random_ratio(1, 4) {
             said.version = Some(request.version - u64::from(self.random.random_ratio(1, 3)));
@@ -1004,6 +1174,78 @@ impl Simulation {
         self.agree(&expected, &desk);
     }
 
+    fn break_glass(&mut self) {
+        let Some(id) = self.any_request() else { return };
+        let by = match self.random.random_ratio(2, 3) {
+            true => GLASS[self.random.random_range(0..GLASS.len())],
+            false => PEOPLE[self.random.random_range(0..PEOPLE.len())],
+        };
+        self.story.push(format!("{by} breaks glass for {id}"));
+        let now = self.world.now;
+        let expected = self.next.break_glass(id, by, now);
+        let desk = match self.world.core().break_glass(id, &breaking(by, now.wall), now) {
+            Ok(_) => Answer::Decided,
+            Err(DecideError::AlreadyDecided { .. }) => Answer::AlreadyDecided,
+            Err(DecideError::NotPermitted(_)) => Answer::NotPermitted,
+            Err(DecideError::BreakGlassTooOften { .. }) => Answer::TooOften,
+            Err(DecideError::NobodyWaits) => Answer::NobodyWaits,
+            Err(error) => panic!("{error}: {}", self.told()),
+        };
+        self.agree(&expected, &desk);
+    }
+
+    /// Of a request for which somebody broke glass, if there is one.
+    fn sign(&mut self) {
+        let broken = self
+            .model
+            .requests
+            .iter()
+            .filter(|(_, request)| request.review.is_some());
+        let broken: Vec<RequestId> = broken.map(|(id, _)| *id).collect();
+        let any = self.any_request();
+        let Some(id) = broken.last().copied().or(any) else {
+            return;
+        };
+        let by = PEOPLE[self.random.random_range(0..PEOPLE.len())];
+        self.story.push(format!("{by} signs the review of {id}"));
+        let now = self.world.now;
+        let expected = self.next.sign(id, by, now);
+        let desk = match self
+            .world
+            .core()
+            .sign_review(id, &signing(by, Finding::Fine), now)
+        {
+            Ok(_) => Answer::Acted,
+            Err(ReviewError::NoReview) => Answer::NoReview,
+            Err(ReviewError::SignedAlready { .. }) => Answer::SignedAlready,
+            Err(ReviewError::NotPermitted(_)) => Answer::NotPermitted,
+            Err(ReviewError::NotAnother { .. }) => Answer::NotAnother,
+            Err(ReviewError::NotAReviewer { .. }) => Answer::NotAReviewer,
+            Err(error) => panic!("{error}: {}", self.told()),
+        };
+        self.agree(&expected, &desk);
+    }
+
+    /// Whoever has a second factor gives it: how sure it is, is not this model's matter.
+    fn surely(&self) -> Assurance {
+        Assurance {
+            method: Method::Passkey,
+            strong_at: Some(self.world.now.wall),
+        }
+    }
+
+    /// Somebody makes a one-time code for somebody else, and may be that person from then on.
+    fn set_way_in(&mut self) {
+        let mut any = || PEOPLE[self.random.random_range(0..PEOPLE.len())];
+        let (setter, whose) = (any(), any());
+        self.story.push(format!("{setter} sets how {whose} signs in"));
+        let now = self.world.now;
+        self.next.ways.set(setter, whose, now);
+        let store = self.world.core().store();
+        let made = store.password_link(&person(whose), Hands::from(&person(setter)), now.wall);
+        made.expect("made");
+    }
+
     fn act(&mut self) {
         let Some(id) = self.any_request() else { return };
         let by = PEOPLE[self.random.random_range(0..PEOPLE.len())];
@@ -1024,6 +1266,7 @@ impl Simulation {
             },
         };
         let mut act = act(by, what);
+        act.assurance = self.surely();
         if act.what != ActKind::View && self.random.random_ratio(1, 3) {
             act.idempotency = Some(format!("key-{}", self.random.random_range(0..2)));
         }
@@ -1153,7 +1396,10 @@ impl Simulation {
     }
 
     fn time_passes(&mut self) {
-        let time = MINUTE * self.random.random_range(1..20);
+        let time = match self.random.random_ratio(1, 12) {
+            true => DAY,
+            false => MINUTE * self.random.random_range(1..20),
+        };
         match self.random.random_range(0..4) {
             // The wall clock is set, the machine's own goes on.
             0 => self.world.now.wall = self.world.now.wall.after(time),
@@ -1320,7 +1566,17 @@ impl Simulation {
                     _other => of,
                 }
             }
-            Kind::Decision => format!("decision {} {}", text(&fields.decision), text(&fields.approver)),
+            Kind::Decision => {
+                let alone = match fields.event.as_deref() {
+                    Some("break_glass") => " alone",
+                    _ => "",
+                };
+                format!(
+                    "decision {} {}{alone}",
+                    text(&fields.decision),
+                    text(&fields.approver)
+                )
+            }
             Kind::Outcome => format!("outcome {} s{}", text(&fields.outcome), session(attempt)),
             other => panic!("{other:?} names a request, {}", self.told()),
         };

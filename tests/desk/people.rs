@@ -9,6 +9,7 @@ use countersign::desk::{Desk, NewToken, Settings};
 use countersign::identity::directory::{Hands, OtherTokens, Scope, Scopes, SignedIn};
 use countersign::identity::secret::{MysqlCredential, NativePassword, TokenHash};
 use countersign::journal::{LogFilter, Order};
+use countersign::store::KeptAnswer;
 use countersign::store::sqlite::Store;
 
 use crate::world::{block_on, open_journal, person, populate, principal, scratch, store_path};
@@ -50,6 +51,40 @@ fn neither_secrets_nor_tokens_are_in_the_store() {
             );
         }
     }
+}
+
+/// Whether or not anybody calls again, and for good: its text is in no file of the folder.
+#[test]
+fn a_kept_answer_is_gone_when_its_day_is_over() {
+    let mut world = crate::world::World::new();
+    let word = "a value of the shop's customers";
+    let answer = KeptAnswer {
+        call: [7; 32],
+        status: 200,
+        body: Some(format!("{{\"value\":\"{word}\"}}")),
+    };
+    let now = world.now.wall;
+    world
+        .core()
+        .store()
+        .keep_answer(&person("dora"), "key", &answer, now)
+        .expect("kept");
+    let mut left = |pass: Duration| {
+        world.pass(pass);
+        world.tick();
+        let files = std::fs::read_dir(world.dir.path()).expect("the folder");
+        let paths = files
+            .map(|file| file.expect("a file").path())
+            .filter(|path| path.is_file());
+        let holds = |path: &std::path::PathBuf| {
+            let bytes = std::fs::read(path).expect("its bytes");
+            bytes.windows(word.len()).any(|window| window == word.as_bytes())
+        };
+        paths.filter(holds).count()
+    };
+    assert!(left(Duration::from_secs(1)) > 0, "it was there");
+    assert!(left(Duration::from_secs(24 * 3600 - 2)) > 0, "a second is left");
+    assert_eq!(left(Duration::from_secs(61)), 0, "it is still there");
 }
 
 #[test]

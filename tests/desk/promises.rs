@@ -556,7 +556,7 @@ fn promise_4_the_record_of_an_approval_says_who_else_may_have_given_it() {
     let reader = Reader::open(&world.dir.path().join("journal"));
     let records = reader.query(&filter).expect("the log").records;
     let details: Vec<_> = records.into_iter().map(|record| record.fields.detail).collect();
-    let said = "once; signed in by what has been seen by root".to_owned();
+    let said = "once; signed in by what has been seen or lately set by root".to_owned();
     assert_eq!(details, [Some(said), None]);
 }
 

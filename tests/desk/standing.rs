@@ -239,6 +239,7 @@ fn parameter(index: u16, type_oid: u32) -> Parameter {
         value: Some("x".to_owned()),
         hex: None,
         bytes: 1,
+        redacted: Vec::new(),
     }
 }
 

@@ -9,19 +9,21 @@ The formats are described in src/audit/entry.rs and src/journal/segment.rs. Need
 import datetime, hashlib, json, sys
 
 KINDS = ("? boot session_start session_end login attempt outcome transaction_end request_event decision rules_change"
-         " people_change log_query text certificates_change standing_grant ? sign_in notification values values_erased").split()
+         " people_change log_query text certificates_change standing_grant ? sign_in notification values values_erased pruned").split()
 NAMES = {i + 1: name for i, name in enumerate(
     "boot version principal owner profile source upstream database database_user application_name tls protocol class"
     " verdict rule request outcome tag sqlstate message event by detail decision approver reason channel change file"
     " name query type_name format value hex key grant decided_in read_as".split())}
-NAMES |= {0x2C: "method", 0x2E: "rules_text", 0x30: "tables", 0x31: "requests"}
+NAMES |= {0x2C: "method", 0x2E: "rules_text", 0x2F: "retention", 0x30: "tables", 0x31: "requests", 0x38: "column_labels"}
 NAMES |= {0x40 + i: name for i, name in enumerate(
-    "number text_bytes rows success index type_oid bytes cut lane durable found".split())}
+    "number text_bytes rows success index type_oid bytes cut lane durable found"
+    " pruned pruned_now segments oldest newest".split())}
+NAMES |= {0x50: "second_factor_at"}
 NAMES |= {0x80 + i: name for i, name in enumerate(
     "session attempt text_sha256 fingerprint digest generation text".split())}
-NAMES |= {0x8B: "commitment", 0x8C: "salt", 0x8D: "erased"}
+NAMES |= {0x8B: "commitment", 0x8C: "salt", 0x8D: "erased", 0x8E: "roots_sha256"}
 NAMES |= {0xC0: "parameters", 0xC1: "claimed", 0xC2: "positions", 0xC3: "labels", 0xC5: "kept"}
-LISTS = {"tables", "requests", "parameters", "claimed", "positions", "labels", "kept", "erased"}
+LISTS = {"tables", "requests", "column_labels", "parameters", "claimed", "positions", "labels", "kept", "erased"}
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -81,15 +83,15 @@ def record(data, beside=None):
     if "attempt" in out:
         is_its_own = whose == out["attempt"] + out["number"].to_bytes(8, "big")
         join(out.get("parameters", []), kept if is_its_own else {})
-    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=int.from_bytes(data[2:10], "big"))
-    text = moment.isoformat()
-    out["time"] = (text.rstrip("0") if "." in text else text) + "Z"
+    out["time"] = int.from_bytes(data[2:10], "big")
+    out |= {name: when(out[name]) for name in ("time", "second_factor_at", "oldest", "newest") if name in out}
     if "attempt" in out:
         out["attempt"] = f"{crockford(out['attempt'])}-{out.pop('number')}"
     if "success" in out:
         out["success"] = bool(out["success"])
     for parameter in out.get("parameters", []):
         parameter |= {"cut": True} if "cut" in parameter else {}
+        parameter |= {"redacted": parameter.pop("column_labels")} if "column_labels" in parameter else {}
     for claim in out.get("claimed", []):
         claim.setdefault("value", "")
     if "labels" in out:
@@ -98,6 +100,11 @@ def record(data, beside=None):
         if isinstance(value, bytes):
             out[name] = crockford(value) if name == "session" else statement(value) if name == "text" else value.hex()
     return out
+
+
+def when(micros):
+    text = (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def statement(raw):

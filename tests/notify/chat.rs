@@ -179,6 +179,7 @@ async fn a_chat_gets_the_card_and_a_linked_persons_answer_decides() {
         address: ([127, 0, 0, 1], 0).into(),
         certificate: None,
         connections_per_address: api::PER_ADDRESS_DEFAULT,
+        trusted_proxies: Default::default(),
     };
     let api = api::start(&settings, rooms.with_notifier(notifier)).expect("a free port");
     let service = Service {

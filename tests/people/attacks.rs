@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use countersign::policy::Network;
+
 use super::*;
 
 /// The addresses that forms are sent to, as the pages' own list of routes has them.
@@ -212,6 +214,100 @@ async fn signing_in_leads_to_no_other_address() {
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{next}");
         assert_eq!(answer.headers()["location"], expected, "{next}");
     }
+}
+
+/// So many guesses at once, each of another name and with these headers; how many are told to wait.
+async fn guesses(
+    house: &House,
+    count: usize,
+    headers: impl Fn(usize) -> Vec<(&'static str, String)>,
+) -> usize {
+    let guesses: Vec<_> = (0..count)
+        .map(|number| {
+            let mut call = house
+                .http
+                .post(format!("{}/api/v1/session", house.url))
+                .header("sec-fetch-site", "same-origin")
+                .json(&with_password(&format!("nobody{number}"), "a guess of somebody"));
+            for (name, value) in headers(number) {
+                call = call.header(name, value);
+            }
+            tokio::spawn(async move { call.send().await.expect("an answer").status() })
+        })
+        .collect();
+    let mut slowed = 0;
+    for guess in guesses {
+        match guess.await.expect("no panic") {
+            StatusCode::TOO_MANY_REQUESTS => slowed += 1,
+            other => assert_eq!(other, StatusCode::UNAUTHORIZED),
+        }
+    }
+    slowed
+}
+
+/// The addresses that the log has of people who were turned away.
+async fn sources(house: &mut House) -> BTreeSet<String> {
+    let token = house.token("carol", None, &[]);
+    let path = "/api/v1/log?kind=sign_in&limit=200";
+    let (_, log) = house.call(&token, Method::GET, path, Value::Null).await;
+    let items = log["items"].as_array().expect("items").iter();
+    items
+        .map(|item| item["source"].as_str().expect("an address").to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_limits_of_its_own_and_the_log_names_it() {
+    let networks = ["127.0.0.0/8", "10.0.0.0/8"].map(|text| Network::parse(text).expect("a network"));
+    let trusted = api::TrustedProxies::new(networks.to_vec(), api::ForwardedHeader::default());
+    let mut house = House::build_behind(browser::Settings::default(), trusted);
+    let of = |name: &'static str, value: &'static str| move |_| vec![(name, value.to_owned())];
+    const X: &str = "x-forwarded-for";
+    assert!(
+        guesses(&house, 24, of(X, "203.0.113.1")).await >= 8,
+        "it guesses on and on"
+    );
+    // The log is told of 20 a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // Others are not slowed down by that, however they are written.
+    assert_eq!(guesses(&house, 9, of(X, "203.0.113.2, 10.0.0.9")).await, 0);
+    assert_eq!(guesses(&house, 9, of(X, "\"[2001:db8::2]:4711\"")).await, 0);
+    // Whoever writes addresses of others or rubbish in front gets no further by that, nor by a second header.
+    let many = format!("{}203.0.113.1", "10.1.1.1,".repeat(40));
+    let many: &'static str = many.leak();
+    for forged in [
+        "198.51.100.1, 203.0.113.1",
+        "10.1.1.1,203.0.113.1,10.0.0.9",
+        "nonsense\u{e9}, 203.0.113.1",
+        many,
+    ] {
+        assert!(guesses(&house, 9, of(X, forged)).await >= 4, "{forged}");
+    }
+    let twice = |_| vec![(X, "198.51.100.2".to_owned()), (X, "203.0.113.1".to_owned())];
+    assert!(guesses(&house, 9, twice).await >= 4);
+    let other = |_| {
+        vec![
+            (X, "203.0.113.1".to_owned()),
+            ("forwarded", "for=198.51.100.3".to_owned()),
+        ]
+    };
+    assert!(guesses(&house, 9, other).await >= 4);
+    let expected = ["203.0.113.1", "203.0.113.2", "2001:db8::2"];
+    assert_eq!(sources(&mut house).await, expected.map(str::to_owned).into());
+}
+
+#[tokio::test]
+async fn nobody_elses_word_counts_for_an_address() {
+    let mut house = House::build();
+    let forged = |number: usize| match number % 2 {
+        0 => vec![("x-forwarded-for", format!("203.0.113.{number}"))],
+        _ => vec![("forwarded", format!("for=203.0.113.{number}"))],
+    };
+    assert!(
+        guesses(&house, 24, forged).await >= 8,
+        "each forged address counts apart"
+    );
+    assert_eq!(sources(&mut house).await, ["127.0.0.1".to_owned()].into());
 }
 
 /// Sends bytes as they are; gives all that comes back until the server ends it or says nothing for a while.

@@ -218,10 +218,13 @@ fn pieces(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|piece| !piece.is_empty())
 }
 
-/// `harmless`, or a class and a reason.
+/// `harmless`, `listed` and a reason, or a class and a reason.
 fn concern(text: &str) -> Option<Concern> {
     if text == "harmless" {
         return None;
+    }
+    if let Some(reason) = text.strip_prefix("listed ") {
+        return Some(Concern::listed(reason.to_owned()));
     }
     let (word, reason) = text.split_once(' ').expect("CLASS REASON");
     let classes = [

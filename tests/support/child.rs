@@ -123,6 +123,8 @@ pub struct Serve {
     /// Where agents connect: those of MySQL, where MySQL alone is served.
     pub listen: std::net::SocketAddr,
     pub mysql_listen: Option<std::net::SocketAddr>,
+    /// Where auditors read the log by SQL.
+    pub log_sql: Option<std::net::SocketAddr>,
     pub api_url: String,
 }
 
@@ -147,6 +149,7 @@ impl Serve {
         Serve {
             listen: address("listen").or(address("mysql_listen")).expect("an address"),
             mysql_listen: address("mysql_listen"),
+            log_sql: address("log_sql"),
             api_url: format!("http://{}", address("api").expect("an address")),
             child,
         }

@@ -1,22 +1,24 @@
 // Real Chromium on the pages of a running demo, with psql as the agent. Prints `ok NAME` or `not ok NAME` for each case;
 // ends with 1 if one failed. The cases of each file in cases/ run in the order of the files' names, those of last.mjs behind
-// them all. A file may export `paths`: further pages that last.mjs is to look at.
+// them all. A file may export `paths`: further pages that last.mjs is to look at. `cases` in the sheet names one file
+// instead, for a house that is no demo.
 //
 //   node run.mjs [NAME…]                     these cases alone
 //   COUNTERSIGN_SCREENSHOTS=FOLDER           writes the README's pictures there
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { at, browser, contexts, first, held, someone } from "./browser.mjs";
+import { at, browser, contexts, first, held, sheet, someone } from "./browser.mjs";
 import { cases as last, paths } from "./last.mjs";
 
 const cases = {};
-for (const file of readdirSync(new URL("cases/", import.meta.url)).sort()) {
-  const part = await import(new URL(`cases/${file}`, import.meta.url));
+const ofTheDemo = () => readdirSync(new URL("cases/", import.meta.url)).sort().map((file) => `cases/${file}`);
+for (const file of sheet.cases ? [sheet.cases] : ofTheDemo()) {
+  const part = await import(new URL(file, import.meta.url));
   Object.assign(cases, part.cases);
   paths.push(...(part.paths ?? []));
 }
-Object.assign(cases, last);
+if (!sheet.cases) Object.assign(cases, last);
 
 async function pictures(folder) {
   const column = await held("ALTER TABLE public.orders DROP COLUMN status CASCADE", "DROP COLUMN status");

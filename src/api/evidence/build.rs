@@ -2,7 +2,7 @@
 //! Never holds more than a segment of each lane in memory, and never ends an archive that is not whole.
 //! Read `check.rs` next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -21,9 +21,13 @@ use crate::audit::merkle::Hash;
 use crate::audit::{Kind, Record, RecordId};
 use crate::clock::Timestamp;
 use crate::identity::principal::SessionId;
+use crate::journal::query::{Clause, Key, VALUES_MAX};
 use crate::journal::tree::proof::{Prover, check};
 use crate::journal::tree::span::Span;
 use crate::journal::{LogFilter, Order, Reader};
+
+/// Records between two words about how far it is.
+const TOLD_EVERY: u64 = 4_096;
 
 /// What the archive of a period is called.
 pub fn file_name(from: Timestamp, to: Timestamp) -> String {
@@ -65,8 +69,9 @@ impl Plan {
         file_name(self.period.from, self.period.to)
     }
 
-    /// Writes the whole bundle; gives how many privileged statements are in it.
-    pub fn write(&self, out: impl Write) -> Result<u64, EvidenceError> {
+    /// Writes the whole bundle; gives how many privileged statements are in it. `told`: records written, and of how many,
+    /// every few thousand.
+    pub fn write(&self, out: impl Write, mut told: impl FnMut(u64, u64)) -> Result<u64, EvidenceError> {
         let mut archive = Archive {
             zip: ZipWriter::new_stream(out),
             sums: BTreeMap::new(),
@@ -83,12 +88,10 @@ impl Plan {
         }
         archive.put(KEY, format!("{}\n", self.span.key.encode()).as_bytes())?;
         archive.put(CHECKPOINTS, self.checkpoints().as_bytes())?;
-        archive.file(RECORDS, &mut |out| self.records(&mut stage, out))?;
+        archive.file(RECORDS, &mut |out| self.records(&mut stage, out, &mut told))?;
         let room = EARLIER_MAX.saturating_sub(earlier.len());
-        for session in stage.sessions_unknown(room)? {
-            if let Some(id) = self.start_of(&session)?
-                && let Some(proven) = self.earlier(&mut prover, id)?
-            {
+        for id in self.starts_of(&stage.sessions_unknown(room)?)? {
+            if let Some(proven) = self.earlier(&mut prover, id)? {
                 stage.take(&proven.leaf)?;
                 earlier.push(proven);
             }
@@ -134,8 +137,18 @@ impl Plan {
         }
     }
 
-    fn records(&self, stage: &mut Stage, out: &mut dyn Write) -> Result<(), EvidenceError> {
+    fn records(
+        &self,
+        stage: &mut Stage,
+        out: &mut dyn Write,
+        told: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), EvidenceError> {
+        let leaves = self.span.leaves();
         self.span.each(|found| {
+            let done = found.leaf - leaves.start;
+            if done.is_multiple_of(TOLD_EVERY) {
+                told(done, leaves.end - leaves.start);
+            }
             let leaf = Leaf::read(found.leaf, found.id, found.bytes, |hash| {
                 found.text(hash).map_err(EvidenceError::from)
             })?;
@@ -148,24 +161,27 @@ impl Plan {
     /// The records that say which rules and which people there were when the period began: the last change of each.
     fn earlier_changes(&self) -> Result<Vec<RecordId>, EvidenceError> {
         let mut last: BTreeMap<(Kind, String, bool), RecordId> = BTreeMap::new();
-        for kind in [Kind::RulesChange, Kind::PeopleChange] {
-            let filter = LogFilter {
-                until: Some(self.period.from),
-                kind: Some(kind),
-                order: Order::OldestFirst,
-                ..LogFilter::default()
-            };
-            self.reader.each(
-                &filter,
-                || false,
-                |record| {
-                    if let (Some(key), Some(id)) = (change_of(&record), record.id) {
-                        last.insert((kind, key.0, key.1), id);
-                    }
-                    last.len() <= EARLIER_MAX
-                },
-            )?;
-        }
+        let kinds = [Kind::RulesChange, Kind::PeopleChange];
+        let filter = LogFilter {
+            until: Some(self.period.from),
+            clauses: vec![Clause {
+                key: Key::Kind,
+                is_not: false,
+                values: kinds.map(|kind| kind.as_str().to_owned()).to_vec(),
+            }],
+            order: Order::OldestFirst,
+            ..LogFilter::default()
+        };
+        self.reader.each(
+            &filter,
+            || false,
+            |record| {
+                if let (Some(key), Some(id)) = (change_of(&record), record.id) {
+                    last.insert((record.kind, key.0, key.1), id);
+                }
+                last.len() <= EARLIER_MAX
+            },
+        )?;
         Ok(last.into_values().collect())
     }
 
@@ -186,15 +202,40 @@ impl Plan {
         Ok(Some(Earlier { leaf, proof }))
     }
 
-    fn start_of(&self, session: &str) -> Result<Option<RecordId>, EvidenceError> {
-        let filter = LogFilter {
-            session: SessionId::parse(session),
+    /// The records with which these sessions began, in the order of the sessions. One search for all of them: it may have
+    /// to go through the whole log.
+    fn starts_of(&self, sessions: &[String]) -> Result<Vec<RecordId>, EvidenceError> {
+        let wanted: BTreeSet<SessionId> = sessions.iter().filter_map(|id| SessionId::parse(id)).collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut filter = LogFilter {
+            until: Some(self.period.to),
             kind: Some(Kind::SessionStart),
-            limit: 1,
             ..LogFilter::default()
         };
-        let page = self.reader.query(&filter)?;
-        Ok(page.records.first().and_then(|record| record.id))
+        // So few are found by the index.
+        if sessions.len() <= VALUES_MAX {
+            filter.clauses.push(Clause {
+                key: Key::Session,
+                is_not: false,
+                values: sessions.to_vec(),
+            });
+        }
+        let mut starts: BTreeMap<SessionId, RecordId> = BTreeMap::new();
+        self.reader.each(
+            &filter,
+            || false,
+            |record| {
+                if let Some((session, id)) = record.fields.session.zip(record.id)
+                    && wanted.contains(&session)
+                {
+                    starts.entry(session).or_insert(id);
+                }
+                starts.len() < wanted.len()
+            },
+        )?;
+        Ok(starts.into_values().collect())
     }
 }
 

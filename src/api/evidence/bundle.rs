@@ -24,8 +24,12 @@ use crate::audit::merkle::Hash;
 use crate::audit::{Class, Kind, Malformed, Record, RecordId};
 use crate::clock::Timestamp;
 
-/// Counted up when a table or a line of records changes: a program makes the tables of its own format again, and no others.
-pub const FORMAT: u32 = 1;
+/// Counted up when a table, a line of records or the words of the README change. A program makes bundles of the last format,
+/// and checks those from the first on.
+///
+/// 2: decisions say how their approver had signed in.
+pub const FORMAT: u32 = 2;
+pub const FORMAT_MIN: u32 = 1;
 
 pub const MANIFEST: &str = "evidence.json";
 pub const KEY: &str = "log.pub";
@@ -107,6 +111,7 @@ fn is_shown(record: &Record) -> bool {
         | Kind::PeopleChange
         | Kind::LogQuery
         | Kind::ValuesErased
+        | Kind::Pruned
         | Kind::Text
         | Kind::CertificatesChange
         | Kind::StandingGrant

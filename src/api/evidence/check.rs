@@ -11,8 +11,8 @@ use zip::ZipArchive;
 
 use super::EvidenceError;
 use super::bundle::{
-    CHECKPOINTS, EARLIER, EARLIER_ENDS, FORMAT, Files, KEY, Leaf, MANIFEST, Manifest, README, RECORDS, SUMS,
-    Summed, sums,
+    CHECKPOINTS, EARLIER, EARLIER_ENDS, FORMAT, FORMAT_MIN, Files, KEY, Leaf, MANIFEST, Manifest, README,
+    RECORDS, SUMS, Summed, sums,
 };
 use super::readme::{self, Facts};
 use super::stage::Stage;
@@ -197,9 +197,9 @@ impl Check<'_> {
         let bytes = self.take(MANIFEST)?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| found(MANIFEST, error.to_string()))?;
-        if manifest.format != FORMAT {
+        if !(FORMAT_MIN..=FORMAT).contains(&manifest.format) {
             let what = format!(
-                "it is of format {}, and this program makes the tables of format {FORMAT} again: use Countersign {}",
+                "it is of format {}, and this program knows those from {FORMAT_MIN} to {FORMAT}: use Countersign {}",
                 manifest.format, manifest.version
             );
             return Err(found(MANIFEST, what));

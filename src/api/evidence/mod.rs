@@ -148,6 +148,9 @@ pub async fn evidence(
         Ok(Err(EvidenceError::Span(SpanError::Unsigned))) => {
             return Err(Problem::not_found("checkpoint", "last"));
         }
+        Ok(Err(error @ EvidenceError::Span(SpanError::Pruned { .. }))) => {
+            return Err(Problem::new(Kind::NotFound, error.to_string(), error.next_step()));
+        }
         Ok(Err(error)) => return Err(Problem::unavailable(&error)),
         Err(error) => return Err(Problem::unavailable(&error)),
     };
@@ -157,7 +160,7 @@ pub async fn evidence(
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let pieces = Pieces::to(sender.clone(), runtime);
-        if let Err(error) = plan.write(pieces) {
+        if let Err(error) = plan.write(pieces, |_, _| {}) {
             tracing::error!(%error, "an evidence bundle ends early");
             // Nobody listens any more if this fails; an archive without its end is none.
             let _gone = sender.try_send(Err(io::Error::other("the bundle cannot be made")));

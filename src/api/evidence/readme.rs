@@ -10,6 +10,15 @@ use super::stage::Stage;
 use super::tables::{self, Period, QUICK_COUNT, QUICK_SECONDS};
 use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
 
+/// What `approval_assurance` is, since format 2.
+const ASSURANCE: &str = "\
+`approval_assurance` is how the approver had signed in (`token`, `password`, `totp` or `passkey`), and how long before the decision
+they had given a second factor last, if they had; decisions that older versions recorded do not say so.";
+/// The same, in format 1.
+const ASSURANCE_UNKNOWN: &str = "\
+`approval_assurance` is how the approver had signed in, where the record of the decision says so; those of this version do not
+yet.";
+
 /// What the words are made of.
 pub struct Facts<'a> {
     manifest: &'a Manifest,
@@ -49,6 +58,10 @@ pub fn text(facts: &Facts<'_>) -> String {
     let (leaves, first, size) = (manifest.leaves, manifest.first_leaf, end.size);
     let (signed, root) = (end.time, STANDARD.encode(end.root));
     let (name, id) = (key.name(), key.id());
+    let assurance = match manifest.format {
+        1 => ASSURANCE_UNKNOWN,
+        _later => ASSURANCE,
+    };
     let whole = if manifest.whole {
         format!(
             "The last checkpoint in it was signed after the period, at {signed}: the period is **whole**."
@@ -116,8 +129,7 @@ to them: `countersign log show ID` shows them to whoever may read the log.
 
 `state` is the last thing that happened to a held request, `outcome` what became of the statement (`not recorded`: not before the
 last checkpoint in here), `transaction` whether the transaction around it was committed, where the log says so.
-`approval_assurance` is how the approver had signed in, where the record of the decision says so; those of this version do not
-yet. For a statement that ran by a standing grant, the approval is that of the request in `decided_in`.
+{assurance} For a statement that ran by a standing grant, the approval is that of the request in `decided_in`.
 
 **Exceptions** are: requests that expired, whose outcome is unknown, that were escalated or handed on; break-glass;
 decisions that were refused, such as those of people on their own statements; what happened to standing grants and runs, each
@@ -149,6 +161,8 @@ Not proved:
   says so above; a record reaches the tree seconds after it is written.
 - That `earlier/` holds all older changes: each of them is proved to be in the log, not that there was no later one before the
   period. Nor in which lane a record stands (the part of its id before the dot).
+- Where the log was pruned: people and rules that were set by records that are gone and never changed since are not in here, though
+  they may have been in force. `exceptions.csv` names each pruning (`records_pruned`), with the time up to which records are gone.
 "
     )
 }

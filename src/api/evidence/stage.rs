@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params, params_from_iter};
 use serde_json::Value;
 
 use super::bundle::{Leaf, hex, is_privileged};
@@ -17,6 +17,9 @@ use crate::journal::tree::tells_loss;
 const STATEMENT_CHARS_MAX: usize = 1_000;
 /// What SQLite keeps in memory of it, in KiB.
 const CACHE_KIB: i64 = 16 << 10;
+
+/// Statements that SQLite keeps prepared: more than there are here.
+const STATEMENTS_MAX: usize = 32;
 
 const SCHEMA: &str = "
 CREATE TABLE attempt (
@@ -52,6 +55,7 @@ CREATE TABLE rules_text (digest TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;
 CREATE TABLE look (leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, by TEXT, query TEXT);
 CREATE TABLE erasure (
     leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, by TEXT, record TEXT, reason TEXT);
+CREATE TABLE pruning (leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, by TEXT, detail TEXT);
 CREATE TABLE boot (leaf INTEGER PRIMARY KEY, id TEXT, time TEXT, micros INTEGER, detail TEXT);
 ";
 
@@ -81,6 +85,7 @@ impl Stage {
         database.pragma_update(None, "temp_store", "FILE")?;
         database.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
         database.execute_batch(SCHEMA)?;
+        database.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         database.execute_batch("BEGIN")?;
         Ok(Self {
             database,
@@ -106,6 +111,7 @@ impl Stage {
             Kind::RulesChange => self.rules(leaf),
             Kind::LogQuery => self.look(leaf),
             Kind::ValuesErased => self.erasure(leaf),
+            Kind::Pruned => self.pruning(leaf),
             Kind::Boot => self.boot(leaf),
             Kind::Attempt
             | Kind::SessionEnd
@@ -118,34 +124,44 @@ impl Stage {
         }
     }
 
+    /// A row of a table that begins with what every record has: leaf, id and time.
+    fn put(&self, table: &str, leaf: &Leaf, said: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let text = format!(
+            "INSERT OR REPLACE INTO {table} VALUES (?,?,?,?{})",
+            ",?".repeat(said.len())
+        );
+        let time = leaf.record.time;
+        let (place, id) = (as_stored(leaf.leaf), leaf.id.to_string());
+        let head: [&dyn ToSql; 4] = [&place, &id, &time.to_string(), &time.micros()];
+        let values = params_from_iter(head.into_iter().chain(said.iter().copied()));
+        self.database.prepare_cached(&text)?.execute(values)?;
+        Ok(())
+    }
+
     fn attempt(&mut self, leaf: &Leaf) -> rusqlite::Result<()> {
         let record = &leaf.record;
         let fields = &record.fields;
         let Some(attempt) = fields.attempt else {
             return Ok(());
         };
-        let text = "INSERT INTO attempt VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            record.time.to_string(),
-            record.time.micros(),
-            attempt.session.to_string(),
-            as_stored(attempt.number),
-            fields.principal,
-            fields.database,
-            fields.database_user,
-            fields.class,
-            fields.verdict,
-            fields.rule,
-            fields.tables.join(","),
-            fields.fingerprint.as_ref().map(|hash| hex(hash)),
-            fields.text_sha256.as_ref().map(|hash| hex(hash)),
-            fields.text.as_deref().map(beginning),
-            fields.request,
-            fields.grant,
-            fields.decided_in,
-        ])?;
+        let said: [&dyn ToSql; 15] = [
+            &attempt.session.to_string(),
+            &as_stored(attempt.number),
+            &fields.principal,
+            &fields.database,
+            &fields.database_user,
+            &fields.class,
+            &fields.verdict,
+            &fields.rule,
+            &fields.tables.join(","),
+            &fields.fingerprint.as_ref().map(|hash| hex(hash)),
+            &fields.text_sha256.as_ref().map(|hash| hex(hash)),
+            &fields.text.as_deref().map(beginning),
+            &fields.request,
+            &fields.grant,
+            &fields.decided_in,
+        ];
+        self.put("attempt", leaf, &said)?;
         self.statements += u64::from(record.time >= self.from && record.time < self.to);
         Ok(())
     }
@@ -185,38 +201,23 @@ impl Stage {
 
     fn decision(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO decision VALUES (?,?,?,?,?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.request,
-            fields.decision,
-            fields.approver,
-            fields.reason,
-            fields.channel,
-            fields.method,
-            fields.detail,
-            fields.event,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 8] = [
+            &fields.request,
+            &fields.decision,
+            &fields.approver,
+            &fields.reason,
+            &fields.channel,
+            &assurance(&leaf.record),
+            &fields.detail,
+            &fields.event,
+        ];
+        self.put("decision", leaf, &said)
     }
 
     fn event(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.request,
-            fields.event,
-            fields.by,
-            fields.detail,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 4] = [&fields.request, &fields.event, &fields.by, &fields.detail];
+        self.put("event", leaf, &said)
     }
 
     fn transaction(&self, record: &Record) -> rusqlite::Result<()> {
@@ -230,36 +231,21 @@ impl Stage {
 
     fn grant(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO granted VALUES (?,?,?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.grant,
-            fields.request,
-            fields.decided_in,
-            fields.event,
-            fields.by,
-            fields.detail,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 6] = [
+            &fields.grant,
+            &fields.request,
+            &fields.decided_in,
+            &fields.event,
+            &fields.by,
+            &fields.detail,
+        ];
+        self.put("granted", leaf, &said)
     }
 
     fn turned_away(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO sign_in VALUES (?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.name,
-            fields.source,
-            fields.method,
-            fields.reason,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 4] = [&fields.name, &fields.source, &fields.method, &fields.reason];
+        self.put("sign_in", leaf, &said)
     }
 
     /// Only what changes what a person may do; roles and groups stay where a change does not name them.
@@ -281,20 +267,15 @@ impl Stage {
             _no_change_of_standing => return Ok(()),
         }
         let standing = standing.clone();
-        let text = "INSERT OR REPLACE INTO person VALUES (?,?,?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            name,
-            change,
-            fields.by,
-            standing.roles,
-            standing.groups,
-            if standing.active { "yes" } else { "no" },
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 6] = [
+            &name,
+            &change,
+            &fields.by,
+            &standing.roles,
+            &standing.groups,
+            &if standing.active { "yes" } else { "no" },
+        ];
+        self.put("person", leaf, &said)
     }
 
     fn rules(&self, leaf: &Leaf) -> rusqlite::Result<()> {
@@ -308,46 +289,41 @@ impl Stage {
                 .prepare_cached(text)?
                 .execute(params![digest, rules])?;
         }
-        let text = "INSERT OR REPLACE INTO rules VALUES (?,?,?,?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.change,
-            fields.file,
-            digest,
-            fields.by,
-            fields.detail,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 5] = [&fields.change, &fields.file, &digest, &fields.by, &fields.detail];
+        self.put("rules", leaf, &said)
     }
 
     fn look(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO look VALUES (?,?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            fields.by,
-            fields.query,
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 2] = [&fields.by, &fields.query];
+        self.put("look", leaf, &said)
     }
 
     fn erasure(&self, leaf: &Leaf) -> rusqlite::Result<()> {
         let fields = &leaf.record.fields;
-        let text = "INSERT INTO erasure VALUES (?,?,?,?,?,?,?)";
+        let said: [&dyn ToSql; 3] = [&fields.by, &fields.name, &fields.reason];
+        self.put("erasure", leaf, &said)
+    }
+
+    /// Whoever looks for what is older has to know that it is gone.
+    fn pruning(&self, leaf: &Leaf) -> rusqlite::Result<()> {
+        let fields = &leaf.record.fields;
+        let time = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
+        let detail = format!(
+            "{} records from {} to {}, under retention {}; their roots are kept",
+            fields.pruned.unwrap_or(0),
+            time(fields.oldest),
+            time(fields.newest),
+            fields.retention.as_deref().unwrap_or_default()
+        );
+        let text = "INSERT INTO pruning VALUES (?,?,?,?,?,?)";
         self.database.prepare_cached(text)?.execute(params![
             as_stored(leaf.leaf),
             leaf.id.to_string(),
             leaf.record.time.to_string(),
             leaf.record.time.micros(),
             fields.by,
-            fields.name,
-            fields.reason,
+            detail,
         ])?;
         Ok(())
     }
@@ -372,15 +348,8 @@ impl Stage {
         if gone.is_empty() {
             return Ok(());
         }
-        let text = "INSERT INTO boot VALUES (?,?,?,?,?)";
-        self.database.prepare_cached(text)?.execute(params![
-            as_stored(leaf.leaf),
-            leaf.id.to_string(),
-            leaf.record.time.to_string(),
-            leaf.record.time.micros(),
-            gone.join("; "),
-        ])?;
-        Ok(())
+        let said: [&dyn ToSql; 1] = [&gone.join("; ")];
+        self.put("boot", leaf, &said)
     }
 
     /// Sessions of statements of which no record here says whose they are.
@@ -391,6 +360,18 @@ impl Stage {
         let rows = statement.query_map([count_max as i64], |row| row.get(0))?;
         rows.collect()
     }
+}
+
+/// How an approver had signed in, and how fresh their second factor was. `None`: the record does not say.
+fn assurance(record: &Record) -> Option<String> {
+    let method = record.fields.method.as_deref()?;
+    Some(match record.fields.second_factor_at {
+        Some(at) => format!(
+            "{method}, second factor {} s before",
+            record.time.since(at).as_secs()
+        ),
+        None => method.to_owned(),
+    })
 }
 
 /// SQLite's integers are signed; the numbers of statements count from 0 and do not come near.

@@ -98,6 +98,8 @@ WITH approval AS (
     SELECT 11, leaf, 'values_erased', time, by, NULL, 'of record ' || record || coalesce(': ' || reason, ''), id
     FROM erasure WHERE micros >= :from AND micros < :to
     UNION ALL
+    SELECT 12, leaf, 'records_pruned', time, by, NULL, detail, id FROM pruning WHERE micros >= :from AND micros < :to
+    UNION ALL
     SELECT 5, leaf, 'rules_rejected', time, by, NULL, file || coalesce(': ' || detail, ''), id
     FROM rules WHERE change = 'rejected' AND micros >= :from AND micros < :to
     UNION ALL

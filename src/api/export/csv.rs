@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::audit::Record;
 
 /// The columns, named as the fields of a record.
-pub const COLUMNS: [&str; 38] = [
+pub const COLUMNS: [&str; 40] = [
     "id",
     "time",
     "kind",
@@ -48,6 +48,8 @@ pub const COLUMNS: [&str; 38] = [
     "fingerprint",
     "text",
     "parameters",
+    "method",
+    "second_factor_at",
 ];
 
 /// The row of names.

@@ -36,6 +36,7 @@ impl Prepared {
                 | Effect::EndsTransaction { .. }
                 | Effect::RollsBackToSavepoint
                 | Effect::ChangesMeaning
+                | Effect::ChangesValues
                 | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => {}
             }

@@ -183,6 +183,17 @@ impl keeper::Snapshot for Snapshot {
         functions.sort_by(|one, other| one.function.cmp(&other.function));
         functions
     }
+
+    fn see(&self, take: &mut dyn FnMut(keeper::Seen<'_>)) {
+        for (name, relation) in &self.relations {
+            let columns = relation.iter().flat_map(|relation| &relation.columns);
+            let columns = columns.map(String::as_str).collect();
+            take(keeper::Seen::Relation(name.clone(), columns));
+        }
+        for schema in SYSTEM_SCHEMAS {
+            take(keeper::Seen::LeftOut(schema));
+        }
+    }
 }
 
 /// A snapshot as one session sees it.
@@ -203,7 +214,7 @@ impl View {
     /// Whether it surely is a table that keeps its own rows, and no view.
     pub fn is_plain(&self, name: &TableName) -> bool {
         self.relation(name)
-            .is_ok_and(|relation| relation.name.is_some() && relation.reading.is_empty())
+            .is_ok_and(|relation| relation.name.is_some() && relation.reading.iter().all(Concern::is_listed))
             && self.about(name).is_some_and(|facts| facts.kind == "base table")
     }
 
@@ -353,11 +364,15 @@ impl Builder {
                     reason: format!("reads the view `{name}`, which {reason}"),
                 }));
             }
+            if action.reaches_unnamed {
+                let reason = format!("reads the view `{name}`, which calls a listed function");
+                relation.reading.push(Concern::listed(reason));
+            }
             relation
                 .behind
                 .extend(action.tables.iter().chain(&action.behind).cloned());
         }
-        if judged.class() > Class::Read && relation.reading.is_empty() {
+        if judged.class() > Class::Read && relation.reading.iter().all(Concern::is_listed) {
             relation.reading.push(Concern {
                 class: judged.class(),
                 reason: format!("reads the view `{name}`, which is more than a read"),
@@ -569,13 +584,15 @@ fn expressions(builder: &Builder, column: &rows::Column) -> Vec<Concern> {
         let risky = judged
             .actions
             .into_iter()
-            .filter(|action| action.class > Class::Read);
+            .filter(|action| action.class > Class::Read || action.reaches_unnamed);
         risky.flat_map(|action| {
             let class = action.class;
-            action
-                .reasons
-                .into_iter()
-                .map(move |reason| Concern { class, reason })
+            let listed = action
+                .reaches_unnamed
+                .then(|| "calls a listed function".to_owned());
+            let reasons = action.reasons.into_iter();
+            let concerns = reasons.map(move |reason| Concern { class, reason });
+            concerns.chain(listed.map(Concern::listed))
         })
     });
     concerns
@@ -700,16 +717,17 @@ fn routine(
     (arguments_min, arguments_max): (usize, Option<usize>),
     listing: Listing,
 ) -> Arc<Routine> {
-    let why = match listing {
-        Listing::Same => None,
-        Listing::Absent => Some("which is not listed as harmless"),
-        Listing::Changed => Some("which was listed with another definition"),
+    let held = |why: &str| Concern {
+        class: Class::Procedural,
+        reason: format!("calls `{signature}`, {why}"),
+    };
+    let concern = match listing {
+        Listing::Same => Concern::listed(format!("calls `{signature}`, which is listed as harmless")),
+        Listing::Absent => held("which is not listed as harmless"),
+        Listing::Changed => held("which was listed with another definition"),
     };
     Arc::new(Routine {
-        concern: why.map(|why| Concern {
-            class: Class::Procedural,
-            reason: format!("calls `{signature}`, {why}"),
-        }),
+        concern: Some(concern),
         signature,
         arguments_min,
         arguments_max,

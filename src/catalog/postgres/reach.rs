@@ -526,7 +526,10 @@ impl Snapshot {
         if function.aggregate.is_none() && !self.is_known(function) {
             return procedural(format!("calls `{signature}`, which is not listed as harmless"));
         }
+        let listed = || Concern::listed(format!("calls `{signature}`, which is listed as harmless"));
+        let is_listed = function.listing == Listing::Same;
         self.parts_concern(function, depth + 1)
+            .or_else(|| is_listed.then(listed))
     }
 
     /// Listed by an operator, or by ourselves.
@@ -574,6 +577,11 @@ impl Snapshot {
                 return procedural(format!(
                     "calls `{signature}`, which calls `{name}`, which is not listed as harmless"
                 ));
+            }
+            if part.is_some_and(|part| part.listing == Listing::Same) {
+                let Concern { class, reason } =
+                    Concern::listed(format!("calls `{signature}`, which is listed"));
+                concerns.add(class, reason);
             }
         }
         // State functions of the server's own take `internal` and so are on no list; those that are held are on one.
@@ -639,7 +647,8 @@ impl Snapshot {
             .chain(related.map(|other| other.function));
         let concern = functions
             .filter(|function| *function != 0)
-            .find_map(|function| self.function_concern_at(function, depth))?;
+            .filter_map(|function| self.function_concern_at(function, depth))
+            .max_by_key(|concern| concern.class)?;
         Some(Concern {
             reason: format!(
                 "uses the operator `{}`, which {}",
@@ -738,7 +747,8 @@ impl Snapshot {
             let called = called
                 .filter(|oid| *oid != 0)
                 .chain(classes.filter(|oid| !self.is_c(*oid)));
-            let concern = { called }.find_map(|oid| self.function_concern(oid))?;
+            let concerns = called.filter_map(|oid| self.function_concern(oid));
+            let concern = concerns.max_by_key(|concern| concern.class)?;
             Some(Concern {
                 reason: format!(
                     "a cast or an operator class of built-in types is somebody's own: it {}",

@@ -29,7 +29,7 @@ impl Snapshot {
             arguments_max: (!variadic).then_some(most),
             takes_built_in_types: least == 0 || row.arguments.iter().any(|oid| self.takes_built_in(*oid)),
             takes_rows: row.arguments.first().is_some_and(|oid| self.takes_rows(*oid)),
-            concern: own.or_else(|| self.of_types(&row.signature, types.copied())),
+            concern: strictest(own, self.of_types(&row.signature, types.copied())),
         }
     }
 
@@ -46,7 +46,7 @@ impl Snapshot {
             arguments_max: Some(operands.len()),
             takes_built_in_types: operands.iter().any(|oid| self.takes_built_in(*oid)),
             takes_rows: operands.iter().any(|oid| self.takes_rows(*oid)),
-            concern: own.or_else(|| self.of_types(&operator.signature, types)),
+            concern: strictest(own, self.of_types(&operator.signature, types)),
         }
     }
 
@@ -123,4 +123,12 @@ impl Snapshot {
             cast.target == target && cast.context == b'i' && source.is_some_and(|source| source.kind == b'c')
         })
     }
+}
+
+/// That somebody has listed a function says nothing of the types it takes. The own one where both are as strict.
+fn strictest(own: Option<Concern>, of_types: Option<Concern>) -> Option<Concern> {
+    [of_types, own]
+        .into_iter()
+        .flatten()
+        .max_by_key(|concern| concern.class)
 }

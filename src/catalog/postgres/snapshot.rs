@@ -237,7 +237,9 @@ impl keeper::Snapshot for Snapshot {
     fn user_functions(&self) -> Vec<UserFunction> {
         let told = |function: &Function| {
             let row = &function.row;
-            let concern = self.function_concern(row.oid);
+            let concern = self
+                .function_concern(row.oid)
+                .filter(|concern| !concern.is_listed());
             UserFunction {
                 function: row.signature.clone(),
                 kind: definition::kind_word(row.kind),
@@ -254,6 +256,14 @@ impl keeper::Snapshot for Snapshot {
         let mut all: Vec<UserFunction> = self.functions.values().map(told).collect();
         all.sort_by(|one, other| one.function.cmp(&other.function));
         all
+    }
+
+    fn see(&self, take: &mut dyn FnMut(keeper::Seen<'_>)) {
+        for relation in self.relations.values() {
+            let columns = relation.columns.iter().map(|column| column.name.as_str());
+            let name = self.table_name(&relation.row);
+            take(keeper::Seen::Relation(name, columns.collect()));
+        }
     }
 }
 

@@ -244,7 +244,7 @@ impl Catalog for View {
                 .filter_map(|oid| self.snapshot.relations.get(oid))
                 .find(|other| place(other.row.schema).is_some_and(|behind| home < behind))?;
             let answer = self.snapshot.relation_answer(relation);
-            let concern = answer.reading.first()?;
+            let concern = answer.reading.iter().find(|concern| !concern.is_listed())?;
             Some(Concern {
                 class: Class::Admin,
                 reason: format!(

@@ -20,7 +20,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use crate::api::acts::{CommentBody, QuestionBody};
 use crate::api::card::Card;
-use crate::api::requests::{DecisionBody, Page};
+use crate::api::requests::{DecisionBody, RequestsPage};
 use crate::clock::Timestamp;
 use crate::hold::RequestId;
 
@@ -81,7 +81,7 @@ async fn pending(client: &Client) -> Result<Vec<Card>, CliError> {
     loop {
         let mut query = vec![("state", "pending".to_owned())];
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let page: Page<Card> = client.get("/requests", &query).await?;
+        let page: RequestsPage = client.get("/requests", &query).await?;
         cards.extend(page.items);
         cursor = page.next_cursor;
         if cursor.is_none() {

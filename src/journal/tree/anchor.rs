@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::bucket::{Access, Bucket, Client};
 use super::files::{CHECKPOINTS_FILE, Folder, last_note};
 use super::keeper::{AnchorStatus, Status};
+use super::pruned::Pruned;
 use super::trace::Claim;
 use crate::audit::checkpoint::VerifyingKey;
 use crate::journal::sync::Shared;
@@ -82,7 +83,7 @@ pub fn check(
     key: &VerifyingKey,
     signed: u64,
 ) -> Result<(), JournalError> {
-    let taken = read_taken(folder);
+    let (taken, pruned) = (read_taken(folder), Pruned::read(folder)?);
     for anchor in &settings.anchors {
         let Some(newest) = newest(anchor, settings)? else {
             continue;
@@ -97,8 +98,19 @@ pub fn check(
                 let anchored = key.verify(&note);
                 let anchored =
                     anchored.map_err(|cause| contradicted(format!("its last checkpoint: {cause}")))?;
+                let held = anchored.checkpoint.size;
+                // It was out of the settings meanwhile: what it took is no less than what it holds, and cannot be compared.
+                if !pruned.can_tell(held) && taken_by(&taken, anchor) <= held {
+                    tracing::warn!(
+                        "the log is not held against the anchor {}: it holds a checkpoint over {held} records, and the \
+                         first {} were pruned while it was out of the settings",
+                        anchor.shown(),
+                        pruned.leaves
+                    );
+                    continue;
+                }
                 Claim::of(file.clone(), &anchored.checkpoint).check(folder, signed)?;
-                anchored.checkpoint.size
+                held
             }
             Newest::None => 0,
         };

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::pruned::{BLOCK_LEVEL, PRUNED_FILE, Pruned, root_at};
 use super::{HASH_BYTES, LEVELS_PER_FILE};
 use crate::audit::checkpoint::NOTE_BYTES_MAX;
-use crate::audit::merkle::{Edge, Hash, Subtree};
+use crate::audit::merkle::{Edge, Hash, Subtree, hash_of_range, node_hash};
 
 /// Under the journal's folder.
 pub const FOLDER: &str = "tree";
@@ -178,19 +179,90 @@ impl Levels {
         }
     }
 
-    /// Made of the nearest file's hashes below.
+    /// Made of the nearest hashes below that are kept. What is pruned meanwhile is read again as it is then.
     pub fn hash_of(&mut self, subtree: Subtree) -> io::Result<Hash> {
+        if subtree.level >= LEVELS_KEPT {
+            return self.of_level(subtree);
+        }
+        let mut pruned = self.pruned()?;
+        loop {
+            let hash = self.kept(subtree, &pruned);
+            let now = self.pruned()?;
+            if now.leaves == pruned.leaves {
+                return hash;
+            }
+            pruned = now;
+        }
+    }
+
+    /// The root over `size` leaves, of which the first are gone but for these roots; of the others by the hashes that are kept.
+    pub fn root_over(&mut self, roots: &[Hash], size: u64) -> io::Result<Hash> {
+        if size >> BLOCK_LEVEL < roots.len() as u64 {
+            return Err(io::Error::other("more is gone than the checkpoint is over"));
+        }
+        hash_of_range(0..size, |subtree| self.over(subtree, roots))
+    }
+
+    fn over(&mut self, subtree: Subtree, roots: &[Hash]) -> io::Result<Hash> {
+        let leaves = subtree.leaves();
+        let gone = (roots.len() as u64) << BLOCK_LEVEL;
+        if leaves.start >= gone {
+            return self.hash_of(subtree);
+        }
+        if leaves.end <= gone {
+            let blocks = (leaves.start >> BLOCK_LEVEL) as usize..(leaves.end >> BLOCK_LEVEL) as usize;
+            return Ok(root_of(roots[blocks].as_flattened()));
+        }
+        let half = |index| Subtree {
+            level: subtree.level - 1,
+            index,
+        };
+        let left = self.over(half(subtree.index << 1), roots)?;
+        let right = self.over(half((subtree.index << 1) + 1), roots)?;
+        Ok(node_hash(&left, &right))
+    }
+
+    fn pruned(&self) -> io::Result<Pruned> {
+        Pruned::read(&self.folder).map_err(io::Error::other)
+    }
+
+    /// Of a subtree whose hashes may be gone.
+    fn kept(&mut self, subtree: Subtree, pruned: &Pruned) -> io::Result<Hash> {
+        let leaves = subtree.leaves();
+        if leaves.start >= pruned.leaves {
+            return self.of_level(subtree);
+        }
+        if leaves.end <= pruned.leaves {
+            return self.of_roots(subtree, pruned);
+        }
+        let half = |index| Subtree {
+            level: subtree.level - 1,
+            index,
+        };
+        let left = self.kept(half(subtree.index << 1), pruned)?;
+        let right = self.kept(half((subtree.index << 1) + 1), pruned)?;
+        Ok(node_hash(&left, &right))
+    }
+
+    fn of_roots(&self, subtree: Subtree, pruned: &Pruned) -> io::Result<Hash> {
+        let Some(above) = subtree.level.checked_sub(BLOCK_LEVEL) else {
+            return Err(io::Error::other("the hash is gone with the records below it"));
+        };
+        let file = File::open(self.folder.file(PRUNED_FILE))?;
+        let mut bytes = vec![0; (HASH_BYTES as usize) << above];
+        let at = pruned.roots_at() + root_at(subtree.index << above);
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(root_of(&bytes))
+    }
+
+    fn of_level(&mut self, subtree: Subtree) -> io::Result<Hash> {
         let above = subtree.level % LEVELS_PER_FILE;
         let count = 1_usize << above;
         let place = (subtree.level / LEVELS_PER_FILE) as usize;
         let mut bytes = vec![0; count * HASH_BYTES as usize];
         self.file(place)?
             .read_exact_at(&mut bytes, (subtree.index << above) * HASH_BYTES)?;
-        let mut edge = Edge::default();
-        for hash in bytes.as_chunks::<{ HASH_BYTES as usize }>().0 {
-            edge.append(*hash, |_, _| {});
-        }
-        Ok(edge.root())
+        Ok(root_of(&bytes))
     }
 
     fn file(&mut self, place: usize) -> io::Result<&File> {
@@ -206,6 +278,18 @@ impl Levels {
             }
         }
     }
+}
+
+/// Levels from here on are kept whole: their subtrees are larger than what is pruned at once.
+const LEVELS_KEPT: u32 = 2 * LEVELS_PER_FILE;
+
+/// The root over neighbouring hashes.
+fn root_of(hashes: &[u8]) -> Hash {
+    let mut edge = Edge::default();
+    for hash in hashes.as_chunks::<{ HASH_BYTES as usize }>().0 {
+        edge.append(*hash, |_, _| {});
+    }
+    edge.root()
 }
 
 /// The notes of a file, each with where it ends. What follows the last whole note is left out.

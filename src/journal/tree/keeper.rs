@@ -41,6 +41,9 @@ pub struct Status {
     anchored: AtomicU64,
     anchors: Mutex<Vec<AnchorStatus>>,
     last: Mutex<Option<Checkpoint>>,
+    pruned: AtomicU64,
+    /// Of the oldest record, in microseconds since 1970; 0 if there is none.
+    oldest: AtomicI64,
 }
 
 /// How it stands with one anchor.
@@ -90,6 +93,23 @@ impl Status {
         *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
     }
 
+    /// Records that are gone by retention.
+    pub fn pruned(&self) -> u64 {
+        self.pruned.load(Ordering::Relaxed)
+    }
+
+    /// The time of the oldest record that is kept; `None` until it has been looked for, or if it cannot be read.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        (oldest > 0).then(|| Timestamp::from_micros(oldest))
+    }
+
+    pub fn keeps(&self, pruned: u64, oldest: Option<Timestamp>) {
+        self.pruned.store(pruned, Ordering::Relaxed);
+        self.oldest
+            .store(oldest.map_or(0, Timestamp::micros), Ordering::Relaxed);
+    }
+
     /// The last checkpoint.
     pub fn last(&self) -> Option<Checkpoint> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -117,7 +137,9 @@ pub struct Keeper {
     /// Of each lane what is read, and the hashes that have no place in the tree yet.
     lanes: BTreeMap<u16, LanePart>,
     signed: Option<Signed>,
+    /// Something is read that is signed within a second.
     has_decision: bool,
+    now: fn() -> Timestamp,
     pub status: Arc<Status>,
 }
 
@@ -133,6 +155,8 @@ pub struct Start {
     /// The next record of each lane.
     pub lanes: BTreeMap<u16, u64>,
     pub signed: Option<Signed>,
+    /// What time it is.
+    pub now: fn() -> Timestamp,
 }
 
 struct LanePart {
@@ -176,6 +200,7 @@ impl Keeper {
             edge: start.edge,
             signed: start.signed,
             has_decision: false,
+            now: start.now,
             status: Arc::new(status),
         }
     }
@@ -209,7 +234,8 @@ impl Keeper {
             let before = hashes.len();
             part.cursor.read(&self.journal, &mark, room, |payload| {
                 hashes.push(leaf_hash(payload));
-                *has_decision |= payload.get(1) == Some(&(Kind::Decision as u8));
+                let is_waited_for = |kind: &u8| [Kind::Decision as u8, Kind::Pruned as u8].contains(kind);
+                *has_decision |= payload.get(1).is_some_and(is_waited_for);
             })?;
             room -= (part.hashes.len() - before) as u64;
         }
@@ -230,7 +256,7 @@ impl Keeper {
             sync_folder(self.folder.path())?;
         }
         let earlier = self.signed.as_ref().map(|signed| signed.checkpoint.time);
-        let time = Timestamp::now().max(earlier.unwrap_or(Timestamp::from_micros(0)));
+        let time = (self.now)().max(earlier.unwrap_or(Timestamp::from_micros(0)));
         let signed = self.key.sign(self.edge.size(), self.edge.root(), time);
         self.checkpoints.unwritten = format!("{}\n", signed.note).into_bytes();
         self.checkpoints.write()?;

@@ -9,6 +9,7 @@
 //! tree/level-08     the hash of every complete subtree of 2^8 leaves; so on for level-16, level-24 …
 //! tree/checkpoints  signed notes as `audit/checkpoint.rs` writes them, an empty line behind each
 //! tree/anchored     what each anchor has taken: size, a space, the anchor; a line each
+//! tree/pruned       what is gone by retention, if anything is: see `pruned.rs`
 //! ```
 //! All numbers are big endian. A leaf is the canonical bytes of a numbered record; a text is bound by its SHA-256 in
 //! the attempt that names it, a parameter's value by its commitment there. Everything that a checkpoint signs was on disk before: the records, their order, the
@@ -20,17 +21,20 @@
 mod anchor;
 pub mod bucket;
 mod cursor;
-mod files;
+pub(super) mod files;
 mod keeper;
 mod key;
 mod open;
 pub mod proof;
+pub mod pruned;
 pub mod span;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_pruned;
+#[cfg(test)]
 mod tests_start;
-mod trace;
+pub(super) mod trace;
 pub mod verify;
 mod walk;
 
@@ -41,7 +45,8 @@ use crate::clock::Timestamp;
 pub(super) use anchor::start as start_anchors;
 pub use anchor::{Anchor, newest_in_bucket};
 pub use files::{CHECKPOINTS_FILE, FOLDER, Folder, RUNS_FILE};
-pub use keeper::{AnchorStatus, Status, start};
+pub use keeper::{AnchorStatus, Keeper, Status, start};
+pub(super) use key::read_public;
 pub use key::{PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 pub use open::open;
 pub use trace::{TRACE_FILE, tells_loss};
@@ -54,10 +59,10 @@ pub const CHECKPOINT_EVERY: std::time::Duration = std::time::Duration::from_secs
 const UNSIGNED_MAX: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A hash on disk.
-const HASH_BYTES: u64 = 32;
+pub(super) const HASH_BYTES: u64 = 32;
 
 /// Every so many levels of the tree there is a file: a proof reads at most 2^7 hashes of one for each of its own.
-const LEVELS_PER_FILE: u32 = 8;
+pub(super) const LEVELS_PER_FILE: u32 = 8;
 
 /// Where a tree that is not continued is put, beside the one that is begun instead.
 fn put_aside(folder: &Folder, now: Timestamp) -> std::path::PathBuf {

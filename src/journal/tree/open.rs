@@ -1,22 +1,27 @@
 //! How the tree is found at the start: cut back to its last checkpoint, mended from the journal, or refused.
 //! Never goes on in silence with a tree or a journal that contradicts what was signed. Read `verify.rs` next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUN_BYTES, RUNS_FILE, RUNS_HEAD, Run, Runs, last_note};
 use super::keeper::{Keeper, LevelBuffers, Start, write_behind};
 use super::key::{FoundKey, PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
+use super::proof::leaf_in;
+use super::pruned::{BLOCK_LEVEL, Begin, PRUNED_FILE, Pruned};
 use super::trace::{Claim, TRACE_FILE};
 use super::walk::walks;
 use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX, anchor, key, put_aside, trace};
+use crate::audit::Record;
 use crate::audit::checkpoint::{Checkpoint, Signed, SigningKey};
-use crate::audit::merkle::{Edge, Hash, leaf_hash, subtrees};
+use crate::audit::merkle::{
+    Edge, Hash, Subtree, hash_of_range, inclusion_ranges, is_included, leaf_hash, subtrees,
+};
 use crate::clock::Timestamp;
 use crate::journal::checkpoint::LaneMark;
 use crate::journal::load::Place;
-use crate::journal::recover::LaneFound;
+use crate::journal::recover::{LaneFound, list};
 use crate::journal::{JOURNAL_LANE, JournalError, OnLoss, Settings, segment};
 
 /// Leaves whose hashes are written at once when they are made again: 8 MiB of them.
@@ -43,6 +48,7 @@ pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Ke
             .get(&JOURNAL_LANE)
             .and_then(|lane| trace::parse_boot_detail(lane.boot_detail.as_deref()?)),
         trust: Trust::Nothing,
+        pruned: Pruned::default(),
     };
     let loss = match search.run() {
         Ok(keeper) => {
@@ -114,6 +120,8 @@ struct Search<'a> {
     /// What the last boot record says was signed when it was written: size and root.
     told: Option<(u64, Hash)>,
     trust: Trust,
+    /// What is gone by retention.
+    pruned: Pruned,
 }
 
 /// The last checkpoint as it was found.
@@ -127,17 +135,30 @@ struct Last {
 }
 
 impl Search<'_> {
-    fn run(&self) -> Result<Keeper, JournalError> {
+    fn run(&mut self) -> Result<Keeper, JournalError> {
         let path = self.folder.path();
         std::fs::create_dir_all(path).map_err(|cause| JournalError::open(path, cause))?;
+        self.pruned = match self.trust {
+            Trust::Nothing | Trust::Tail => Pruned::read(self.folder)?,
+            Trust::Journal => self.begun_anew()?,
+        };
         let last = self.last_checkpoint()?;
         let size = last.signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
         let runs = self.runs(size)?;
+        if self.pruned.leaves > size {
+            let what = format!(
+                "{} records are gone by it, and {size} are signed",
+                self.pruned.leaves
+            );
+            return Err(contradicted(&self.folder.file(PRUNED_FILE), what));
+        }
         let lanes = self.lanes(&runs.runs)?;
+        self.check_begins()?;
         let edge = match last.signed.as_ref().map(|signed| &signed.checkpoint) {
             Some(checkpoint) => self.edge(checkpoint, &runs.runs)?,
             None => Edge::default(),
         };
+        self.check_pruned(&last, &runs.runs)?;
         self.check_traces(&last, size)?;
         self.check_tail(&last, &lanes)?;
         // Nothing is cut from a tree that is refused.
@@ -152,6 +173,7 @@ impl Search<'_> {
             checkpoints_bytes: last.bytes,
             lanes,
             signed: last.signed,
+            now: self.settings.now,
         });
         // Even if it is over nothing: from now on there is never a log without a checkpoint.
         if is_first {
@@ -231,7 +253,10 @@ impl Search<'_> {
                 size: told,
                 root,
             };
-            claim.check(self.folder, size)?;
+            // A process may have run for longer than records are kept.
+            if self.pruned.can_tell(told) {
+                claim.check(self.folder, size)?;
+            }
         }
         anchor::check(self.settings, self.folder, key, size)
     }
@@ -295,8 +320,16 @@ impl Search<'_> {
     /// The next record of each lane, which the journal must hold up to there.
     fn lanes(&self, runs: &[Run]) -> Result<BTreeMap<u16, u64>, JournalError> {
         let path = self.folder.file(RUNS_FILE);
-        let mut lanes = BTreeMap::new();
+        let agrees = self.pruned.agree_with(runs);
+        agrees.map_err(|what| contradicted(&self.folder.file(PRUNED_FILE), what))?;
+        // A lane without a leaf begins where it is said to.
+        let begins = self.pruned.lanes.iter();
+        let mut lanes: BTreeMap<u16, u64> = begins.map(|(lane, begin)| (*lane, begin.record)).collect();
+        let mut seen = BTreeSet::new();
         for run in runs {
+            if seen.insert(run.lane) {
+                lanes.insert(run.lane, run.first);
+            }
             let next = lanes.entry(run.lane).or_insert(0);
             if *next != run.first {
                 let (lane, first) = (run.lane, run.first);
@@ -395,17 +428,14 @@ impl Search<'_> {
 
     /// The leaf from which on records are hashed again at the start: as many as fit into `REHASHED_BYTES` of segments.
     fn rehashed_from(&self, size: u64, runs: &[Run]) -> Result<u64, JournalError> {
+        let newest = size.saturating_sub(REHASHED_LEAVES).max(self.pruned.leaves);
         let room = REHASHED_BYTES / self.marks.len().max(1) as u64;
         let mut floors = BTreeMap::new();
         for (lane, mark) in &self.marks {
             floors.insert(*lane, self.floor(mark, room)?);
         }
-        let mut start = size.saturating_sub(REHASHED_LEAVES);
-        for run in runs
-            .iter()
-            .rev()
-            .take_while(|run| run.start + run.count > size.saturating_sub(REHASHED_LEAVES))
-        {
+        let mut start = newest;
+        for run in runs.iter().rev().take_while(|run| run.start + run.count > newest) {
             let floor = floors.get(&run.lane).copied().unwrap_or(0);
             let below = floor.saturating_sub(run.first).min(run.count);
             if below > 0 {
@@ -430,7 +460,7 @@ impl Search<'_> {
             }
             let header = next.known_header(&self.settings.dir)?;
             floor = header.first_record;
-            place = Place::before(&header);
+            place = self.pruned.before(&header);
         }
         Ok(floor)
     }
@@ -441,10 +471,17 @@ impl Search<'_> {
         runs: &[Run],
         mut keep: impl FnMut(&mut LevelBuffers, u64) -> Result<(), JournalError>,
     ) -> Result<Edge, JournalError> {
-        let mut edge = Edge::default();
+        let gone = self.pruned.leaves;
         let mut buffers = LevelBuffers::from(0);
-        let mut walks = walks(&self.settings.dir)?;
-        for run in runs {
+        let mut edge = self.edge_of_gone(&mut buffers)?;
+        keep(&mut buffers, gone)?;
+        let mut walks = walks(&self.settings.dir, &self.pruned)?;
+        for (lane, walk) in &mut walks {
+            let first = self.pruned.begin(*lane).record;
+            let passed = walk.skip_to(first);
+            passed.map_err(|fault| self.gone(*lane, first, &fault.what))?;
+        }
+        for run in runs.iter().filter_map(|run| run.from(gone)) {
             let walk = walks.get_mut(&run.lane);
             let walk = walk.ok_or_else(|| self.gone(run.lane, run.first, "its lane is missing"))?;
             for number in run.first..run.first + run.count {
@@ -460,6 +497,141 @@ impl Search<'_> {
         }
         keep(&mut buffers, edge.size())?;
         Ok(edge)
+    }
+
+    /// The edge over what is gone, by the roots that are kept; of larger subtrees the hashes go into the buffers.
+    fn edge_of_gone(&self, buffers: &mut LevelBuffers) -> Result<Edge, JournalError> {
+        let roots = self.pruned.roots(self.folder)?;
+        let mut blocks = Edge::default();
+        for root in &roots {
+            blocks.append(*root, |subtree, hash| {
+                let level = subtree.level + BLOCK_LEVEL;
+                buffers.add(Subtree { level, ..subtree }, hash);
+            });
+        }
+        Ok(blocks.raised(BLOCK_LEVEL))
+    }
+
+    /// Whether each lane begins in the segment that it is said to begin in, and that is there.
+    fn check_begins(&self) -> Result<(), JournalError> {
+        let file = self.folder.file(PRUNED_FILE);
+        let wrong = |what: String| contradicted(&file, what);
+        for (lane, begin) in &self.pruned.lanes {
+            let place = Place {
+                lane: *lane,
+                segment: begin.segment,
+                end: None,
+            };
+            let first = place.known_header(&self.settings.dir);
+            let first = match first {
+                Ok(header) => header.first_record,
+                Err(error @ JournalError::Damaged { .. }) => return Err(wrong(error.to_string())),
+                Err(error) => return Err(error),
+            };
+            if first > begin.record {
+                let begins = begin.record;
+                return Err(wrong(format!(
+                    "lane {lane} begins at record {begins} by it, and its first segment at {first}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what is said to be gone against the signed record that says so: nobody else may take anything away.
+    fn check_pruned(&self, last: &Last, runs: &[Run]) -> Result<(), JournalError> {
+        let file = self.folder.file(PRUNED_FILE);
+        let wrong = |what: String| contradicted(&file, what);
+        if self.pruned.leaves == 0 {
+            return Ok(());
+        }
+        let (Some(said), Some(signed)) = (self.pruned.said, &last.signed) else {
+            return Err(wrong("it names no record that says so".to_owned()));
+        };
+        let (id, checkpoint) = (said.record, &signed.checkpoint);
+        let mut payload = None;
+        let mark = self.marks.get(&id.lane);
+        let mark = mark.ok_or_else(|| wrong(format!("there is no record {id}, which says so")))?;
+        LaneCursor::new(id.lane, id.number).read(&self.settings.dir, mark, 1, |found| {
+            payload = Some(found.to_vec());
+        })?;
+        let payload = payload.ok_or_else(|| wrong(format!("there is no record {id}, which says so")))?;
+        let mut levels = Levels::of(self.folder);
+        let proof: std::io::Result<Vec<Hash>> = inclusion_ranges(said.leaf, checkpoint.size)
+            .into_iter()
+            .map(|range| hash_of_range(range, |subtree| levels.hash_of(subtree)))
+            .collect();
+        let leaf = leaf_hash(&payload);
+        let is_signed =
+            proof.is_ok_and(|proof| is_included(said.leaf, checkpoint.size, &leaf, &proof, &checkpoint.root));
+        if !is_signed || leaf_in(runs, id) != Some(said.leaf) {
+            return Err(wrong(format!(
+                "record {id}, which says so, is not under a checkpoint"
+            )));
+        }
+        let record = Record::decode(&payload).map_err(|what| wrong(format!("record {id}: {what}")))?;
+        let roots = self.pruned.roots(self.folder)?;
+        let top = levels.root_over(&roots, checkpoint.size);
+        if top.ok() != Some(checkpoint.root) {
+            let size = checkpoint.size;
+            return Err(wrong(format!(
+                "its roots do not come to the root that the checkpoint over {size} records signs"
+            )));
+        }
+        self.pruned.check(&roots, id, &record).map_err(wrong)
+    }
+
+    /// Where lanes begin in a tree that is begun anew over what is left of them.
+    fn begun_anew(&self) -> Result<Pruned, JournalError> {
+        let mut begun = Pruned {
+            leaves: 0,
+            said: self.pruned.said,
+            lanes: BTreeMap::new(),
+        };
+        let files = list(&self.settings.dir)?;
+        for (lane, mark) in &self.marks {
+            let begin = self.begin_on_disk(mark, files.get(lane).map_or(&[], Vec::as_slice))?;
+            if begin.record > 0 {
+                begun.lanes.insert(*lane, begin);
+            }
+        }
+        if !begun.lanes.is_empty() {
+            begun.prepare(self.folder, &[])?;
+            Pruned::commit(self.folder)?;
+        }
+        Ok(begun)
+    }
+
+    /// The first segment of a lane from which on none is missing. A gap in the middle is not accepted.
+    fn begin_on_disk(&self, mark: &LaneMark, files: &[u64]) -> Result<Begin, JournalError> {
+        let known = self.pruned.begin(mark.lane);
+        let mut place = Place {
+            lane: mark.lane,
+            segment: mark.segment,
+            end: Some(mark.offset),
+        };
+        loop {
+            let header = place.known_header(&self.settings.dir)?;
+            let is_older = |end| {
+                let older = known.segment..end;
+                files.iter().any(|number| older.contains(number))
+            };
+            let before = self.pruned.before(&header);
+            let before = before.filter(|_| is_older(header.segment));
+            match before.map(|before| (before, before.known_header(&self.settings.dir))) {
+                // The oldest there is, and damaged: what is left begins behind it.
+                Some((before, Err(JournalError::Damaged { .. }))) if !is_older(before.segment) => {}
+                Some((before, _)) => {
+                    place = before;
+                    continue;
+                }
+                None => {}
+            }
+            return Ok(Begin {
+                segment: header.segment,
+                record: header.first_record.max(known.record),
+            });
+        }
     }
 
     fn gone(&self, lane: u16, number: u64, what: &str) -> JournalError {

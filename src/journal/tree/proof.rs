@@ -170,7 +170,8 @@ pub fn leaf_under(journal: &Path, id: RecordId, size: u64) -> Result<Option<u64>
     Ok(leaf_in(&runs.runs, id).filter(|leaf| *leaf < size))
 }
 
-fn leaf_in(runs: &[Run], id: RecordId) -> Option<u64> {
+/// The leaf of a record, by the order of the leaves.
+pub fn leaf_in(runs: &[Run], id: RecordId) -> Option<u64> {
     let holds = |run: &&Run| run.lane == id.lane && (run.first..run.first + run.count).contains(&id.number);
     let run = runs.iter().find(holds)?;
     Some(run.start + (id.number - run.first))

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUNS_FILE, Run, Runs};
 use super::key::read_public;
+use super::pruned::Pruned;
 use crate::audit::RecordId;
 use crate::audit::checkpoint::{Checkpoint, NOTE_BYTES_MAX, Signed, Unsound, VerifyingKey};
 use crate::audit::merkle::{Hash, subtrees};
@@ -28,6 +29,8 @@ pub enum SpanError {
     Unsigned,
     #[error("a checkpoint of the log does not count: {0}")]
     Checkpoint(#[from] Unsound),
+    #[error("the period begins before {since}, and older records are gone: {told}")]
+    Pruned { since: Timestamp, told: String },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -38,6 +41,7 @@ impl SpanError {
         match self {
             Self::Unsigned => "try again in a minute: checkpoints are signed while `serve` runs",
             Self::Checkpoint(_) => "run `log verify`, which says what else was changed",
+            Self::Pruned { .. } => "let the period begin at that moment, or later",
             Self::Journal(error) => error.next_step(),
         }
     }
@@ -80,12 +84,17 @@ impl Span {
         let folder = Folder::of(journal);
         let runs_file = folder.file(RUNS_FILE);
         let runs = Runs::read(&runs_file).map_err(|cause| JournalError::read(&runs_file, cause))?;
-        let needed = leaves_needed(journal, &runs.runs, to)?;
+        let pruned = Pruned::of(journal)?;
+        let needed = leaves_needed(journal, &runs.runs, to, &pruned)?;
         let (mut start, mut end, mut is_over) = (None, None, false);
+        let mut since = None;
         each_note(&folder.file(CHECKPOINTS_FILE), |note| {
             let read = Checkpoint::unverified(note).ok_or(Unsound::Form)?;
             if read.time <= from {
                 start = Some(note.to_owned());
+            }
+            if read.size >= pruned.leaves && since.is_none() {
+                since = Some(read.time);
             }
             if !is_over {
                 is_over = read.time >= to && needed.is_some_and(|leaves| read.size >= leaves);
@@ -96,6 +105,12 @@ impl Span {
         let start = start.map(|note| key.verify(&note)).transpose()?;
         let end = key.verify(&end.ok_or(SpanError::Unsigned)?)?;
         let below = start.as_ref().map_or(0, |start| start.checkpoint.size);
+        if below < pruned.leaves {
+            return Err(SpanError::Pruned {
+                since: since.unwrap_or(end.checkpoint.time),
+                told: pruned.told(),
+            });
+        }
         let mut levels = Levels::of(&folder);
         let peaks = subtrees(0..below)
             .into_iter()
@@ -119,39 +134,45 @@ impl Span {
     }
 
     /// Hands over every leaf, in order. Holds one segment of each lane in memory.
-    pub fn each<E: From<JournalError>>(
-        &self,
-        mut take: impl FnMut(Leaf<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let leaves = self.leaves();
+    pub fn each<E: From<JournalError>>(&self, take: impl FnMut(Leaf<'_>) -> Result<(), E>) -> Result<(), E> {
         let runs_file = Folder::of(&self.journal).file(RUNS_FILE);
         let runs = Runs::read(&runs_file).map_err(|cause| JournalError::read(&runs_file, cause))?;
-        let mut lanes = BTreeMap::new();
-        for run in &runs.runs {
-            let (start, end) = (
-                run.start.max(leaves.start),
-                run.end().unwrap_or(0).min(leaves.end),
-            );
-            for leaf in start..end {
-                let number = run.first + (leaf - run.start);
-                let lane = match lanes.entry(run.lane) {
-                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(entry) => {
-                        entry.insert(LaneReader::start(&self.journal, run.lane, number)?)
-                    }
-                };
-                let (segment, place) = lane.record(&self.journal, number)?;
-                take(Leaf {
-                    leaf,
-                    id: segment.id(place),
-                    bytes: segment.payload(place).unwrap_or_default(),
-                    dir: &self.journal,
-                    segment,
-                })?;
-            }
-        }
-        Ok(())
+        each_leaf(&self.journal, &runs.runs, self.leaves(), take)
     }
+}
+
+/// Hands over the leaves of a range, in order; none of them may be gone. Holds one segment of each lane in memory.
+pub fn each_leaf<E: From<JournalError>>(
+    journal: &Path,
+    runs: &[Run],
+    leaves: Range<u64>,
+    mut take: impl FnMut(Leaf<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut lanes = BTreeMap::new();
+    for run in runs {
+        let (start, end) = (
+            run.start.max(leaves.start),
+            run.end().unwrap_or(0).min(leaves.end),
+        );
+        for leaf in start..end {
+            let number = run.first + (leaf - run.start);
+            let lane = match lanes.entry(run.lane) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(LaneReader::start(journal, run.lane, number)?)
+                }
+            };
+            let (segment, place) = lane.record(journal, number)?;
+            take(Leaf {
+                leaf,
+                id: segment.id(place),
+                bytes: segment.payload(place).unwrap_or_default(),
+                dir: journal,
+                segment,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads one lane forwards, a segment at a time.
@@ -163,7 +184,7 @@ struct LaneReader {
 }
 
 impl LaneReader {
-    /// Begins with the segment that holds the record of this number.
+    /// Begins with the segment that holds the record of this number, which is not gone.
     fn start(journal: &Path, lane: u16, number: u64) -> Result<Self, JournalError> {
         let numbers = list(journal)?.remove(&lane).unwrap_or_default();
         let mut ahead = Vec::new();
@@ -210,10 +231,15 @@ fn holds(segment: &Segment, number: u64) -> bool {
 }
 
 /// How many leaves there are up to the last record before `to`. `None`: not every such record is a leaf yet.
-fn leaves_needed(journal: &Path, runs: &[Run], to: Timestamp) -> Result<Option<u64>, JournalError> {
+fn leaves_needed(
+    journal: &Path,
+    runs: &[Run],
+    to: Timestamp,
+    pruned: &Pruned,
+) -> Result<Option<u64>, JournalError> {
     let mut needed = 0;
     for (lane, numbers) in list(journal)? {
-        let Some(last) = before(journal, lane, &numbers, to)?.checked_sub(1) else {
+        let Some(last) = before(journal, lane, &numbers, to, pruned)?.checked_sub(1) else {
             continue;
         };
         let holds = |run: &&Run| run.lane == lane && (run.first..run.first + run.count).contains(&last);
@@ -227,12 +253,18 @@ fn leaves_needed(journal: &Path, runs: &[Run], to: Timestamp) -> Result<Option<u
 }
 
 /// The number of the lane's first record that is not before `to`; one more than the last if there is none.
-fn before(journal: &Path, lane: u16, numbers: &[u64], to: Timestamp) -> Result<u64, JournalError> {
+fn before(
+    journal: &Path,
+    lane: u16,
+    numbers: &[u64],
+    to: Timestamp,
+    pruned: &Pruned,
+) -> Result<u64, JournalError> {
     let Some((mut place, mut header)) = Place::last(journal, lane, numbers)? else {
         return Ok(0);
     };
     while header.created >= to {
-        let Some(before) = Place::before(&header) else {
+        let Some(before) = pruned.before(&header) else {
             break;
         };
         (place, header) = (before, before.known_header(journal)?);

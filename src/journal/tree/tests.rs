@@ -59,6 +59,11 @@ pub fn begun() -> Timestamp {
 }
 
 pub fn write_late(lane: &mut Lane, number: u64, late: Duration) {
+    write_at(lane, number, begun().after(late));
+}
+
+/// Of an event of that time, however long ago.
+pub fn write_at(lane: &mut Lane, number: u64, time: Timestamp) {
     let text = format!("UPDATE orders SET state = $1 WHERE id = {}", number % 9);
     let value = number.to_string();
     let parameters = [ParameterRecord {
@@ -67,6 +72,7 @@ pub fn write_late(lane: &mut Lane, number: u64, late: Duration) {
         type_name: "int4",
         format: "text",
         bytes: value.len() as u64,
+        redacted: &[],
         value: Some(&value),
         hex: None,
     }];
@@ -84,6 +90,7 @@ pub fn write_late(lane: &mut Lane, number: u64, late: Duration) {
         verdict: "allow",
         rule: "writes",
         tables: &[],
+        column_labels: &[],
         fingerprint: [7; 32],
         parameters: if number.is_multiple_of(4) {
             &parameters
@@ -106,7 +113,7 @@ pub fn write_late(lane: &mut Lane, number: u64, late: Duration) {
         request: None,
     };
     let entry = |body| Entry {
-        time: begun().after(late).after(Duration::from_micros(number)),
+        time: time.after(Duration::from_micros(number)),
         session: Some(SESSION),
         body,
     };
@@ -171,7 +178,7 @@ fn take_apart(bytes: &[u8]) -> (Header, Vec<Vec<u8>>, bool) {
 }
 
 /// The same file with other payloads and every checksum right: what an attacker with our code writes.
-fn put_together(header: &Header, payloads: &[Vec<u8>], is_sealed: bool) -> Vec<u8> {
+pub fn put_together(header: &Header, payloads: &[Vec<u8>], is_sealed: bool) -> Vec<u8> {
     let mut frames = Vec::new();
     for payload in payloads {
         segment::put_frame(&mut frames, |out| out.extend_from_slice(payload));
@@ -262,6 +269,8 @@ fn decision_is_signed_within_a_second_and_a_half() {
         channel: "cli",
         digest: [1; 32],
         scope: "",
+        method: "token",
+        second_factor_at: None,
     };
     let entry = Entry {
         time: Timestamp::now(),

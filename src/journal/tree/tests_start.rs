@@ -10,9 +10,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::files::{notes, read_if_there};
 use super::tests::{
     copy, forge, going_on, is_record, last_boot_detail, open, recorded, scratch, segments, settings,
-    verified, write, write_late,
+    verified, write, write_at, write_late,
 };
 use super::*;
+use crate::audit::merkle::Edge;
 use crate::journal::segment::{Cut, Frames, Header};
 use crate::journal::{Journal, JournalError, Settings};
 
@@ -204,6 +205,41 @@ fn tail_of_a_minute_is_signed_at_the_start() {
     // A boot record, two attempts and their results.
     assert!(signed >= Some(5), "{signed:?}");
     drop(left);
+    assert_eq!(verified(killed.path()).finding, None);
+}
+
+/// A log that was left alone for a while: all that it holds is a checkpoint of then.
+fn idle_since(dir: &Path, time: Timestamp) {
+    let folder = Folder::of(&settings(dir).dir);
+    fs::create_dir_all(folder.path()).expect("a folder");
+    let key = key::make(dir, None).expect("a key");
+    key::keep(dir, key.public()).expect("it has its name");
+    let signed = key.sign(0, Edge::default().root(), time);
+    fs::write(folder.file(CHECKPOINTS_FILE), format!("{}\n", signed.note)).expect("a note");
+    trace::write(dir, &signed).expect("a trace");
+}
+
+/// A person was added offline; minutes later the proxy is started, writes that down and is killed at once.
+#[test]
+fn start_is_signed_before_anything_is_written_so_that_old_events_never_look_left_unsigned() {
+    let minutes_ago = |minutes: i64| Timestamp::from_micros(Timestamp::now().micros() - minutes * 60_000_000);
+    let dir = scratch();
+    idle_since(dir.path(), minutes_ago(10));
+    let journal = open(dir.path());
+    let signed = journal.tree().signed.map(|(size, _)| size);
+    assert_eq!(signed, Some(1), "the boot record");
+    // Nothing is new in the tree, so it stands still while it is copied; what is written now is not signed yet.
+    let killed = scratch();
+    copy(dir.path(), killed.path());
+    write_at(&mut journal.lane(0), 1, minutes_ago(5));
+    for segment in segments(dir.path()) {
+        let name = segment.file_name().expect("a name");
+        fs::copy(&segment, settings(killed.path()).dir.join(name)).expect("a copy");
+    }
+    drop(journal);
+    let report = verified(killed.path());
+    assert_eq!((report.finding, report.hashed, report.unsigned), (None, 1, 2));
+    drop(open(killed.path()));
     assert_eq!(verified(killed.path()).finding, None);
 }
 

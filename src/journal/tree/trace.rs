@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::files::{Folder, Levels, read_if_there};
+use super::pruned::Pruned;
 use crate::audit::checkpoint::{Checkpoint, Signed, VerifyingKey};
 use crate::audit::merkle::{Hash, hash_of_range};
 use crate::journal::JournalError;
@@ -77,6 +78,14 @@ impl Claim {
         if held > signed {
             return Err(contradicted(format!(
                 "it holds a checkpoint over {held} records, and {signed} are signed here"
+            )));
+        }
+        let pruned = Pruned::read(folder)?;
+        if !pruned.can_tell(held) {
+            let gone = pruned.leaves;
+            return Err(contradicted(format!(
+                "it holds a checkpoint over {held} records, and the first {gone} are pruned, which nothing is before it \
+                 is signed here and taken by every anchor"
             )));
         }
         let mut levels = Levels::of(folder);

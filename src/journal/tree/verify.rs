@@ -7,15 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Runs, notes, read_if_there};
+use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run, Runs, notes, read_if_there};
 use super::key::{PUBLIC_KEY_FILE, read_public};
+use super::proof::leaf_in;
+use super::pruned::{BLOCK_LEVEL, Gone, PRUNED_FILE, Pruned, duration_text};
 use super::trace;
 use super::walk::{Fault, LaneWalk, Step, walks};
-use super::{LEVELS_PER_FILE, UNSIGNED_MAX};
+use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX};
 use crate::audit::RecordId;
 use crate::audit::checkpoint::{Checkpoint, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash};
@@ -30,6 +32,9 @@ const PROGRESS_LEAVES: u64 = 1 << 14;
 /// two writes, and looked at so often that even one that signs every second is met in between.
 const OWNER_WAITS: u32 = 100;
 const OWNER_WAIT: Duration = Duration::from_millis(50);
+
+/// How often a log is read again because some of it was pruned meanwhile, which happens once a day.
+const PRUNINGS_MAX: u32 = 2;
 
 /// What is to be verified, by what.
 #[derive(Clone, Debug)]
@@ -67,9 +72,15 @@ pub struct Report {
     pub texts: u64,
     /// Parameter values that records commit to and that are not there any more.
     pub erased: u64,
+    /// Values that were never kept, because of the labels of their columns.
+    pub redacted: u64,
     pub regressions: u64,
     /// Ends of segments that are being written, or were torn by a power failure; no record is in them.
     pub torn_ends: u64,
+    /// Records that are gone by retention, and what the record that is proved says of them.
+    pub pruned: Option<(u64, Gone)>,
+    /// Checkpoints over fewer records than are gone, of which the signature alone was verified.
+    pub uncompared: u64,
     /// Trees that were put aside when a log was continued after a loss.
     pub set_aside: u64,
     pub finding: Option<Finding>,
@@ -144,17 +155,36 @@ pub fn verify(request: &Request, mut progress: impl FnMut(u64, u64)) -> Result<R
         last_time: Timestamp::from_micros(0),
         texts: 0,
         erased: 0,
+        redacted: 0,
         regressions: 0,
         torn_ends: 0,
+        pruned: None,
+        uncompared: 0,
         set_aside: 0,
         finding: None,
     };
-    match go(request, &key, &mut report, &mut progress) {
-        Ok(()) => {}
-        Err(Stop::Found(finding)) => report.finding = Some(*finding),
-        Err(Stop::Failed(error)) => return Err(error),
+    let blank = report.clone();
+    let mut again = PRUNINGS_MAX;
+    loop {
+        let before = Pruned::of(&request.journal).ok();
+        let stop = match go(request, &key, &mut report, &mut progress) {
+            Ok(()) => return Ok(report),
+            Err(stop) => stop,
+        };
+        // What was pruned in between is no longer missed.
+        if again > 0 && Pruned::of(&request.journal).ok() != before {
+            again -= 1;
+            report = blank.clone();
+            continue;
+        }
+        return match stop {
+            Stop::Failed(error) => Err(error),
+            Stop::Found(finding) => {
+                report.finding = Some(*finding);
+                Ok(report)
+            }
+        };
     }
-    Ok(report)
 }
 
 /// A root that somebody signed, and who says so.
@@ -293,6 +323,7 @@ fn go(
     if let Some(checkpoint) = trace::read(&request.key_dir, key)? {
         claim(&mut claims, &checkpoint, Source::Trace);
     }
+    let pruned = Pruned::read(&folder)?;
     let signed = Signed::read(request, &folder, key)?;
     let (size, read_at) = (signed.size(), signed.read_at);
     for checkpoint in &signed.checkpoints {
@@ -307,17 +338,29 @@ fn go(
     }
     let durable = durable(&request.journal)?;
     report.set_aside = trees_set_aside(&request.journal);
-    let mut walks = walks(&request.journal)?;
+    if pruned.leaves > size {
+        let (gone, file) = (pruned.leaves, PRUNED_FILE);
+        let what = format!("{file} says that {gone} records are gone, and {size} are signed");
+        return Err(Finding::of_file(what).into());
+    }
+    let mut walks = walks(&request.journal, &pruned)?;
     let mut climb = Climb {
         folder: &folder,
         edge: Edge::default(),
-        stored: StoredHashes::open(&folder, size),
+        stored: StoredHashes::open(&folder, size, &pruned)?,
         suspect: None,
         claims,
         last_good: None,
     };
     climb.compare_nothing()?;
-    for run in &runs.runs {
+    let roots = pruned.roots(&folder)?;
+    let order = pruned.agree_with(&runs.runs);
+    report.uncompared = climb.pass_gone(&roots, &pruned, report.anchored.as_ref())?;
+    order.map_err(|what| of_pruned(&pruned, &what))?;
+    for (lane, walk) in &mut walks {
+        climb.skip(*lane, walk, &pruned)?;
+    }
+    for run in runs.runs.iter().filter_map(|run| run.from(pruned.leaves)) {
         let end = (run.start + run.count).min(size);
         for leaf in run.start..end {
             if leaf % PROGRESS_LEAVES == 0 {
@@ -342,6 +385,11 @@ fn go(
         .into());
     }
     climb.beyond_the_end(size)?;
+    if pruned.leaves > 0 {
+        let said = check_pruned(&pruned, &roots, &runs.runs, &walks)?;
+        check_retention(&pruned, said, &signed.checkpoints, read_at)?;
+        report.pruned = Some((pruned.leaves, said));
+    }
     rest_of_lanes(&durable, &mut walks, report, climb.last_good)?;
     if let Some(finding) = damaged_note {
         return Err(Stop::Found(finding));
@@ -358,6 +406,72 @@ fn go(
         return Err(Finding::of_file(what).into());
     }
     check_tail(report, read_at, climb.last_good)
+}
+
+/// What is gone has to be said by a record that is proved, and that has just been passed.
+fn check_pruned(
+    pruned: &Pruned,
+    roots: &[Hash],
+    runs: &[Run],
+    walks: &BTreeMap<u16, LaneWalk>,
+) -> Result<Gone, Stop> {
+    let said = pruned
+        .said
+        .ok_or_else(|| of_pruned(pruned, "no record says that they may be"))?;
+    let id = said.record;
+    let passed = walks.get(&id.lane).and_then(|walk| walk.pruning.as_ref());
+    let is_there = leaf_in(runs, id) == Some(said.leaf);
+    let Some(record) = passed.filter(|_| is_there) else {
+        let what = format!("record {id}, which is to say so, is not under a checkpoint");
+        return Err(of_pruned(pruned, &what).into());
+    };
+    let checked = pruned.check(roots, id, record);
+    checked.map_err(|what| of_pruned(pruned, &what))?;
+    Ok(said)
+}
+
+/// Whether the retention was over, by the checkpoints, which say when records were there at the latest, and by now.
+fn check_retention(
+    pruned: &Pruned,
+    said: Gone,
+    checkpoints: &[Checkpoint],
+    now: Timestamp,
+) -> Result<(), Stop> {
+    let covers = checkpoints
+        .iter()
+        .find(|checkpoint| checkpoint.size >= pruned.leaves);
+    let signed = covers.map_or(said.time, |checkpoint| checkpoint.time);
+    let retention = duration_text(said.retention);
+    let what = if signed.after(said.retention) > said.time {
+        format!(
+            "they were there at {signed} and pruned at {}, before {retention} were over",
+            said.time
+        )
+    } else if said.newest.after(said.retention) > now {
+        format!(
+            "the newest is of {}, and {retention} are not over by this machine's clock",
+            said.newest
+        )
+    } else {
+        return Ok(());
+    };
+    Err(of_pruned(pruned, &what).into())
+}
+
+/// Names the first record that is not there, or whatever stands in its place.
+fn of_pruned(pruned: &Pruned, what: &str) -> Finding {
+    let lane = pruned.lanes.iter().find(|(_, begin)| begin.record > 0);
+    let gone = pruned.leaves;
+    Finding {
+        record: lane.map(|(lane, _)| RecordId {
+            lane: *lane,
+            number: 0,
+        }),
+        leaf: (gone > 0).then_some(0),
+        ..Finding::of_file(format!(
+            "the first {gone} records are gone, and not as they may be: {what}"
+        ))
+    }
 }
 
 /// Whatever is older than two checkpoints take was signed once, or signing has failed for that long. A record's time is that
@@ -400,6 +514,68 @@ struct Suspect {
 }
 
 impl Climb<'_> {
+    /// Passes what is gone, by the roots that are kept of it. Gives how many checkpoints have no root here any more.
+    fn pass_gone(
+        &mut self,
+        roots: &[Hash],
+        pruned: &Pruned,
+        anchored: Option<&Checkpoint>,
+    ) -> Result<u64, Stop> {
+        let mut blocks = Edge::default();
+        for root in roots {
+            let (mut differs, stored) = (None, &mut self.stored);
+            blocks.append(*root, |subtree, hash| {
+                let level = subtree.level + BLOCK_LEVEL;
+                if level.is_multiple_of(LEVELS_PER_FILE) && !stored.is_next(level, hash) {
+                    differs = differs.or(Some(level));
+                }
+            });
+            let size = blocks.size() << BLOCK_LEVEL;
+            if let Some(level) = differs {
+                let what = format!("tree/level-{level} is not what the roots come to");
+                return Err(of_pruned(pruned, &what).into());
+            }
+            let top = blocks.root();
+            let claims = self.claims.remove(&size).unwrap_or_default();
+            if let Some(claim) = claims.iter().find(|claim| claim.root != top) {
+                let who = claim.source.word();
+                let what = format!("the root over {size} of them is not that of the {who}");
+                return Err(of_pruned(pruned, &what).into());
+            }
+        }
+        self.edge = blocks.raised(BLOCK_LEVEL);
+        let kept = self.claims.split_off(&pruned.leaves);
+        let old = std::mem::replace(&mut self.claims, kept);
+        // Nobody prunes what an anchor has not taken: else it would be hidden from the one who could contradict.
+        if let Some(newest) = anchored.filter(|newest| !pruned.can_tell(newest.size)) {
+            let what = format!(
+                "the newest checkpoint of the anchors is over {} records, so nothing of it can be compared; name one \
+                 that was kept since",
+                newest.size
+            );
+            return Err(of_pruned(pruned, &what).into());
+        }
+        Ok(old.values().map(|claims| claims.len() as u64).sum())
+    }
+
+    /// Goes to where a lane begins. What stands before that is gone, though its segment is still there.
+    fn skip(&self, lane: u16, walk: &mut LaneWalk, pruned: &Pruned) -> Result<(), Stop> {
+        let skipped = walk.skip_to(pruned.begin(lane).record);
+        skipped.map_err(|Fault { what }| {
+            let number = walk.next;
+            self.first(Finding {
+                record: Some(RecordId { lane, number }),
+                last_good: self.last_good,
+                ..Finding::of_file(what)
+            })
+        })?;
+        // Only now: nothing proves what was skipped, so it may not say what is gone.
+        if let Some(said) = pruned.said.filter(|said| said.record.lane == lane) {
+            walk.awaited = Some(said.record.number);
+        }
+        Ok(())
+    }
+
     fn step_of(
         &self,
         walks: &mut BTreeMap<u16, LaneWalk>,
@@ -568,15 +744,26 @@ struct StoredHashes {
 }
 
 impl StoredHashes {
-    fn open(folder: &Folder, size: u64) -> Self {
+    /// Of small subtrees the hashes begin behind what is gone.
+    fn open(folder: &Folder, size: u64, pruned: &Pruned) -> Result<Self, JournalError> {
         let levels = (0..u64::BITS).step_by(LEVELS_PER_FILE as usize);
         let open = |level| {
-            let file = File::open(folder.level(level)).ok();
-            (level, file.map(|file| BufReader::with_capacity(1 << 16, file)))
+            let path = folder.level(level);
+            let Ok(file) = File::open(&path) else {
+                return Ok((level, None));
+            };
+            let mut file = BufReader::with_capacity(1 << 16, file);
+            if level < BLOCK_LEVEL {
+                let start = (pruned.leaves >> level) * HASH_BYTES;
+                file.seek(SeekFrom::Start(start))
+                    .map_err(|cause| JournalError::read(&path, cause))?;
+            }
+            Ok((level, Some(file)))
         };
-        Self {
-            levels: levels.filter(|level| size >> level > 0).map(open).collect(),
-        }
+        let levels = levels.filter(|level| size >> level > 0).map(open);
+        Ok(Self {
+            levels: levels.collect::<Result<_, JournalError>>()?,
+        })
     }
 
     fn is_next(&mut self, level: u32, hash: &Hash) -> bool {
@@ -660,6 +847,7 @@ fn rest_of_lanes(
         }
         report.texts += walk.texts_checked;
         report.erased += walk.erased;
+        report.redacted += walk.redacted;
         report.regressions += walk.regressions;
         report.torn_ends += u64::from(walk.torn.is_some());
         report.last_time = report.last_time.max(walk.last_time);

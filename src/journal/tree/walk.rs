@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::pruned::{Begin, Pruned};
 use crate::audit::entry::tag;
 use crate::audit::merkle::{Hash, leaf_hash};
 use crate::audit::record::{Head, Values};
@@ -45,12 +46,17 @@ pub struct LaneWalk {
     pub texts_checked: u64,
     /// Parameter values that records commit to and that are not there any more.
     pub erased: u64,
+    /// Values that were never kept, because of the labels of their columns.
+    pub redacted: u64,
     /// Texts that a record may name here.
     texts: HashSet<Hash>,
     /// A text that its record has not followed yet.
     announced: Option<(Hash, Timestamp)>,
     /// Values that their record has not followed yet.
     values: Option<(Values, Timestamp)>,
+    /// The number of the record that says what was pruned, if it is in this lane; and that record, once passed.
+    pub awaited: Option<u64>,
+    pub pruning: Option<Record>,
     /// What stands behind the last whole frame of the last segment, if it is not zeros.
     pub torn: Option<String>,
 }
@@ -69,23 +75,41 @@ struct OpenSegment {
 }
 
 impl LaneWalk {
-    /// Begins before the first record of the lane, given its files, lowest first.
-    pub fn start(dir: &Path, lane: u16, numbers: &[u64]) -> Result<Self, JournalError> {
+    /// Begins before the first record of the lane that is kept, given its files, lowest first. The first segment may
+    /// hold records before that one: `skip_to` passes them.
+    pub fn start(dir: &Path, lane: u16, numbers: &[u64], begin: Begin) -> Result<Self, JournalError> {
+        let gone = numbers.partition_point(|number| *number < begin.segment);
+        let ahead = chain(dir, lane, &numbers[gone..], begin)?;
+        let first = ahead.last().map_or(0, |link| link.header.first_record);
         Ok(Self {
             lane,
             dir: dir.to_owned(),
-            ahead: chain(dir, lane, numbers)?,
+            ahead,
             segment: None,
-            next: 0,
+            next: first.min(begin.record),
             last_time: Timestamp::from_micros(0),
             regressions: 0,
             texts_checked: 0,
             erased: 0,
+            redacted: 0,
             texts: HashSet::new(),
             announced: None,
             values: None,
+            awaited: None,
+            pruning: None,
             torn: None,
         })
+    }
+
+    /// Passes the records before this one, which nothing proves any more.
+    pub fn skip_to(&mut self, number: u64) -> Result<(), Fault> {
+        while self.next < number {
+            if self.step()?.is_none() {
+                return Err(fault("the record is missing: its lane ends before it"));
+            }
+        }
+        (self.texts_checked, self.erased, self.regressions) = (0, 0, 0);
+        Ok(())
     }
 
     /// The next record; `None` at the end of the lane.
@@ -262,6 +286,9 @@ impl LaneWalk {
             .iter()
             .filter(|parameter| parameter.erased);
         self.erased += erased.count() as u64;
+        let parameters = record.fields.parameters.iter();
+        let redacted = parameters.filter(|parameter| !parameter.redacted.is_empty());
+        self.redacted += redacted.count() as u64;
         Ok(())
     }
 
@@ -293,6 +320,10 @@ impl LaneWalk {
         if values.is_some() || has_parameters {
             self.count_erased(payload, head.time, values)?;
         }
+        if self.awaited == Some(self.next) {
+            let record = Record::decode(payload).map_err(|what| fault(what.to_string()))?;
+            self.pruning = Some(record);
+        }
         let step = Step {
             id: RecordId {
                 lane: self.lane,
@@ -303,7 +334,8 @@ impl LaneWalk {
         };
         self.regressions += u64::from(head.time < self.last_time);
         self.last_time = head.time;
-        self.next += 1;
+        let next = self.next.checked_add(1);
+        self.next = next.ok_or_else(|| fault("no record has a number so high"))?;
         Ok(step)
     }
 }
@@ -312,22 +344,25 @@ fn fault(what: impl Into<String>) -> Fault {
     Fault { what: what.into() }
 }
 
-/// The ways through all lanes of a journal.
-pub fn walks(journal: &Path) -> Result<BTreeMap<u16, LaneWalk>, JournalError> {
+/// The ways through all lanes of a journal, from where they begin.
+pub fn walks(journal: &Path, pruned: &Pruned) -> Result<BTreeMap<u16, LaneWalk>, JournalError> {
     list(journal)?
         .into_iter()
-        .map(|(lane, numbers)| Ok((lane, LaneWalk::start(journal, lane, &numbers)?)))
+        .map(|(lane, numbers)| {
+            let walk = LaneWalk::start(journal, lane, &numbers, pruned.begin(lane))?;
+            Ok((lane, walk))
+        })
         .collect()
 }
 
-/// The segments of a lane from the last to the first. Where one is missing or its header is damaged the chain goes on
+/// The segments of a lane from the last to the first that is kept. Where one is missing or its header is damaged the chain goes on
 /// at the next one that can be read, and the way through it stops at the gap.
-fn chain(dir: &Path, lane: u16, numbers: &[u64]) -> Result<Vec<Link>, JournalError> {
+fn chain(dir: &Path, lane: u16, numbers: &[u64], begin: Begin) -> Result<Vec<Link>, JournalError> {
     let mut links = Vec::new();
     let mut next = Place::last(dir, lane, numbers)?;
     while let Some((place, header)) = next {
         links.push(Link { place, header });
-        next = match Place::before(&header) {
+        next = match Place::before(&header).filter(|place| place.segment >= begin.segment) {
             Some(before) => match before.header(dir) {
                 Ok(Some(header)) => Some((before, header)),
                 Ok(None) | Err(_) => {

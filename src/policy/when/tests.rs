@@ -29,6 +29,7 @@ fn action() -> Action {
         cancels: None,
         commits: false,
         steps: Steps::default(),
+        reaches_unnamed: false,
     }
 }
 

@@ -61,6 +61,10 @@ pub fn queue<J: Job>() -> (Jobs<J>, Waiting<J>) {
     (Jobs(sender), Waiting(receiver))
 }
 
+/// In place of what a server says of a statement whose values are withheld: it may name one.
+pub const NOT_SAID: &str =
+    "the server refuses to plan it; its words are withheld, because they may hold a value";
+
 impl<J: Job> Jobs<J> {
     /// Leaves a job. Where there are too many, that is what its reviewer is told.
     pub async fn leave(&self, job: J, desk: &Desk) {

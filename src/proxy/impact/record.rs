@@ -32,6 +32,8 @@ pub struct Asking<'q> {
     pub text: &'q [u8],
     pub judgement: &'q Judgement,
     pub parameters: &'q [ParameterRecord<'q>],
+    /// Labels of the columns that it touches.
+    pub column_labels: &'q [String],
     pub protocol: &'static str,
     /// As `Attempt::read_as`.
     pub read_as: &'q str,
@@ -85,6 +87,7 @@ impl Recorder {
             verdict: "allow",
             rule: "",
             tables: &tables,
+            column_labels: asking.column_labels,
             fingerprint: asking.judgement.fingerprint,
             parameters: asking.parameters,
             request: Some(&request),

@@ -219,7 +219,9 @@ impl Session {
                 self.judge(query.text).await?
             }
         };
-        let parameters = parameters::shown(&query.attributes, &[]);
+        let mut parameters = parameters::shown(&query.attributes, &[]);
+        self.thread.redact(&judged, &mut parameters);
+        parameters::without_types(&mut parameters);
         let bound = parameters::canonical(0, &query.attributes, &[]);
         let next_sequence = command.next_sequence;
         drop(payload);
@@ -372,7 +374,7 @@ impl Session {
         self.under_way(&sending, number, None);
         self.answered().await?;
         self.after(&sending);
-        Ok(())
+        self.settle_doubt().await
     }
 
     /// A statement that a person let through: its claim is on disk, and is its record.
@@ -393,7 +395,7 @@ impl Session {
         self.under_way(&sending, number, request);
         self.answered().await?;
         self.after(&sending);
-        Ok(())
+        self.settle_doubt().await
     }
 
     pub(super) fn under_way(
@@ -414,6 +416,7 @@ impl Session {
                 judged: Rc::clone(&sending.judged),
                 request,
                 is_preparation: true,
+                done: 0,
                 rows: None,
                 failure: None,
             });

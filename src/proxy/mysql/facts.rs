@@ -152,6 +152,47 @@ fn as_binary(value: &str) -> String {
     format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)")
 }
 
+/// Asks for the settings under which one literal is two values, or a row that stands in the way is none. A client changes
+/// most of them as it likes.
+pub fn values_question(state: &MysqlState) -> Vec<u8> {
+    // Every server has these.
+    const NAMES: [&str; 12] = [
+        "time_zone",
+        "sql_auto_is_null",
+        "collation_connection",
+        "default_week_format",
+        "div_precision_increment",
+        "group_concat_max_len",
+        "lc_time_names",
+        "default_storage_engine",
+        "foreign_key_checks",
+        "unique_checks",
+        "sql_safe_updates",
+        "max_sort_length",
+    ];
+    let mut told: Vec<String> = NAMES
+        .iter()
+        .map(|name| format!("CONCAT_WS(' ','{name}',@@session.{name})"))
+        .collect();
+    // Of some servers the first is one for all sessions.
+    for (name, mariadb_since, mysql_since) in [
+        ("explicit_defaults_for_timestamp", 100_108, Some(50_606)),
+        ("check_constraint_checks", 100_201, None),
+    ] {
+        let since = match state.kind {
+            ServerKind::Mariadb => Some(mariadb_since),
+            ServerKind::Mysql => mysql_since,
+            ServerKind::Unknown => None,
+        };
+        let has = since.is_some_and(|since| state.version.is_some_and(|version| version >= since));
+        if has {
+            told.push(format!("CONCAT_WS(' ','{name}',@@{name})"));
+        }
+    }
+    let all = format!("CONCAT_WS(', ',{})", told.join(","));
+    format!("SELECT {} LIMIT 1", as_binary(&all)).into_bytes()
+}
+
 /// What has the server tell of every change of a setting.
 pub const TRACK: &[u8] = b"SET SESSION session_track_system_variables='*',session_track_schema=ON";
 

@@ -12,7 +12,7 @@ use crate::proxy::end::End;
 use crate::proxy::mysql::command::Sending;
 use crate::proxy::mysql::facts;
 use crate::proxy::mysql::runs::{Failure, KeptBack, Run};
-use crate::proxy::mysql::session::{Rows, Session};
+use crate::proxy::mysql::session::{Session, one_value};
 use crate::proxy::refusal::Refusal;
 use crate::sql::mysql_state::ServerKind;
 use crate::wire::mysql::answer::Status;
@@ -94,7 +94,7 @@ impl Session {
         self.tell_withheld();
         self.run_ended();
         self.after(&sending);
-        Ok(())
+        self.settle_doubt().await
     }
 
     async fn set_guards(
@@ -311,10 +311,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn one_value(rows: &Rows) -> Option<String> {
-    let [row] = rows.as_slice() else { return None };
-    let value = row.first()?.clone()?;
-    String::from_utf8(value).ok()
 }

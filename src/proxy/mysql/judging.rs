@@ -225,6 +225,7 @@ impl Session {
                     | Effect::EndsTransaction { .. }
                     | Effect::RollsBackToSavepoint
                     | Effect::ChangesMeaning
+                    | Effect::ChangesValues
                     | Effect::RunsCursor
                     | Effect::ProxySetting { .. } => {}
                 }

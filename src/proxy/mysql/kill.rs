@@ -141,6 +141,7 @@ impl Session {
             actions: vec![action],
             depends_on_names: true,
             fingerprint: [0; 32],
+            sorts: [0; 32],
         };
         let scope = self.thread.mysql_judgements.borrow_mut().scope_of_one();
         Rc::new(Judged::new(text.into(), judgement, self.facts.state, scope))

@@ -79,8 +79,22 @@ fn one(index: u16, parameter: &parameter::Parameter<'_>, long: Option<&Long>) ->
         value,
         hex,
         bytes,
+        redacted: Vec::new(),
     }
 }
+
+/// A client gives NULL a type of its own: of withheld values no type is told.
+pub fn without_types(shown: &mut [Parameter]) {
+    for parameter in shown.iter_mut().filter(|parameter| parameter.is_redacted()) {
+        parameter.type_oid = 0;
+        parameter.type_name = match parameter.type_name.split_once(" attribute ") {
+            None => TYPE_NOT_TOLD.to_owned(),
+            Some((_, name)) => format!("{TYPE_NOT_TOLD}, attribute {name}"),
+        };
+    }
+}
+
+const TYPE_NOT_TOLD: &str = "type not told";
 
 fn of_bytes(kind: Kind, bytes: &[u8], length: u64) -> (Option<String>, Option<String>, u64) {
     let is_blob = matches!(
@@ -199,6 +213,7 @@ pub fn not_shown() -> Parameter {
         value: None,
         hex: None,
         bytes: 0,
+        redacted: Vec::new(),
     }
 }
 

@@ -12,13 +12,14 @@ use tracing::{info, warn};
 
 use crate::clock::Timestamp;
 use crate::desk::{Ask, Asked, Detach, Parked, Transaction};
-use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId, TEMPORARY_TABLES};
+use crate::hold::{Digest, DigestBuilder, READ_AS, RequestId, TEMPORARY_TABLES, withheld_words};
 use crate::identity::principal::Profile;
 use crate::proxy::end::{End, Happened, boot_time, refused_ask, refused_start};
 use crate::proxy::mysql::command::Sending;
 use crate::proxy::mysql::facts::{self, Facts, Names, VARIABLE_BYTES_SHOWN};
 use crate::proxy::mysql::impact::Job;
-use crate::proxy::mysql::session::Session;
+use crate::proxy::mysql::session::{Session, one_value};
+use crate::proxy::redact::touched;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::proxy::waiting::{Ended, detach, ended_by, leave_approved, wait_is_over, withdraw, woken};
@@ -47,7 +48,16 @@ struct Bound {
     digest: Digest,
     names: String,
     facts: BTreeMap<String, String>,
+    /// Of these the values that are withheld.
+    withheld: BTreeMap<String, String>,
     rules: [u8; 32],
+}
+
+/// Values of user variables.
+#[derive(Default)]
+struct Variables {
+    told: BTreeMap<String, String>,
+    withheld: BTreeMap<String, String>,
 }
 
 impl Session {
@@ -137,6 +147,7 @@ impl Session {
             role: facts.role.clone(),
             catalog: self.sight.view(&seen),
             parameters: sending.parameters.clone(),
+            redaction: self.thread.redaction(&sending.judged).as_deref().cloned(),
         }
     }
 
@@ -358,15 +369,22 @@ impl Session {
         }
         let mut facts = self.shown_facts();
         facts.insert(READ_AS.to_owned(), sending.judged.read_as.clone());
+        let values = self
+            .ask(&facts::values_question(&self.facts.state), Expected::Results)
+            .await?;
+        let Some(values) = values.as_ref().and_then(one_value) else {
+            return Ok(Err(unread()));
+        };
+        facts.insert("values are read under".to_owned(), values);
         if let Some(mark) = sending.only_now {
             let words =
                 format!("this sending alone ({mark:016x}): it hangs on what the session has prepared or set");
             facts.insert("may run".to_owned(), words);
         }
-        let Some(told) = self.variables_now(sending).await? else {
+        let Some(variables) = self.variables_now(sending).await? else {
             return Ok(Err(unread()));
         };
-        facts.extend(told);
+        facts.extend(variables.told);
         if judgement.depends_on_names {
             self.add_prepared(&mut facts);
         }
@@ -374,6 +392,7 @@ impl Session {
             digest: self.digest(sending, &facts),
             names: identity,
             facts,
+            withheld: variables.withheld,
             rules: self.thread.shared.rules.load().generation,
         }))
     }
@@ -396,13 +415,14 @@ impl Session {
 
     /// Values of the user variables in the text: what it does hangs on them as on parameters. `None`: they could not be
     /// read.
-    async fn variables_now(&mut self, sending: &Sending) -> Result<Option<BTreeMap<String, String>>, End> {
-        let mut told = BTreeMap::new();
+    async fn variables_now(&mut self, sending: &Sending) -> Result<Option<Variables>, End> {
+        let mut variables_now = Variables::default();
         let judged = &sending.judged;
         let names = variables(&judged.text, &judged.lexing);
         let Some(question) = facts::variables_question(&names) else {
-            return Ok(Some(told));
+            return Ok(Some(variables_now));
         };
+        let redaction = self.thread.redaction(judged);
         let rows = self.ask(&question, Expected::Results).await?;
         let Some([row]) = rows.as_deref() else {
             return Ok(None);
@@ -414,14 +434,24 @@ impl Session {
                 Some(bytes) => shown_variable(bytes),
             };
             let sort = sort.as_deref().unwrap_or_default();
-            let digest = DigestBuilder::new("countersign variable 2")
+            let mut digest = DigestBuilder::new("countersign variable 2")
                 .field("value", value.as_deref().unwrap_or_default())
-                .field("sort", sort)
-                .finish();
-            told.insert(format!("@{name}"), shown);
-            told.insert(format!("@{name} in full"), format!("digest {digest}"));
+                .field("sort", sort);
+            let fact = format!("@{name}");
+            // It is no parameter, so where its value goes is not known.
+            let shown = match redaction.as_ref().map(|redaction| redaction.withheld(0)) {
+                Some(labels @ [_, ..]) => {
+                    digest = self.thread.keyed(digest);
+                    variables_now.withheld.insert(fact.clone(), shown);
+                    withheld_words(labels)
+                }
+                Some([]) | None => shown,
+            };
+            variables_now.told.insert(fact, shown);
+            let digest = format!("digest {}", digest.finish());
+            variables_now.told.insert(format!("@{name} in full"), digest);
         }
-        Ok(Some(told))
+        Ok(Some(variables_now))
     }
 
     /// What EXECUTE would run is part of what is approved: the first prepared statements are shown, and the exact bytes
@@ -461,7 +491,9 @@ impl Session {
         for (name, value) in facts {
             digest = digest.field(name, value.as_bytes());
         }
-        digest.finish()
+        self.thread
+            .keyed_if_redacted(digest, &sending.parameters)
+            .finish()
     }
 
     fn question_to_people(&self, sending: &Sending, bound: &Bound, number: u64) -> Ask {
@@ -484,6 +516,8 @@ impl Session {
             expires: verdict.expires.unwrap_or(limits.expires),
             verdict,
             parameters: sending.parameters.clone(),
+            withheld_facts: bound.withheld.clone(),
+            column_labels: touched(self.thread.redaction(&sending.judged).as_ref()).to_vec(),
             transaction,
             claimed: self.claimed.clone(),
             reply: self.reply.clone(),

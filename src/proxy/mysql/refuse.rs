@@ -9,6 +9,7 @@ use crate::proxy::attempts::parameter_record;
 use crate::proxy::end::End;
 use crate::proxy::mysql::command::Sending;
 use crate::proxy::mysql::session::Session;
+use crate::proxy::redact::touched;
 use crate::proxy::refusal::Refusal;
 use crate::sql::STATEMENT_BYTES_MAX;
 use crate::sql::action::Class;
@@ -72,6 +73,7 @@ impl Session {
                 verdict: "deny",
                 rule: "",
                 tables: &[],
+                column_labels: &[],
                 fingerprint: [0; 32],
                 parameters: &[],
                 protocol: "text",
@@ -86,6 +88,7 @@ impl Session {
         }
         let parameters: Vec<_> = sending.parameters.iter().map(parameter_record).collect();
         let judged = &sending.judged;
+        let redaction = self.thread.redaction(judged);
         self.record_no(
             refusal,
             Said {
@@ -94,6 +97,7 @@ impl Session {
                 verdict: sending.verdict.outcome().as_str(),
                 rule: sending.verdict.rule.as_str(),
                 tables: &judged.tables,
+                column_labels: touched(redaction.as_ref()),
                 fingerprint: judged.judgement.fingerprint,
                 parameters: &parameters,
                 protocol: sending.protocol,
@@ -119,6 +123,7 @@ impl Session {
             verdict: said.verdict,
             rule: said.rule,
             tables: said.tables,
+            column_labels: said.column_labels,
             fingerprint: said.fingerprint,
             parameters: said.parameters,
             request: None,
@@ -163,6 +168,7 @@ struct Said<'a> {
     verdict: &'a str,
     rule: &'a str,
     tables: &'a [String],
+    column_labels: &'a [String],
     fingerprint: [u8; 32],
     parameters: &'a [ParameterRecord<'a>],
     protocol: &'a str,

@@ -17,7 +17,11 @@ use crate::proxy::mysql::session::Session;
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::mysql_state::MysqlState;
 use crate::wire::mysql::answer::Status;
-use crate::wire::mysql::conversation::{News, Tracked};
+use crate::wire::mysql::command::Code;
+use crate::wire::mysql::conversation::{Expected, News, Tracked};
+
+/// ER_LOCK_DEADLOCK: the server has undone the whole transaction.
+const DEADLOCK: u16 = 1213;
 
 /// A statement under way.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Run {
     pub request: Option<RequestId>,
     /// It is prepared, not run.
     pub is_preparation: bool,
+    /// Answers of it that are in: one for each of its statements, more for a CALL.
+    pub done: usize,
     pub rows: Option<u64>,
     pub failure: Option<Failure>,
 }
@@ -55,8 +61,8 @@ pub struct TransactionNotes {
     pub opened_at: Option<Timestamp>,
     /// Something that may write was sent in it.
     pub wrote: bool,
-    /// A statement in it has failed: the server may have undone all of it, which its error does not say.
-    pub failed: bool,
+    /// A statement in it has failed, which may have ended it: the error does not say so. How, if it has.
+    pub doubt: Option<TransactionOutcome>,
     pub requests: Vec<RequestId>,
 }
 
@@ -101,6 +107,7 @@ impl Session {
             judged: Rc::clone(judged),
             request,
             is_preparation: false,
+            done: 0,
             rows: None,
             failure: None,
         });
@@ -169,9 +176,27 @@ impl Session {
             self.facts.tracked(change);
         }
         self.status = status;
-        if let Some(run) = &mut self.run {
-            run.rows = rows.or(run.rows);
+        let Some(run) = &mut self.run else { return };
+        run.rows = rows.or(run.rows);
+        run.done += 1;
+        let (done, judged) = (run.done, Rc::clone(&run.judged));
+        if run.is_preparation || judged.judgement.actions.len() < 2 {
+            return;
         }
+        // Each statement of a message may end a transaction and begin another.
+        let (request, wrote) = (run.request, changes_data(judged.class));
+        let action = statement_at(&judged, done - 1);
+        let ended = self.ended_by(action);
+        if let Some(outcome) = ended {
+            // Nothing of it stood before the end.
+            if done == 1 && action.is_some() && self.transaction.opened_at.is_some() {
+                self.leave_out(request);
+            }
+            self.transaction_over(outcome);
+            self.transaction.wrote = wrote;
+            self.transaction.requests.extend(request);
+        }
+        self.note_open();
     }
 
     pub(super) fn run_ended(&mut self) {
@@ -197,43 +222,83 @@ impl Session {
         self.conclude(&run, None);
     }
 
-    /// Whether the transaction has ended or one has begun, by the server's own flag; an error does not carry it.
+    /// What became of the transaction with a run that is over.
     fn note_transaction(&mut self, run: &Run) {
         let actions = &run.judged.judgement.actions;
-        let effects = || actions.iter().flat_map(|action| &action.effects);
-        let ends = |wanted: bool| {
-            effects()
-                .any(|effect| matches!(effect, Effect::EndsTransaction { commits } if *commits == wanted))
-        };
-        // To begin one ends the one that is open.
-        let begins = || {
-            self.transaction.opened_at.is_some()
-                && effects().any(|effect| *effect == Effect::BeginsTransaction)
-        };
-        let ended = match &run.failure {
-            // A deadlock.
-            Some(failure) if failure.number == 1213 => Some(TransactionOutcome::RolledBack),
-            Some(_) => {
-                self.transaction.failed = true;
-                None
-            }
-            None if run.is_preparation => None,
-            None if ends(true) || begins() => Some(TransactionOutcome::Committed),
-            None if ends(false) => Some(TransactionOutcome::RolledBack),
-            None if self.is_in_transaction() => None,
-            None if self.transaction.failed => Some(TransactionOutcome::Unknown),
-            None => Some(TransactionOutcome::Committed),
-        };
-        if let Some(outcome) = ended {
-            if run.failure.is_some() {
-                self.status = self.status.without(Status::IN_TRANSACTION);
-            }
+        if let Some(failure) = &run.failure {
+            let failed = statement_at(&run.judged, run.done);
+            self.transaction.doubt = Some(end_by_failure(failure, failed));
+            return;
+        }
+        if run.is_preparation {
+            return;
+        }
+        if let [action] = actions.as_slice()
+            && let Some(outcome) = self.ended_by(Some(action))
+        {
             self.transaction_over(outcome);
         }
-        if self.is_in_transaction() {
-            let now = Timestamp::now();
-            self.transaction.opened_at.get_or_insert(now);
+        self.note_open();
+        if self.transaction.opened_at.is_none() {
+            self.transaction = TransactionNotes::default();
         }
+    }
+
+    fn note_open(&mut self) {
+        if self.is_in_transaction() {
+            self.transaction.opened_at.get_or_insert_with(Timestamp::now);
+        }
+    }
+
+    /// How a statement that has succeeded ended the transaction, if it did: as the server's own flag says, unless another
+    /// one has begun at once. `None`: nobody knows which statement it was.
+    fn ended_by(&self, action: Option<&Action>) -> Option<TransactionOutcome> {
+        let is_over = !self.is_in_transaction();
+        let Some(action) = action else {
+            return is_over.then_some(TransactionOutcome::Unknown);
+        };
+        let ends = |commits| action.effects.contains(&Effect::EndsTransaction { commits });
+        let is_explicit =
+            action.class == Class::Transaction || action.effects.contains(&Effect::BeginsTransaction);
+        match action.verb.as_str() {
+            // Somebody else will end it, under its name.
+            "xa prepare" => Some(TransactionOutcome::Unknown),
+            "xa commit" => Some(TransactionOutcome::Committed),
+            "xa rollback" => Some(TransactionOutcome::RolledBack),
+            verb if verb.starts_with("xa ") => None,
+            _ if ends(false) => Some(TransactionOutcome::RolledBack),
+            _ if is_explicit && ends(true) => Some(TransactionOutcome::Committed),
+            _ if !is_over => None,
+            "reset connection" => Some(TransactionOutcome::RolledBack),
+            // SET autocommit=1.
+            "set" => Some(TransactionOutcome::Committed),
+            _ if action.commits => Some(TransactionOutcome::Committed),
+            _ => Some(TransactionOutcome::Unknown),
+        }
+    }
+
+    /// An error does not say whether the transaction is still open. A ping does, and leaves warnings as they are.
+    pub(super) async fn settle_doubt(&mut self) -> Result<(), End> {
+        let Some(outcome) = self.transaction.doubt.take() else {
+            return Ok(());
+        };
+        if self.transaction.opened_at.is_none() {
+            return Ok(());
+        }
+        self.settle_cancel().await?;
+        self.put_own(&[Code::Ping as u8], Expected::Done);
+        self.answered().await?;
+        if !self.is_in_transaction() {
+            self.transaction_over(outcome);
+        }
+        Ok(())
+    }
+
+    /// A request whose message begins with the end of the transaction: it belongs to the next one.
+    fn leave_out(&mut self, request: Option<RequestId>) {
+        let Some(request) = request else { return };
+        self.transaction.requests.retain(|other| *other != request);
+        self.thread.shared.desk.transaction_ended(self.peer.session);
     }
 
     fn transaction_over(&mut self, outcome: TransactionOutcome) {
@@ -267,8 +332,12 @@ impl Session {
             (None, None) => OutcomeKind::Ran,
         };
         let (sqlstate, message) = match &run.failure {
-            Some(failure) => (failure.sqlstate.as_str(), failure.message.as_str()),
-            None => ("", lost.unwrap_or_default()),
+            Some(failure) => {
+                let told = told(run, failure);
+                let kept = self.thread.answer_for_log(&run.judged, &told).into_owned();
+                (failure.sqlstate.as_str(), kept)
+            }
+            None => ("", lost.unwrap_or_default().to_owned()),
         };
         self.stage(Body::Outcome(StatementOutcome {
             attempt: self.attempt(run.number),
@@ -276,7 +345,7 @@ impl Session {
             rows: run.rows.filter(|_| !run.is_preparation),
             tag: tag(run),
             sqlstate,
-            message,
+            message: &message,
             request: None,
         }));
     }
@@ -285,7 +354,10 @@ impl Session {
         let outcome = match (&run.failure, lost) {
             (Some(failure), _) => RunOutcome::Failed {
                 sqlstate: failure.sqlstate.clone(),
-                message: failure.message.clone(),
+                message: self
+                    .thread
+                    .answer_for_log(&run.judged, &told(run, failure))
+                    .into_owned(),
             },
             (None, Some(why)) => RunOutcome::Unknown { why: why.to_owned() },
             (None, None) => RunOutcome::Finished {
@@ -347,6 +419,43 @@ impl Session {
             session: Some(self.peer.session),
             body,
         });
+    }
+}
+
+/// The statement of a message whose answer is the next behind so many; `None`: one before it may have had several.
+fn statement_at(judged: &Judged<MysqlState>, done: usize) -> Option<&Action> {
+    let actions = &judged.judgement.actions;
+    let has_one = |action: &Action| !matches!(action.class, Class::Procedural | Class::Unknown);
+    actions
+        .get(done)
+        .filter(|_| actions.len() == 1 || actions.iter().all(has_one))
+}
+
+/// How a transaction ended, if it did, with a statement that failed in it.
+fn end_by_failure(failure: &Failure, failed: Option<&Action>) -> TransactionOutcome {
+    match (failure.number, failed) {
+        (DEADLOCK, _) => TransactionOutcome::RolledBack,
+        // DDL commits before it does anything.
+        (_, Some(action)) if action.class != Class::Transaction && action.commits => {
+            TransactionOutcome::Committed
+        }
+        (_, Some(action)) if matches!(action.class, Class::Read | Class::Write | Class::Export) => {
+            TransactionOutcome::RolledBack
+        }
+        (_, Some(_) | None) => TransactionOutcome::Unknown,
+    }
+}
+
+/// An error, and what stood before the statement that it is of: that is kept or not as the transaction is.
+fn told(run: &Run, failure: &Failure) -> String {
+    let (message, count) = (&failure.message, run.judged.judgement.actions.len());
+    match statement_at(&run.judged, run.done) {
+        _ if count < 2 || run.done == 0 => message.clone(),
+        Some(_) => format!(
+            "{message} (statement {} of {count} in its message; those before it have run)",
+            run.done + 1
+        ),
+        None => format!("{message} (in a message of {count} statements, of which some have run)"),
     }
 }
 

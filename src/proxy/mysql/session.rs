@@ -532,6 +532,13 @@ impl Session {
     }
 }
 
+/// The answer to a question for one value.
+pub fn one_value(rows: &Rows) -> Option<String> {
+    let [row] = rows.as_slice() else { return None };
+    let value = row.first()?.clone()?;
+    String::from_utf8(value).ok()
+}
+
 /// What the log says of an end, and what the client is told.
 fn last_words(end: &End) -> (String, Option<(u16, &'static str, String)>) {
     match end {

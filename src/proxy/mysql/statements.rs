@@ -158,7 +158,7 @@ impl Session {
         let long: Vec<Option<&Long>> = (0..prepared.parameters)
             .map(|parameter| prepared.long.get(&parameter))
             .collect();
-        let parameters = parameters::shown(&execute.parameters, &long);
+        let mut parameters = parameters::shown(&execute.parameters, &long);
         let bound = parameters::canonical(execute.head.flags, &execute.parameters, &long);
         let is_too_long = long.iter().flatten().any(|long| !long.is_whole());
         let reaches_all = parameters::reach_all(&prepared.judged, &execute.parameters);
@@ -179,6 +179,8 @@ impl Session {
             judged = Rc::new(judged.unbounded("compares with zero, which every text equals"));
         }
         let verdict = self.verdict(&judged);
+        self.thread.redact(&judged, &mut parameters);
+        parameters::without_types(&mut parameters);
         let sending = Sending {
             frames: command.frames,
             next_sequence,

@@ -22,6 +22,27 @@ const NAMES_MAX: usize = 500;
 /// in question. `$1`, `$2`: schemas (empty: none) and names of relations; `$3`, `$4`: the same of functions.
 pub const IDENTITY: &str = include_str!("identity.sql");
 
+/// Asks for the settings under which one literal is two values (`'01/02/2026'`, `'12:00'`, `'1,5'`), a value two texts, and
+/// a new table lies here or there. A client changes them as it likes, for none of them changes what a statement may do.
+///
+/// Every question asks for them, so that what may have changed them by itself (a function, the end of a transaction) is
+/// seen before the next statement is parsed.
+const READS_VALUES: &str = "SELECT pg_catalog.concat_ws(', ',
+    pg_catalog.concat_ws(' ', 'DateStyle', pg_catalog.current_setting('DateStyle', true)),
+    pg_catalog.concat_ws(' ', 'TimeZone', pg_catalog.current_setting('TimeZone', true)),
+    pg_catalog.concat_ws(' ', 'IntervalStyle', pg_catalog.current_setting('IntervalStyle', true)),
+    pg_catalog.concat_ws(' ', 'lc_monetary', pg_catalog.current_setting('lc_monetary', true)),
+    pg_catalog.concat_ws(' ', 'lc_numeric', pg_catalog.current_setting('lc_numeric', true)),
+    pg_catalog.concat_ws(' ', 'lc_time', pg_catalog.current_setting('lc_time', true)),
+    pg_catalog.concat_ws(' ', 'bytea_output', pg_catalog.current_setting('bytea_output', true)),
+    pg_catalog.concat_ws(' ', 'extra_float_digits', pg_catalog.current_setting('extra_float_digits', true)),
+    pg_catalog.concat_ws(' ', 'xmloption', pg_catalog.current_setting('xmloption', true)),
+    pg_catalog.concat_ws(' ', 'xmlbinary', pg_catalog.current_setting('xmlbinary', true)),
+    pg_catalog.concat_ws(' ', 'gin_fuzzy_search_limit', pg_catalog.current_setting('gin_fuzzy_search_limit', true)),
+    pg_catalog.concat_ws(' ', 'default_text_search_config', pg_catalog.current_setting('default_text_search_config', true)),
+    pg_catalog.concat_ws(' ', 'default_tablespace', pg_catalog.current_setting('default_tablespace', true)),
+    pg_catalog.concat_ws(' ', 'default_table_access_method', pg_catalog.current_setting('default_table_access_method', true)))";
+
 /// What the server told of a session, besides what it reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -33,6 +54,10 @@ pub struct Facts {
     pub standard_conforming_strings: bool,
     pub client_encoding: String,
     pub session_authorization: String,
+    /// The answer to `READS_VALUES`; empty before the first question.
+    pub reads_values: String,
+    /// Grows when that may have changed: a statement parsed before has read its literals under other settings.
+    pub values_revision: u64,
     /// Its temporary objects; asked for only where there is a catalog.
     pub own: OwnNames,
     /// The catalog's when it was looked at last.
@@ -71,7 +96,13 @@ impl Facts {
     }
 
     /// Takes an answer to a question.
-    pub fn told(&mut self, search_path: &str, role: &str, own: OwnNames) {
+    pub fn told(&mut self, search_path: &str, role: &str, values: &str, own: OwnNames) {
+        // What nothing has changed since the session began was so from its beginning.
+        let is_first = self.reads_values.is_empty() && !self.stale;
+        if self.reads_values != values {
+            values.clone_into(&mut self.reads_values);
+            self.values_revision += u64::from(!is_first);
+        }
         search_path.clone_into(&mut self.search_path);
         role.clone_into(&mut self.role);
         self.own = own;
@@ -88,12 +119,14 @@ impl Facts {
             "session_authorization" => value.clone_into(&mut self.session_authorization),
             // Reported by PostgreSQL 18 and newer.
             "search_path" => value.clone_into(&mut self.search_path),
+            // Also where nobody here has set it: the server's configuration was read again.
+            "DateStyle" | "TimeZone" | "IntervalStyle" => self.stale = true,
             _ => {}
         }
     }
 }
 
-/// What is asked at once, besides search_path and role.
+/// What is asked at once, besides search_path, role and how values are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// The session's temporary objects.
@@ -132,13 +165,13 @@ impl Names {
 impl Question {
     /// Rows that a full answer has.
     pub fn rows(&self) -> usize {
-        2 + usize::from(self.own) + if self.held.is_some() { 2 } else { 0 }
+        3 + usize::from(self.own) + if self.held.is_some() { 2 } else { 0 }
     }
 
     /// Puts the question's frames into `out` and notes them in `talk`.
     pub fn put<S: Clone>(&self, talk: &mut Conversation<S>, nothing: &S, out: &mut Vec<u8>) {
         let in_pipeline = talk.has_open_pipeline();
-        for text in ["SHOW search_path", "SHOW role"] {
+        for text in ["SHOW search_path", "SHOW role", READS_VALUES] {
             ask(talk, nothing, out, text, Vec::new());
         }
         if self.own {

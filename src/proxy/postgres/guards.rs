@@ -283,7 +283,7 @@ impl Session {
                 (None, Some(fields)) => {
                     self.pipe.tell(|out| fields.put(server::ERROR, out));
                     if let Some(run) = self.runs.get_mut(&id) {
-                        run.failure = Some(fields);
+                        run.failure = Some(self.thread.answer_to_commit(&fields));
                     }
                 }
                 (Some(_), _) | (None, None) => self.tell_tags(&tags),
@@ -354,7 +354,7 @@ impl Session {
         };
         self.pipe.tell(|out| fields.put(server::ERROR, out));
         if let Some(run) = self.runs.get_mut(&id) {
-            run.failure = Some(fields);
+            run.failure = Some(self.thread.answer_to_commit(&fields));
         }
     }
 

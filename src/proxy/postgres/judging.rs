@@ -94,6 +94,7 @@ fn prepared_in(judgement: &Judgement, wanted: &str) -> Option<Action> {
         | Effect::EndsTransaction { .. }
         | Effect::RollsBackToSavepoint
         | Effect::ChangesMeaning
+        | Effect::ChangesValues
         | Effect::Deallocates { .. }
         | Effect::DiscardsAll
         | Effect::RunsCursor

@@ -21,6 +21,7 @@ mod sight;
 mod startup;
 mod statements;
 mod turn;
+mod undone;
 mod unit;
 mod upstream;
 

@@ -52,6 +52,7 @@ fn parameter(at: usize, type_oid: u32, binary: bool, value: Option<&[u8]>) -> Pa
         value: decoded,
         hex,
         bytes: value.map_or(0, |bytes| bytes.len() as u64),
+        redacted: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::proxy::postgres::facts::{Names, Question};
 use crate::proxy::postgres::impact::Job;
 use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::unit::Unit;
+use crate::proxy::redact::touched;
 use crate::proxy::refusal::{self, Refusal};
 use crate::proxy::registry::Control;
 use crate::proxy::waiting::{Ended, detach, ended_by, leave_approved, wait_is_over, withdraw, woken};
@@ -117,6 +118,7 @@ impl Session {
             lexing: unit.judged.lexing,
             catalog: self.sight.catalog(&self.facts),
             parameters: unit.parameters.clone(),
+            redaction: self.thread.redaction(&unit.judged).as_deref().cloned(),
             bound: unit.bound.clone(),
             search_path: self.facts.search_path.clone(),
             role: self.facts.role.clone(),
@@ -355,6 +357,9 @@ impl Session {
         }
         let mut facts = self.shown_facts();
         if unit.judged.judgement.depends_on_names {
+            if let Some(refusal) = self.prepared_before() {
+                return Ok(Err(refusal));
+            }
             self.add_prepared(&mut facts);
         }
         let digest = self.digest(unit, &facts);
@@ -382,6 +387,7 @@ impl Session {
             ("session_authorization", facts.session_authorization.as_str()),
             ("client_encoding", facts.client_encoding.as_str()),
             ("standard_conforming_strings", conforming),
+            ("values are read under", facts.reads_values.as_str()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -404,6 +410,15 @@ impl Session {
         }
         let words = format!("{}, digest {}", prepared.len(), digest.finish());
         facts.insert("prepared statements".to_owned(), words);
+    }
+
+    /// A text with an EXECUTE in it may name any prepared statement: each must mean what the values shown here say.
+    fn prepared_before(&self) -> Option<Refusal> {
+        let statements = self.talk.statements().iter();
+        let mut before =
+            statements.filter(|(name, meaning)| !name.is_empty() && self.is_read_before(meaning));
+        let (name, _) = before.next()?;
+        Some(Refusal::PreparedBefore { name: name.clone() })
     }
 
     fn digest(&self, unit: &Unit, facts: &BTreeMap<String, String>) -> Digest {
@@ -439,7 +454,7 @@ impl Session {
         for (name, value) in facts {
             digest = digest.field(name, value.as_bytes());
         }
-        digest.finish()
+        self.thread.keyed_if_redacted(digest, &unit.parameters).finish()
     }
 
     fn question_to_people(&self, unit: &Unit, bound: &Bound, run: RunId) -> Ask {
@@ -467,6 +482,8 @@ impl Session {
             expires: verdict.expires.unwrap_or(limits.expires),
             verdict,
             parameters: unit.parameters.clone(),
+            withheld_facts: BTreeMap::new(),
+            column_labels: touched(self.thread.redaction(&unit.judged).as_ref()).to_vec(),
             transaction,
             claimed: self.claimed.clone(),
             reply: self.reply.clone(),

@@ -14,6 +14,7 @@ use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::statements::BIND_BYTES_MAX;
 use crate::proxy::postgres::turn::{Batch, Next, Step, Stopped};
 use crate::proxy::postgres::unit::Unit;
+use crate::proxy::redact::touched;
 use crate::proxy::refusal::Refusal;
 use crate::sql::action::Class;
 use crate::sql::{IN_PLACE_BYTES_MAX, STATEMENT_BYTES_MAX, judge_postgres};
@@ -168,6 +169,7 @@ impl Session {
         let run = self.next_run();
         let id = self.attempt(run);
         let verdict = self.verdict(&judged);
+        let redaction = self.thread.redaction(&judged);
         let attempt = Attempt {
             id,
             principal: self.peer.principal.as_str(),
@@ -178,6 +180,7 @@ impl Session {
             verdict: verdict.outcome().as_str(),
             rule: verdict.rule.as_str(),
             tables: &judged.tables,
+            column_labels: touched(redaction.as_ref()),
             fingerprint: judged.judgement.fingerprint,
             parameters: &[],
             request: None,
@@ -224,6 +227,7 @@ impl Session {
         };
         let parameters: Vec<_> = unit.parameters.iter().map(parameter_record).collect();
         let fields = refusal.fields();
+        let redaction = self.thread.redaction(&unit.judged);
         let attempt = Attempt {
             id: self.attempt(run),
             principal: self.peer.principal.as_str(),
@@ -242,6 +246,7 @@ impl Session {
             },
             rule: verdict.rule.as_str(),
             tables: &unit.judged.tables,
+            column_labels: touched(redaction.as_ref()),
             fingerprint: unit.judged.judgement.fingerprint,
             parameters: &parameters,
             request: None,

@@ -1,6 +1,7 @@
 //! What was sent and what became of it: every statement on its way to the server is a run, and ends as a record.
 //! Never forwards anything. Read `turn.rs` next.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use crate::proxy::end::End;
 use crate::proxy::end::wait_of;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::session::Session;
+use crate::proxy::postgres::undone::{IN_DOUBT, Stays, what_stays};
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::doubt::changes_catalog;
 use crate::wire::postgres::conversation::{Change, NameChange, News, RunId};
@@ -29,6 +31,9 @@ pub struct Meaning {
     /// Of a portal: the run that its first Execute carries out.
     pub run: Cell<Option<RunId>>,
     pub origin: NameOrigin,
+    /// `Facts::values_revision` when it went to the server, which reads literals as it parses; `None`: it changed within
+    /// the message that prepared it.
+    pub read_at: Option<u64>,
 }
 
 /// How a name came by its meaning.
@@ -43,12 +48,13 @@ pub enum NameOrigin {
 }
 
 impl Meaning {
-    pub fn new(judged: Rc<Judged>, origin: NameOrigin) -> Self {
+    pub fn new(judged: Rc<Judged>, origin: NameOrigin, read_at: Option<u64>) -> Self {
         Self {
             judged,
             types: RefCell::default(),
             run: Cell::new(None),
             origin,
+            read_at,
         }
     }
 }
@@ -69,6 +75,10 @@ pub struct Run {
     pub skipped: bool,
     /// A portal of it has given its row limit.
     pub suspended: bool,
+    /// A COMMIT or ROLLBACK behind it has gone through, or it commits by itself: no later error undoes it.
+    pub settled: bool,
+    /// Something failed behind it, and it may have committed a part of what it did.
+    pub is_in_doubt: bool,
     pub kept_back: KeptBack,
 }
 
@@ -107,7 +117,10 @@ pub fn changes_meaning(action: &Action) -> bool {
     };
     by_class
         || action.effects.iter().any(|effect| match effect {
-            Effect::ChangesMeaning | Effect::DiscardsAll | Effect::RollsBackToSavepoint => true,
+            Effect::ChangesMeaning
+            | Effect::ChangesValues
+            | Effect::DiscardsAll
+            | Effect::RollsBackToSavepoint => true,
             Effect::BeginsTransaction
             | Effect::EndsTransaction { .. }
             | Effect::RunsCursor
@@ -122,14 +135,12 @@ fn may_drop_own(action: &Action) -> bool {
     matches!(action.class, Class::Session | Class::Transaction)
 }
 
-/// Whether it reads from a cursor, by FETCH or MOVE or as a portal that was not bound by a message.
-fn runs_cursor(judged: &Judged) -> bool {
-    judged.text.is_empty() || judged.judgement.actions.iter().any(Action::runs_cursor)
-}
-
 /// What the completions of a text's statements do to names.
-pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
-    let actions = judged.judgement.actions.iter().enumerate();
+pub fn name_changes(judged: &Judged, values_revision: u64) -> Vec<NameChange<Rc<Meaning>>> {
+    let actions = &judged.judgement.actions;
+    let is_steady = actions.len() == 1 || !actions.iter().any(changes_meaning);
+    let read_at = is_steady.then_some(values_revision);
+    let actions = actions.iter().enumerate();
     let changes = actions.flat_map(|(statement, action)| {
         action.effects.iter().filter_map(move |effect| {
             let change = match effect {
@@ -137,7 +148,7 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
                     let of_name = judged.of_action(inner);
                     Change::Set(
                         name.clone(),
-                        Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare)),
+                        Rc::new(Meaning::new(Rc::new(of_name), NameOrigin::SqlPrepare, read_at)),
                     )
                 }
                 Effect::Deallocates { name: Some(name) } => Change::Remove(name.clone()),
@@ -147,6 +158,7 @@ pub fn name_changes(judged: &Judged) -> Vec<NameChange<Rc<Meaning>>> {
                 | Effect::EndsTransaction { .. }
                 | Effect::RollsBackToSavepoint
                 | Effect::ChangesMeaning
+                | Effect::ChangesValues
                 | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => return None,
             };
@@ -165,15 +177,59 @@ pub fn may_copy_in(judged: &Judged) -> bool {
         .any(|action| action.copies_in || action.class == Class::Unknown)
 }
 
+/// Whether a statement of it has run, to its end or to its row limit: what was only parsed or bound did nothing.
+fn has_run(run: &Run) -> bool {
+    !run.tag.is_empty() || run.suspended
+}
+
+/// How what ran before an error ended. The server's message stands with the statement that failed: it may hold a value
+/// that is withheld there, and here nobody would know.
+fn undone_behind(fields: &Fields) -> Fields {
+    Fields {
+        sqlstate: fields.sqlstate.clone(),
+        message: UNDONE_BEHIND.to_owned(),
+        ..Fields::default()
+    }
+}
+
+const UNDONE_BEHIND: &str = "undone with its pipeline, in which something failed behind it";
+
+/// Whether a text may hold a string, in quotes or behind a dollar sign: one that does not reads no literal otherwise under
+/// another setting. `$1` is a parameter.
+fn may_hold_strings(text: &[u8]) -> bool {
+    let mut pairs = text.windows(2);
+    text.contains(&b'\'') || pairs.any(|pair| pair[0] == b'$' && !pair[1].is_ascii_digit())
+}
+
 impl Session {
+    /// What a message sent now stands for.
+    pub(super) fn meaning(&self, judged: &Rc<Judged>, origin: NameOrigin) -> Meaning {
+        Meaning::new(Rc::clone(judged), origin, Some(self.facts.values_revision))
+    }
+
+    /// Whether a statement was parsed before a change of the settings by which its literals were read. Only when no
+    /// change is under way.
+    pub(super) fn is_read_before(&self, meaning: &Meaning) -> bool {
+        meaning.read_at != Some(self.facts.values_revision) && may_hold_strings(&meaning.judged.text)
+    }
+
+    /// Counts a change that the text itself names: what is changed back within one message is in no answer, and the
+    /// server may have parsed another statement anew in between.
+    pub(super) fn note_values(&mut self, judged: &Judged) {
+        let actions = &judged.judgement.actions;
+        let named = |action: &Action| action.effects.contains(&Effect::ChangesValues);
+        self.facts.values_revision += u64::from(actions.iter().any(named));
+    }
+
     /// Notes a run that goes to the server now.
     pub(super) fn begin_run(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
         // A cursor over something that changes meaning does so as it is read, in the transaction that declared it.
-        let late = self.transaction.touched_meaning && runs_cursor(judged);
+        let late = self.transaction.touched_meaning && judged.runs_cursor();
         let actions = &judged.judgement.actions;
         let defines = self.sight.has_catalog() && actions.iter().any(changes_catalog);
         let drops_own = self.facts.own.is_alone() && actions.iter().any(may_drop_own);
         let changes = late || defines || drops_own || actions.iter().any(changes_meaning);
+        self.note_values(judged);
         self.transaction.touched_catalog |= defines;
         self.meaning_in_flight += usize::from(changes);
         self.transaction.touched_meaning |= changes;
@@ -191,6 +247,8 @@ impl Session {
             failure: None,
             skipped: false,
             suspended: false,
+            settled: false,
+            is_in_doubt: false,
             kept_back: KeptBack::No,
         };
         self.runs.insert(run, begun);
@@ -227,9 +285,14 @@ impl Session {
                     if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
                         run.failure = Some(fields.clone());
                     }
+                    self.undoing.get_or_insert_with(|| undone_behind(fields));
                 }
                 News::CommitFailed { segment, fields } => {
-                    for run in self.runs.values_mut().filter(|run| run.segment <= *segment) {
+                    let fields = self.thread.answer_to_commit(fields);
+                    for run in self.runs.values_mut() {
+                        if run.segment > *segment || run.settled {
+                            continue;
+                        }
                         run.failure.get_or_insert_with(|| fields.clone());
                     }
                 }
@@ -259,6 +322,7 @@ impl Session {
                     self.own_failure = Some(fields.clone());
                     // A COMMIT of the proxy's own.
                     self.transaction.ended = None;
+                    self.undoing.get_or_insert_with(|| undone_behind(fields));
                 }
                 News::CopyIn => {}
                 News::Ready { status, segment } => self.ready(*status, *segment),
@@ -286,19 +350,78 @@ impl Session {
         let Some(action) = judged.judgement.actions.get(statement) else {
             return;
         };
+        self.follow_transaction(id, statement, action, tag);
+        for effect in &action.effects {
+            if let Effect::ProxySetting { name, value } = effect {
+                self.set_own(name, value);
+            }
+        }
+    }
+
+    /// Where a transaction begins and how it ends, as each statement says it: one message, or one pipeline, may end several.
+    fn follow_transaction(&mut self, id: RunId, statement: usize, action: &Action, tag: &str) {
         // ROLLBACK TO SAVEPOINT has the tag of ROLLBACK, and ends nothing.
         let ends = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
-        if action.effects.iter().any(ends) {
+        let ends = action.effects.iter().any(ends);
+        let begins = action.effects.contains(&Effect::BeginsTransaction);
+        if !(ends || begins) {
+            return;
+        }
+        if self.transaction.ended.is_some() {
+            self.transaction_over_within(id, statement);
+        }
+        // What stands before it without a BEGIN is in its transaction, too.
+        let is_first = statement == 0 && self.runs.keys().all(|other| *other >= id);
+        if !(ends && is_first) {
+            self.transaction.opened_at.get_or_insert_with(Timestamp::now);
+        }
+        if ends {
             self.transaction.ended = Some(match tag {
                 "ROLLBACK" => TransactionOutcome::RolledBack,
                 // Somebody else will end it, under another name.
                 "PREPARE TRANSACTION" => TransactionOutcome::Unknown,
                 _committed => TransactionOutcome::Committed,
             });
+            self.settle_completed();
+            if statement == 0 {
+                self.leave_out(id);
+            }
         }
-        for effect in &action.effects {
-            if let Effect::ProxySetting { name, value } = effect {
-                self.set_own(name, value);
+        // AND CHAIN.
+        if ends && begins {
+            self.transaction_over_within(id, statement);
+        }
+    }
+
+    /// No later error undoes what an explicit end has decided.
+    fn settle_completed(&mut self) {
+        for run in self.runs.values_mut() {
+            run.settled |= has_run(run);
+        }
+    }
+
+    /// A request whose message begins with the end of the transaction and goes on: it belongs to the next one.
+    fn leave_out(&mut self, id: RunId) {
+        let goes_on = |run: &&Run| run.judged.judgement.actions.len() > 1;
+        let Some(request) = self.runs.get(&id).filter(goes_on).and_then(|run| run.request) else {
+            return;
+        };
+        self.transaction.requests.retain(|other| *other != request);
+        self.thread.shared.desk.transaction_ended(self.peer.session);
+    }
+
+    /// The end of a transaction in the middle of a message or a pipeline: what is still to run is in the next one.
+    fn transaction_over_within(&mut self, id: RunId, statement: usize) {
+        self.transaction_over();
+        let notes = &mut self.transaction;
+        notes.opened_at = Some(Timestamp::now());
+        for (other, run) in &self.runs {
+            let actions = &run.judged.judgement.actions;
+            if *other > id || *other == id && statement + 1 < actions.len() {
+                notes.wrote |= changes_data(run.judged.class);
+                notes.touched_meaning |= run.changes_meaning;
+                notes.touched_catalog |= self.sight.has_catalog() && actions.iter().any(changes_catalog);
+                notes.requests.extend(run.request);
             }
         }
     }
@@ -315,6 +438,7 @@ impl Session {
     }
 
     fn ready(&mut self, status: Status, segment: u64) {
+        self.undo_implicit(status, segment);
         let ended: Vec<RunId> = self
             .runs
             .iter()
@@ -323,7 +447,7 @@ impl Session {
             .collect();
         for id in ended {
             if let Some(run) = self.runs.remove(&id) {
-                self.conclude(id, &run, None);
+                self.conclude(id, &run, run.is_in_doubt.then_some(IN_DOUBT));
             }
         }
         match status {
@@ -335,6 +459,25 @@ impl Session {
                 }
                 let now = Timestamp::now();
                 self.transaction.opened_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// An error in a pipeline outside a transaction undoes what stood before it, back to the last COMMIT: the server says
+    /// nothing of that, and what it answered before stands on record otherwise.
+    fn undo_implicit(&mut self, status: Status, segment: u64) {
+        let Some(fields) = self.undoing.take().filter(|_| status == Status::Idle) else {
+            return;
+        };
+        for run in self.runs.values_mut().filter(|run| run.segment == segment) {
+            let ran = run.failure.is_none() && has_run(run) && run.kept_back == KeptBack::No;
+            if !ran || run.settled {
+                continue;
+            }
+            match what_stays(&run.judged) {
+                Stays::All => {}
+                Stays::Nothing => run.failure = Some(fields.clone()),
+                Stays::Unknown => run.is_in_doubt = true,
             }
         }
     }
@@ -387,8 +530,11 @@ impl Session {
             return;
         }
         let (sqlstate, message) = match &run.failure {
-            Some(fields) => (fields.sqlstate.as_str(), fields.message.as_str()),
-            None => ("", lost.unwrap_or_default()),
+            Some(fields) => (
+                fields.sqlstate.as_str(),
+                self.thread.answer_for_log(&run.judged, &fields.message),
+            ),
+            None => ("", Cow::Borrowed(lost.unwrap_or_default())),
         };
         self.stage(Body::Outcome(StatementOutcome {
             attempt: self.attempt(id),
@@ -396,7 +542,7 @@ impl Session {
             rows: run.rows,
             tag: &run.tag,
             sqlstate,
-            message,
+            message: &message,
             request: request.as_deref(),
         }));
     }
@@ -405,7 +551,10 @@ impl Session {
         let outcome = match (&run.failure, lost) {
             (Some(fields), _) => RunOutcome::Failed {
                 sqlstate: fields.sqlstate.clone(),
-                message: fields.message.clone(),
+                message: self
+                    .thread
+                    .answer_for_log(&run.judged, &fields.message)
+                    .into_owned(),
             },
             (None, Some(why)) => RunOutcome::Unknown { why: why.to_owned() },
             (None, None) if run.skipped => RunOutcome::Failed {
@@ -463,5 +612,22 @@ impl Session {
             session: Some(self.peer.session),
             body,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_undone_with_a_pipeline_does_not_repeat_what_the_server_said_of_another_statement() {
+        let failed = Fields {
+            sqlstate: "22007".to_owned(),
+            message: "invalid input syntax for type date: \"the value\"".to_owned(),
+            ..Fields::default()
+        };
+        let undone = undone_behind(&failed);
+        assert_eq!(undone.sqlstate, "22007");
+        assert!(!undone.message.contains("the value"), "{}", undone.message);
     }
 }

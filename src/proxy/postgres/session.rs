@@ -86,6 +86,8 @@ pub struct Session {
     /// Rows that answer the proxy's own questions, and how one failed.
     pub(super) answers: Vec<Option<String>>,
     pub(super) own_failure: Option<Fields>,
+    /// What failed in the segment that is being answered, as it is told of what ran before it.
+    pub(super) undoing: Option<Fields>,
     /// What a name means that nobody has given one.
     pub(super) nothing: Rc<Meaning>,
     pub(super) application_name: String,
@@ -124,6 +126,8 @@ impl Session {
             standard_conforming_strings: upstream.standard_conforming_strings == "on",
             client_encoding: upstream.client_encoding.clone(),
             session_authorization: reported("session_authorization"),
+            reads_values: String::new(),
+            values_revision: 0,
             own: OwnNames::default(),
             generation: 0,
             // A pooler may hand on a server session with temporary objects.
@@ -134,11 +138,13 @@ impl Session {
             actions: Vec::new(),
             depends_on_names: true,
             fingerprint: [0; 32],
+            sorts: [0; 32],
         };
         let scope = thread.judgements.borrow_mut().shared_scope(facts.lexing(), None);
         let nothing = Rc::new(Meaning::new(
             Rc::new(Judged::new(Arc::from([]), empty, facts.lexing(), scope)),
             NameOrigin::Text,
+            Some(0),
         ));
         let mut claimed = BTreeMap::new();
         if !application_name.is_empty() {
@@ -169,6 +175,7 @@ impl Session {
             unsynced: None,
             answers: Vec::new(),
             own_failure: None,
+            undoing: None,
             nothing,
             application_name,
             refuse_once: None,
@@ -284,7 +291,7 @@ impl Session {
     ) -> Result<&'a [String], End> {
         let unsaid =
             || End::Violation("the server does not say what its search_path and role are".to_owned());
-        let Some([search_path, role, rest @ ..]) = answers else {
+        let Some([search_path, role, values, rest @ ..]) = answers else {
             return Err(unsaid());
         };
         let (own, rest) = match rest {
@@ -292,7 +299,7 @@ impl Session {
             _ if question.own => return Err(unsaid()),
             rest => (OwnNames::default(), rest),
         };
-        self.facts.told(search_path, role, own);
+        self.facts.told(search_path, role, values, own);
         Ok(rest)
     }
 

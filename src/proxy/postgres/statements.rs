@@ -82,7 +82,7 @@ impl Session {
     /// Notes a Query in the conversation and as a run.
     pub(super) fn send_query(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
         self.begin_run(run, judged, request);
-        let changes = name_changes(judged);
+        let changes = name_changes(judged, self.facts.values_revision);
         self.talk.sent(
             Origin::Client,
             Sent::Query {
@@ -189,7 +189,7 @@ impl Session {
 
     fn send_parse(&mut self, run: RunId, name: &str, judged: &Rc<Judged>, types: Vec<u32>) {
         self.begin_parse(run, judged);
-        let meaning = Meaning::new(Rc::clone(judged), NameOrigin::Text);
+        let meaning = self.meaning(judged, NameOrigin::Text);
         *meaning.types.borrow_mut() = types;
         let sent = Sent::Parse {
             run: Some(run),
@@ -203,7 +203,9 @@ impl Session {
     fn begin_parse(&mut self, run: RunId, judged: &Rc<Judged>) {
         let wrote = self.transaction.wrote;
         let touched = (self.transaction.touched_meaning, self.transaction.touched_catalog);
+        let values = self.facts.values_revision;
         self.begin_run(run, judged, None);
+        self.facts.values_revision = values;
         self.transaction.wrote = wrote;
         (self.transaction.touched_meaning, self.transaction.touched_catalog) = touched;
         if let Some(run) = self.runs.get_mut(&run) {
@@ -222,12 +224,14 @@ impl Session {
         let (Some(portal), Some(name)) = (served_name(bind.portal), served_name(bind.statement)) else {
             return Ok(self.bad_name(header, rest, batch));
         };
-        let (judged, types) = match self.bound_statement(name, header, rest, batch) {
+        let (judged, meaning) = match self.bound_statement(name, header, rest, batch) {
             Ok(found) => found,
             Err(step) => return Ok(step),
         };
+        let types = meaning.types.borrow().clone();
         let verdict = self.verdict(&judged);
-        let parameters = parameters::decode(&bind, &types);
+        let mut parameters = parameters::decode(&bind, &types);
+        self.thread.redact(&judged, &mut parameters);
         if verdict.outcome() == Outcome::Allow {
             let Some(permit) = verdict.allowed() else {
                 return Ok(Step::Stop(Next::Wait));
@@ -239,6 +243,10 @@ impl Session {
             batch.consumed += frame.len();
             batch.commits |= commits(&judged);
             return Ok(Step::Went);
+        }
+        if verdict.outcome() == Outcome::Hold && self.is_read_before(&meaning) {
+            let name = name.to_owned();
+            return Ok(self.refused(Refusal::PreparedBefore { name }, header, rest, batch, false));
         }
         match gather(rest, None)? {
             Gathered::More if rest.len() < self.gather_bytes_max() => Ok(Step::Stop(Next::Wait)),
@@ -261,10 +269,11 @@ impl Session {
         let (Some(portal), Some(name)) = (served_name(portal), served_name(name)) else {
             return Ok(self.bad_name(header, rest, batch));
         };
-        let (judged, types) = match self.bound_statement(name, header, rest, batch) {
+        let (judged, meaning) = match self.bound_statement(name, header, rest, batch) {
             Ok(found) => found,
             Err(step) => return Ok(step),
         };
+        let types = meaning.types.borrow().clone();
         let verdict = self.verdict(&judged);
         let Some(permit) = verdict.allowed() else {
             if !self.talk.is_settled() {
@@ -280,6 +289,7 @@ impl Session {
             value: None,
             hex: None,
             bytes: header.body_bytes as u64,
+            redacted: Vec::new(),
         };
         let run = self.run_of_bind(name, &judged, &verdict, vec![unread], batch);
         self.send_bind(run, portal, &judged, types, NameOrigin::Text);
@@ -299,7 +309,7 @@ impl Session {
         header: Header,
         rest: &[u8],
         batch: &mut Batch,
-    ) -> Result<(Rc<Judged>, Vec<u32>), Step> {
+    ) -> Result<(Rc<Judged>, Rc<Meaning>), Step> {
         let meaning = match self.talk.statement(name) {
             Lookup::Known(meaning) => meaning,
             Lookup::Wait => return Err(Step::Stop(Next::Settle)),
@@ -313,9 +323,8 @@ impl Session {
                 return Err(self.refused(refusal, header, rest, batch, false));
             }
         };
-        let types = meaning.types.borrow().clone();
         match self.judge_bound(name, &meaning) {
-            Ok(judged) => Ok((judged, types)),
+            Ok(judged) => Ok((judged, meaning)),
             Err(next) => Err(self.stopped(next, header, rest, batch, false)),
         }
     }
@@ -366,7 +375,7 @@ impl Session {
         types: Vec<u32>,
         origin: NameOrigin,
     ) {
-        let meaning = Meaning::new(Rc::clone(judged), origin);
+        let meaning = self.meaning(judged, origin);
         *meaning.types.borrow_mut() = types;
         meaning.run.set(Some(run));
         let sent = Sent::Bind {
@@ -421,6 +430,9 @@ impl Session {
             Lookup::Wait => return Ok(Step::Stop(Next::Settle)),
         };
         if let Some(step) = self.names_changed(&meaning, header, rest, batch) {
+            return Ok(step);
+        }
+        if let Some(step) = self.values_changed(&meaning, header, rest, batch) {
             return Ok(step);
         }
         let run = match meaning.run.take() {
@@ -482,8 +494,32 @@ impl Session {
         Some(self.refused(Refusal::Unreadable { why }, header, rest, batch, false))
     }
 
+    /// A portal that was let through by a person, and is run for the first time only now: it still reads values as they
+    /// were shown.
+    fn values_changed(
+        &mut self,
+        meaning: &Meaning,
+        header: Header,
+        rest: &[u8],
+        batch: &mut Batch,
+    ) -> Option<Step> {
+        if meaning.origin != NameOrigin::Approved || meaning.run.get().is_none() {
+            return None;
+        }
+        if let Some(stopped) = self.not_ready() {
+            return Some(self.stopped(stopped, header, rest, batch, false));
+        }
+        if meaning.read_at == Some(self.facts.values_revision) {
+            return None;
+        }
+        let why = "a setting by which it reads values (as DateStyle, TimeZone) may have changed since it was approved";
+        let why = why.to_owned();
+        Some(self.refused(Refusal::Unreadable { why }, header, rest, batch, false))
+    }
+
     pub(super) fn note_execute(&mut self, run: RunId, judged: &Rc<Judged>) {
-        let changes = name_changes(judged);
+        self.note_values(judged);
+        let changes = name_changes(judged, self.facts.values_revision);
         self.talk.sent(
             Origin::Client,
             Sent::Execute {

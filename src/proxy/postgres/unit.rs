@@ -8,7 +8,7 @@ use crate::policy::{Outcome, Verdict};
 use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::parameters;
-use crate::proxy::postgres::runs::{Meaning, NameOrigin};
+use crate::proxy::postgres::runs::NameOrigin;
 use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::statements::{BIND_BYTES_MAX, served_name};
 use crate::proxy::postgres::turn::{Batch, Next, Step};
@@ -65,10 +65,12 @@ impl Session {
         if let Some(own) = self.own_cancel(&judged, &bind.values) {
             return Ok(self.let_cancel_bound(&own, frames, batch));
         }
+        let mut parameters = parameters::decode(&bind, types);
+        self.thread.redact(&judged, &mut parameters);
         let unit = Unit {
             frames: frames.to_vec(),
             simple: false,
-            parameters: parameters::decode(&bind, types),
+            parameters,
             bound: body.to_vec(),
             judged,
             verdict: Some(verdict),
@@ -123,7 +125,7 @@ impl Session {
             match header.tag {
                 client::PARSE => {
                     if let Ok(parse) = Parse::decode(body) {
-                        let meaning = Meaning::new(Rc::clone(judged), NameOrigin::Text);
+                        let meaning = self.meaning(judged, NameOrigin::Text);
                         *meaning.types.borrow_mut() = parse.types;
                         let name = served_name(parse.name).unwrap_or_default().to_owned();
                         let sent = Sent::Parse {

@@ -35,7 +35,7 @@ use crate::sql::action::{
 use crate::sql::lex::mysql::Token;
 use crate::sql::mysql::read;
 use crate::sql::mysql_state::{MysqlFollowed, MysqlState, TableNames};
-use crate::sql::names::{KnownNames, NotKnown, Relation};
+use crate::sql::names::{Concern, KnownNames, NotKnown, Relation};
 
 /// What a message is read under.
 #[derive(Clone, Copy)]
@@ -146,6 +146,7 @@ impl Message<'_> {
                 | Effect::RollsBackToSavepoint
                 | Effect::BeginsTransaction
                 | Effect::ChangesMeaning
+                | Effect::ChangesValues
                 | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => {}
             }
@@ -200,6 +201,8 @@ struct Walk<'t, 'm> {
     unbounded: bool,
     /// It touches something that belongs to the session, such as a user-level lock or a user variable.
     session: bool,
+    /// As in `Action`.
+    reaches_unnamed: bool,
     /// Inside a definition that is stored, not run.
     defining: bool,
     /// Below EXPLAIN: a change is planned, not made.
@@ -239,6 +242,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             seen: Seen::default(),
             unbounded: false,
             session: false,
+            reaches_unnamed: false,
             defining: false,
             explaining: false,
             inserting: false,
@@ -325,6 +329,15 @@ impl<'t, 'm> Walk<'t, 'm> {
             cancels: self.cancels,
             commits: self.commits,
             steps: self.steps,
+            reaches_unnamed: self.reaches_unnamed,
+        }
+    }
+
+    /// What the catalog says that it does besides.
+    fn concerned(&mut self, concern: &Concern) {
+        self.reaches_unnamed = true;
+        if !concern.is_listed() {
+            self.raise(concern.class, concern.reason.clone());
         }
     }
 
@@ -387,6 +400,7 @@ impl<'t, 'm> Walk<'t, 'm> {
         self.rows_whole = self.rows_whole.max(inner.rows);
         self.unbounded |= inner.breadth == Breadth::Unbounded;
         self.session |= inner.class == Class::Session;
+        self.reaches_unnamed |= inner.reaches_unnamed;
         self.commits |= inner.commits;
         for reason in &inner.reasons {
             self.raise(Class::Transaction, reason.clone());

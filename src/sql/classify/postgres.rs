@@ -106,6 +106,7 @@ pub fn unknown_action(span: Range<usize>, reason: String) -> Action {
         cancels: None,
         commits: false,
         steps: Steps::default(),
+        reaches_unnamed: false,
     }
 }
 
@@ -166,6 +167,7 @@ impl Message<'_> {
                 }
                 Effect::BeginsTransaction
                 | Effect::ChangesMeaning
+                | Effect::ChangesValues
                 | Effect::RunsCursor
                 | Effect::ProxySetting { .. } => {}
             }

@@ -84,6 +84,7 @@ fn judge(
         actions,
         depends_on_names,
         fingerprint: secret::fingerprint(text, &scan.tokens),
+        sorts: secret::sorts(text, &scan.tokens),
     };
     (judgement, followed)
 }
@@ -141,5 +142,6 @@ fn unknown(text: &str, scan: &Scan, reason: String) -> Judgement {
         actions,
         depends_on_names: false,
         fingerprint: secret::fingerprint(text, &scan.tokens),
+        sorts: secret::sorts(text, &scan.tokens),
     }
 }

@@ -57,6 +57,50 @@ fn is_joint(text: &str, token: Token) -> bool {
         || matches!((token.kind, token.text(text)), (Kind::Operator, "=" | ":="))
 }
 
+/// What sorts of literals a text has, in their order, and which of them are lists: of one sort, however long, they are one.
+pub fn sorts(text: &str, tokens: &[Token]) -> [u8; 32] {
+    let mut sorts = Sha256::new();
+    let (mut last, mut has_comma, mut is_list) = (None, false, false);
+    for token in tokens {
+        let of = token.text(text);
+        let sort: &[u8] = match token.kind {
+            Kind::Comma => {
+                has_comma = true;
+                continue;
+            }
+            Kind::Text => b"text",
+            Kind::Number if of.bytes().all(|byte| byte.is_ascii_digit()) => b"integer",
+            Kind::Number => b"number",
+            Kind::Hex => b"hex",
+            Kind::Bits => b"bits",
+            Kind::Parameter => b"parameter",
+            Kind::Introducer => of.as_bytes(),
+            Kind::Word
+            | Kind::Name
+            | Kind::Variable
+            | Kind::At
+            | Kind::Operator
+            | Kind::Semicolon
+            | Kind::Open
+            | Kind::Close
+            | Kind::Mark => {
+                (last, has_comma, is_list) = (None, false, false);
+                continue;
+            }
+        };
+        if std::mem::take(&mut has_comma) && last.is_some() && !is_list {
+            sorts.update(b"list\0");
+            is_list = true;
+        }
+        if last != Some(sort) {
+            sorts.update(sort.to_ascii_lowercase());
+            sorts.update([0]);
+            last = Some(sort);
+        }
+    }
+    sorts.finalize().into()
+}
+
 /// The token shape: words folded, literals and parameters one sign, lists of literals one literal.
 pub fn fingerprint(text: &str, tokens: &[Token]) -> [u8; 32] {
     let mut shape = Vec::with_capacity(text.len());

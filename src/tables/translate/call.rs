@@ -12,6 +12,7 @@ use super::query::direction;
 use super::scope::{Piece, folded, parts, text_literal};
 use crate::tables::catalog;
 use crate::tables::error::{SqlError, state};
+use crate::tables::schema::Source;
 use crate::tables::types::{Type, short};
 
 use Type::{Bool, Date, Float8, Int4, Int8, IntArray, Interval, Json, Oid, Text, TextArray, Timestamp};
@@ -127,6 +128,7 @@ const SIGNATURES: &[Signature] = &[
     ("pg_get_statisticsobjdef_columns", &[Oid], Text, "cs_nothing"),
     ("pg_get_serial_sequence", &[Text, Text], Text, "cs_nothing"),
     ("pg_get_function_result", &[Oid], Text, "cs_nothing"),
+    ("pg_get_function_sqlbody", &[Oid], Text, "cs_nothing"),
     ("pg_get_function_arguments", &[Oid], Text, "cs_nothing"),
     ("pg_get_function_identity_arguments", &[Oid], Text, "cs_nothing"),
     ("shobj_description", &[Oid, Text], Text, "cs_nothing"),
@@ -143,6 +145,7 @@ const SIGNATURES: &[Signature] = &[
     ("pg_table_size", &[Oid], Int8, "cs_zero"),
     ("pg_indexes_size", &[Oid], Int8, "cs_zero"),
     ("pg_database_size", &[Type::Name], Int8, "cs_zero"),
+    ("pg_tablespace_size", &[Oid], Int8, "cs_zero"),
     ("pg_size_pretty", &[Int8], Text, "cs_size_pretty"),
     ("pg_encoding_to_char", &[Int4], Type::Name, "cs_encoding"),
     ("pg_backend_pid", &[], Int4, "cs_process"),
@@ -152,14 +155,21 @@ const SIGNATURES: &[Signature] = &[
     ("to_regtype", &[Text], Oid, "cs_regtype_oid"),
     ("current_setting", &[Text], Text, "cs_setting"),
     ("current_setting", &[Text, Bool], Text, "cs_setting"),
+    ("pg_char_to_encoding", &[Type::Name], Int4, "cs_encoding_number"),
     ("array_position", &[TextArray, Text], Int4, "cs_array_position"),
+    ("array_remove", &[TextArray, Text], TextArray, "cs_array_remove"),
 ];
 
-/// Functions whose every use is answered so, whatever the arguments: who asks may read all that is here.
-fn is_privilege_question(name: &str) -> bool {
+/// Functions whose every use is answered so, whatever the arguments.
+fn is_always_so(name: &str) -> bool {
     let is_visible =
         name.starts_with("pg_") && name.ends_with("_is_visible") && name != "pg_table_is_visible";
-    name.starts_with("has_") && name.ends_with("_privilege") || name == "pg_has_role" || is_visible
+    name == "pg_has_role" || is_visible
+}
+
+/// `has_table_privilege` and its like: who asks may read all that is here, and nothing else.
+fn is_privilege_question(name: &str) -> bool {
+    name.starts_with("has_") && name.ends_with("_privilege")
 }
 
 impl Translator {
@@ -222,6 +232,12 @@ impl Translator {
                 _ => return Err(SqlError::unsupported("this clause inside a function call")),
             }
         }
+        if let ("unnest" | "generate_subscripts", Some(list)) = (name.as_str(), list)
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(array))) = list.args.first()
+            && self.is_of_no_rows(array)
+        {
+            return Ok(Piece::new("NULL", Int8));
+        }
         let is_aggregate = is_aggregate(name);
         let before = self.frames.last().map_or(0, |frame| frame.ungrouped.len());
         let mut args = Vec::new();
@@ -277,6 +293,31 @@ impl Translator {
             }
         }
         Ok(piece)
+    }
+
+    /// Whether an expression is a list of numbers in the catalog, as of an index: none of the tables with such a column
+    /// has a row, so what a client asks of them for each element has none either.
+    fn is_of_no_rows(&self, expression: &Expr) -> bool {
+        let path: Vec<String> = match expression {
+            Expr::Identifier(name) => vec![folded(name)],
+            Expr::CompoundIdentifier(path) => path.iter().map(folded).collect(),
+            _ => return false,
+        };
+        let (Some(column), Some(frame)) = (path.last(), self.frames.last()) else {
+            return false;
+        };
+        let alias = path.len().checked_sub(2).map(|at| &path[at]);
+        let named = |relation: &&super::scope::Relation| alias.is_none_or(|alias| *alias == relation.alias);
+        let mut relations = frame.relations.iter().filter(named);
+        relations.any(|relation| {
+            let table = relation.table.as_ref();
+            let table = table.and_then(|(table, _)| self.uses.get(table));
+            table.is_some_and(|used| {
+                let is_catalog = matches!(used.table.source, Source::Catalog);
+                let at = used.table.column(column);
+                is_catalog && at.is_some_and(|at| used.table.columns[at].ty == IntArray)
+            })
+        })
     }
 
     fn aggregate(
@@ -454,8 +495,14 @@ impl Translator {
 
     /// A function of one row.
     fn plain(&mut self, name: &str, args: Vec<Piece>) -> Result<Piece, SqlError> {
-        if is_privilege_question(name) {
+        if is_always_so(name) {
             return Ok(Piece::new("TRUE", Bool));
+        }
+        if is_privilege_question(name)
+            && let [_, .., privileges] = args.as_slice()
+        {
+            let privileges = self.coerce(privileges.clone(), Text)?;
+            return Ok(Piece::new(format!("cs_may({})", privileges.sql), Bool));
         }
         let constant = |text: &str| Ok(Piece::new(text_literal(text), Type::Name));
         match (name, args.as_slice()) {
@@ -476,7 +523,7 @@ impl Translator {
                     ty,
                 ));
             }
-            ("concat" | "concat_ws", [_, ..]) => {
+            ("concat" | "concat_ws" | "format", [_, ..]) => {
                 let texts = args.into_iter().map(|arg| Ok(self.textual(arg)?.sql));
                 let texts = texts.collect::<Result<Vec<_>, SqlError>>()?;
                 return Ok(Piece::new(format!("cs_{name}({})", texts.join(", ")), Text));
@@ -536,6 +583,7 @@ impl Translator {
             }
             ("current_database" | "current_catalog", []) => return constant(catalog::DATABASE),
             ("current_schema", []) => return constant("public"),
+            ("getdatabaseencoding", []) => return constant("UTF8"),
             ("current_schemas", [_]) => {
                 let all = args.first().is_some_and(|arg| arg.sql == "TRUE");
                 let schemas = if all {

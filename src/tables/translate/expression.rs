@@ -74,6 +74,15 @@ impl Translator {
                 data_type,
                 ..
             } => {
+                if let Some(name) = function_named(expr)
+                    && type_name(data_type) == "oid"
+                {
+                    return Err(SqlError::new(
+                        state::NO_FUNCTION,
+                        format!("function \"{}\" does not exist", short(name)),
+                        "docs/sql.md lists the functions that queries of the log can use; none has a source",
+                    ));
+                }
                 let piece = self.expression(expr)?;
                 self.cast_to(piece, data_type)
             }
@@ -363,7 +372,7 @@ impl Translator {
                 let piece = self.coerce(piece, Type::Oid)?;
                 Ok(Piece::new(format!("cs_format_type({})", piece.sql), Type::Text))
             }
-            "regproc" | "regprocedure" | "regnamespace" | "regrole" => {
+            "regproc" | "regprocedure" | "regoper" | "regoperator" | "regnamespace" | "regrole" => {
                 let bare = piece
                     .literal
                     .as_ref()
@@ -380,7 +389,9 @@ impl Translator {
     /// `'name'::regclass` is a number, `number::regclass` a name.
     fn regclass(&mut self, piece: Piece) -> Result<Piece, SqlError> {
         let Some(name) = &piece.literal else {
-            let piece = if piece.ty.is_text() {
+            // What a parameter brings is a name, or a number as text.
+            let is_open = piece.parameter.is_some() && piece.ty == Type::Unknown;
+            let piece = if is_open || piece.ty.is_text() {
                 self.cast(piece, Type::Text)?
             } else {
                 self.coerce(piece, Type::Oid)?
@@ -1057,6 +1068,21 @@ fn custom(operator: &str) -> Result<BinaryOperator, SqlError> {
         "-" => BinaryOperator::Minus,
         other => return Err(SqlError::unsupported(format!("the operator {}", short(other)))),
     })
+}
+
+/// The name in `'name'::regproc`.
+fn function_named(expr: &Expr) -> Option<&str> {
+    let Expr::Cast { expr, data_type, .. } = expr else {
+        return None;
+    };
+    let is_function = matches!(type_name(data_type).as_str(), "regproc" | "regprocedure");
+    match &**expr {
+        Expr::Value(value) if is_function => match &value.value {
+            Value::SingleQuotedString(name) if !name.bytes().all(|byte| byte.is_ascii_digit()) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// `pg_catalog.int4(…)`, `TIMESTAMP WITH TIME ZONE`, `"char"`: the bare name.

@@ -766,7 +766,16 @@ impl Translator {
             ("unnest", [array]) => self.unnest(array, alias),
             ("generate_series", [start, stop]) => self.series(start, stop, None, alias),
             ("generate_series", [start, stop, step]) => self.series(start, stop, Some(step), alias),
-            ("pg_available_extensions", []) => Ok(self.no_extensions(alias)),
+            ("pg_available_extensions", []) => Ok(self.no_rows(
+                "pg_available_extensions",
+                ["name", "default_version", "comment"],
+                alias,
+            )),
+            // Of foreign servers and their like, of which there are none.
+            ("pg_options_to_table", [options]) => {
+                self.array(options, Type::TextArray)?;
+                Ok(self.no_rows("pg_options_to_table", ["option_name", "option_value"], alias))
+            }
             ("string_to_array", [_, _]) => self.one_value(name, args, alias),
             (name, _) => {
                 let call = Expr::Identifier(sqlparser::ast::Ident::new(name));
@@ -821,10 +830,14 @@ impl Translator {
         Ok(sql)
     }
 
-    /// What psql 18 asks for `\dx`: there are no extensions here.
-    fn no_extensions(&mut self, alias: Option<&TableAlias>) -> String {
-        const COLUMNS: [&str; 3] = ["name", "default_version", "comment"];
-        let name = function_alias("pg_available_extensions", alias).0;
+    /// A function of which there are no rows here.
+    fn no_rows<const COUNT: usize>(
+        &mut self,
+        name: &str,
+        own: [&str; COUNT],
+        alias: Option<&TableAlias>,
+    ) -> String {
+        let name = function_alias(name, alias).0;
         let given = alias.map_or(&[][..], |alias| alias.columns.as_slice());
         let column = |(place, own): (usize, &&str)| Seen {
             name: given
@@ -835,11 +848,11 @@ impl Translator {
         };
         let relation = Relation {
             alias: name.clone(),
-            columns: COLUMNS.iter().enumerate().map(column).collect(),
+            columns: own.iter().enumerate().map(column).collect(),
             table: None,
         };
         self.frame().relations.push(relation);
-        let columns = COLUMNS.map(|column| format!("NULL AS {}", quoted(column)));
+        let columns = own.map(|column| format!("NULL AS {}", quoted(column)));
         format!("(SELECT {} WHERE 0) AS {}", columns.join(", "), quoted(&name))
     }
 

@@ -1,9 +1,11 @@
 //! What names mean where a query stands: relations in sight, their columns, and pieces of the translation with types.
 //! Never reads a tree. Read `query.rs` next.
 
+use std::collections::BTreeMap;
+
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
-use super::{OutColumn, Translator};
+use super::{OutColumn, Translator, Use};
 use crate::tables::error::{SqlError, state};
 use crate::tables::moment::Span;
 use crate::tables::types::{Type, short};
@@ -68,6 +70,21 @@ pub struct Seen {
     pub ty: Type,
 }
 
+impl Frame {
+    /// The number of the table that a row is of, where that is plain.
+    fn oid_of(&self, qualifier: Option<&str>, uses: &BTreeMap<String, Use>) -> Option<u32> {
+        let mut named = self
+            .relations
+            .iter()
+            .filter(|relation| qualifier.is_none_or(|wanted| wanted == relation.alias));
+        let (Some(relation), None) = (named.next(), named.next()) else {
+            return None;
+        };
+        let (table, _) = relation.table.as_ref()?;
+        Some(uses.get(table)?.table.oid)
+    }
+}
+
 impl Relation {
     /// A relation whose columns are found by their names.
     pub fn named(alias: &str, columns: &[OutColumn]) -> Self {
@@ -129,6 +146,7 @@ impl Translator {
                 );
             }
             if found.is_empty()
+                && name != "tableoid"
                 && qualifier.is_some_and(|wanted| frame.relations.iter().any(|r| r.alias == wanted))
             {
                 break;
@@ -141,6 +159,12 @@ impl Translator {
                 ));
             }
             let Some((table, at, column)) = found.into_iter().next() else {
+                // Every table has this one, though no list of columns shows it.
+                if name == "tableoid"
+                    && let Some(oid) = frame.oid_of(qualifier, &self.uses)
+                {
+                    return Ok(Piece::new(oid.to_string(), Type::Oid));
+                }
                 continue;
             };
             if let Some((table, _)) = table

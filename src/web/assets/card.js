@@ -17,8 +17,12 @@ export function startCard() {
     const isSame = told === null || (told.state === card.dataset.state && String(told.version) === card.dataset.version);
     const wantsImpact = news?.impact === true && document.querySelector("[data-estimating]") !== null;
     if (isSame && !wantsImpact) return;
-    if (isBusy()) {
+    const isRevealed = card.dataset.revealed !== undefined;
+    if (isBusy() || (isRevealed && told?.state === card.dataset.state)) {
       tell("This request has changed meanwhile: load the page again before you decide.");
+    } else if (isRevealed) {
+      // To load it again would ask for the values again, and that would be recorded as a look of this person.
+      location.replace(`/r/${encodeURIComponent(card.dataset.card ?? "")}`);
     } else {
       location.reload();
     }

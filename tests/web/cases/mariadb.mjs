@@ -161,4 +161,27 @@ export const cases = {
     assert.equal(again.code, 0, again.errors);
     assert.equal(await state(one.id), "redeemed");
   },
+
+  async what_the_mariadb_client_sends_is_handed_on_and_what_nobody_decides_expires() {
+    // Expires after six seconds; meanwhile the other one is handed to the next group.
+    const one = await held("DROP TABLE web_expiring;\nSELECT 'goes on';\n", "web_expiring");
+    const two = await held("DELETE FROM web_handed WHERE id = 7;\nSELECT 'after it';\n", "id = 7");
+    const page = await someone(first);
+    await page.goto(at(`/r/${two.id}`));
+    await page.locator("#escalate > summary").click();
+    await page.getByLabel("Reason for those who decide next").fill("not mine to say");
+    await page.keyboard.press("Enter");
+    await page.getByText("You can deny this, but not approve it").waitFor();
+    await deny(page, "nor theirs");
+    const denied = await two.ended;
+    assert.match(denied.errors, /nor theirs/);
+    assert.match(denied.out, /after it/);
+    const ended = await one.ended;
+    assert.match(ended.errors, /EXPIRED/i);
+    assert.match(ended.out, /goes on/);
+    await page.goto(at(`/r/${one.id}`));
+    await page.getByText("expired", { exact: true }).first().waitFor();
+    assert.equal(await page.locator("#approve").count(), 0, "an approval is still offered");
+    assert.equal(await state(one.id), "expired");
+  },
 };

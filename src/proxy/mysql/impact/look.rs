@@ -10,9 +10,10 @@ use crate::catalog::mysql::about;
 use crate::catalog::mysql::plan::{self, Explainable};
 use crate::desk::Desk;
 use crate::hold::Parameter;
+use crate::policy::Redaction;
 use crate::proxy::attempts::parameter_record;
-use crate::proxy::impact;
 use crate::proxy::impact::record::{Answered, Asking, Recorder};
+use crate::proxy::impact::{self, NOT_SAID};
 use crate::proxy::mysql::impact::Job;
 use crate::proxy::mysql::impact::connection::{Connection, NoAnswer, state_of};
 use crate::proxy::{UpstreamSettings, mysql_catalog_tls};
@@ -103,12 +104,17 @@ impl Looker {
             text: explain.text.as_bytes(),
             judgement: &explain.judgement,
             parameters: &parameters,
+            column_labels: job.redaction.as_ref().map_or(&[], |found| &found.touched),
             protocol: if parameters.is_empty() { "text" } else { "binary" },
             read_as: &read_as,
         };
         let attempt = self.recorder.attempt(&asking).await?;
         let answer = connection.ask(&explain.text, values).await;
-        let words = answer.as_ref().err().map(ToString::to_string);
+        let hides = job.redaction.as_ref().is_some_and(Redaction::hides_answers);
+        let words = answer.as_ref().err().map(|error| match hides {
+            true => NOT_SAID.to_owned(),
+            false => error.to_string(),
+        });
         let message = words.as_deref().unwrap_or_default();
         let (kind, tag, sqlstate) = match &answer {
             Ok(_) => (OutcomeKind::Ran, "EXPLAIN", ""),
@@ -128,6 +134,7 @@ impl Looker {
             NoAnswer::Server { number, .. } if TOOK_TOO_LONG.contains(&number) => {
                 "planning it takes too long".to_owned()
             }
+            _ if hides => NOT_SAID.to_owned(),
             other => format!("the server says: {other}"),
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::catalog::mysql::View;
 use crate::hold::{Parameter, RequestId};
 use crate::identity::principal::Peer;
+use crate::policy::Redaction;
 use crate::proxy::impact;
 pub use crate::proxy::mysql::impact::look::Looker;
 use crate::sql::action::Judgement;
@@ -28,6 +29,8 @@ pub struct Job {
     pub catalog: Option<Arc<View>>,
     /// First those of the text's question marks, in their order.
     pub parameters: Vec<Parameter>,
+    /// `None`: no column is labelled.
+    pub redaction: Option<Redaction>,
 }
 
 impl impact::Job for Job {

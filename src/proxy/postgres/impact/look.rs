@@ -8,9 +8,10 @@ use crate::audit::entry::{OutcomeKind, ParameterRecord};
 use crate::catalog::impact::{Impact, Status};
 use crate::catalog::plan::{self, Explainable};
 use crate::desk::Desk;
+use crate::policy::Redaction;
 use crate::proxy::attempts::parameter_record;
-use crate::proxy::impact;
 use crate::proxy::impact::record::{Answered, Asking, Recorder};
+use crate::proxy::impact::{self, NOT_SAID};
 use crate::proxy::postgres::Side;
 use crate::proxy::postgres::facts::{IDENTITY, Names, array, identity_values};
 use crate::proxy::postgres::impact::Job;
@@ -156,6 +157,7 @@ impl Looker {
         explainable: Result<Explainable, String>,
     ) -> Result<plan::Estimate, String> {
         let explain = explainable?;
+        let hides = job.redaction.as_ref().is_some_and(Redaction::hides_answers);
         let words = |error: NoAnswer| match error {
             NoAnswer::Server(fields) if fields.sqlstate == LOCK_NOT_AVAILABLE => {
                 "a table is locked by somebody else".to_owned()
@@ -163,6 +165,7 @@ impl Looker {
             NoAnswer::Server(fields) if fields.sqlstate == QUERY_CANCELED => {
                 "planning it takes too long".to_owned()
             }
+            _ if hides => NOT_SAID.to_owned(),
             other => format!("the server says: {other}"),
         };
         see_as(connection, job).await.map_err(words)?;
@@ -187,6 +190,7 @@ impl Looker {
             text: &explain.text,
             judgement: &explain.judgement,
             parameters: &parameters,
+            column_labels: job.redaction.as_ref().map_or(&[], |found| &found.touched),
             protocol: "extended",
             read_as: "",
         };
@@ -204,7 +208,7 @@ impl Looker {
                 kind: OutcomeKind::Failed,
                 tag: "",
                 sqlstate: &fields.sqlstate,
-                message: &fields.message,
+                message: if hides { NOT_SAID } else { &fields.message },
             },
             Err(other) => {
                 lost = other.to_string();

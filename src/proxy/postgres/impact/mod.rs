@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::hold::{Parameter, RequestId};
 use crate::identity::principal::Peer;
+use crate::policy::Redaction;
 use crate::proxy::impact;
 pub use crate::proxy::postgres::impact::look::Looker;
 use crate::sql::action::Judgement;
@@ -26,6 +27,8 @@ pub struct Job {
     /// `None`: no catalog is configured.
     pub catalog: Option<Arc<dyn Catalog>>,
     pub parameters: Vec<Parameter>,
+    /// `None`: no column is labelled.
+    pub redaction: Option<Redaction>,
     /// The body of its Bind; empty: none.
     pub bound: Vec<u8>,
     pub search_path: String,

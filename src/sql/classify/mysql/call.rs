@@ -177,7 +177,7 @@ impl Walk<'_, '_> {
                 .collect();
             for routine in &meant {
                 if let Some(concern) = &routine.concern {
-                    self.raise(concern.class, concern.reason.clone());
+                    self.concerned(concern);
                 }
             }
             if !meant.is_empty() {

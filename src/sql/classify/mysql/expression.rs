@@ -386,6 +386,8 @@ impl Walk<'_, '_> {
                     && !name.value.starts_with("@@") =>
             {
                 self.session = true;
+                // What it holds may be written by a later statement.
+                self.reaches_unnamed = true;
             }
             // Anything else in this place is no variable; the match is on one shape alone.
             _ => self.unknown_node(),

@@ -302,7 +302,7 @@ impl Walk<'_, '_> {
                     self.behind.extend(relation.behind.iter().cloned());
                     // A view is written through, and what it reads is read.
                     for concern in &relation.reading {
-                        self.raise(concern.class, concern.reason.clone());
+                        self.concerned(concern);
                     }
                     for change in changes {
                         let concerns = match change {
@@ -312,8 +312,8 @@ impl Walk<'_, '_> {
                         };
                         for concern in concerns {
                             // What a write does besides reaches further than the rows that it lists.
-                            self.unbounded = true;
-                            self.raise(concern.class, concern.reason.clone());
+                            self.unbounded |= !concern.is_listed();
+                            self.concerned(concern);
                         }
                     }
                 }

@@ -217,6 +217,8 @@ impl Walk<'_, '_> {
     fn user_assignment(&mut self, name: &str, words: Words<'_>) -> Option<()> {
         let name = name.to_lowercase();
         let value = self.assigned(words)?;
+        // What it holds may be written by a later statement.
+        self.reaches_unnamed = true;
         if let Some(own) = name.strip_prefix("countersign_") {
             match value {
                 Value::Literal(value) if ["wait", "purpose", "reply"].contains(&own) => {

@@ -262,7 +262,7 @@ impl Walk<'_, '_> {
             match known {
                 Ok(relation) => {
                     for concern in &relation.reading {
-                        self.raise(concern.class, concern.reason.clone());
+                        self.concerned(concern);
                     }
                     self.behind.extend(relation.behind.iter().cloned());
                     if self.whole {

@@ -26,6 +26,7 @@ fn judge_with(text: &str, state: &MysqlState, names: &dyn KnownNames) -> Classif
             actions: judge_with(sql, state, names).actions,
             depends_on_names: false,
             fingerprint: [0; 32],
+            sorts: [0; 32],
         },
     };
     classify(&statements, context)

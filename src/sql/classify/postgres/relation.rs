@@ -226,7 +226,7 @@ impl Walk<'_, '_> {
                 Write::Delete => &relation.deleting,
             };
             for concern in concerns {
-                self.unbounded = true;
+                self.unbounded |= !concern.is_listed();
                 self.concerned(concern);
             }
         }

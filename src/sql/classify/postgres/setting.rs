@@ -5,6 +5,25 @@ use crate::sql::action::{Class, Effect};
 use crate::sql::classify::lists;
 use crate::sql::statement::{Encoding, PathTrust, Role};
 
+/// The settings under which one literal is two values (`'01/02/2026'`, `'12:00'`, `'1,5'`), a value two texts, a search
+/// finds all or a part, and a new table lies here or there; in lower case.
+pub const READS_VALUES: [&str; 14] = [
+    "datestyle",
+    "timezone",
+    "intervalstyle",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "bytea_output",
+    "extra_float_digits",
+    "xmloption",
+    "xmlbinary",
+    "gin_fuzzy_search_limit",
+    "default_text_search_config",
+    "default_tablespace",
+    "default_table_access_method",
+];
+
 /// What a setting is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -55,7 +74,7 @@ pub fn change(name: &str, value: &Value) -> Change {
     if let Some(own) = name.strip_prefix("countersign.") {
         return own_setting(own, value);
     }
-    match name.as_str() {
+    let change = match name.as_str() {
         "search_path" => search_path(value),
         "client_encoding" => client_encoding(value),
         "standard_conforming_strings" => {
@@ -92,6 +111,13 @@ pub fn change(name: &str, value: &Value) -> Change {
         _ => held(format!(
             "changes the setting `{name}`, which is not known to be harmless"
         )),
+    };
+    match READS_VALUES.contains(&name.as_str()) {
+        true => Change {
+            effect: Some(Effect::ChangesValues),
+            ..change
+        },
+        false => change,
     }
 }
 

@@ -73,8 +73,14 @@ impl Walk<'_, '_> {
                 self.is(Class::Transaction, "begin");
                 self.effects.push(Effect::BeginsTransaction);
             }
-            Kind::TRANS_STMT_COMMIT => self.ends("commit", true),
-            Kind::TRANS_STMT_ROLLBACK => self.ends("rollback", false),
+            Kind::TRANS_STMT_COMMIT => {
+                self.ends("commit", true);
+                self.chains(statement);
+            }
+            Kind::TRANS_STMT_ROLLBACK => {
+                self.ends("rollback", false);
+                self.chains(statement);
+            }
             Kind::TRANS_STMT_SAVEPOINT => self.is(Class::Transaction, "savepoint"),
             Kind::TRANS_STMT_RELEASE => self.is(Class::Transaction, "release savepoint"),
             Kind::TRANS_STMT_ROLLBACK_TO => {
@@ -101,6 +107,13 @@ impl Walk<'_, '_> {
         self.is(Class::Transaction, verb);
         self.commits = true;
         self.effects.push(Effect::EndsTransaction { commits });
+    }
+
+    /// AND CHAIN: another one begins at once.
+    fn chains(&mut self, statement: &nodes::TransactionStmt) {
+        if statement.chain {
+            self.effects.push(Effect::BeginsTransaction);
+        }
     }
 
     fn set(&mut self, set: &nodes::VariableSetStmt) {
@@ -256,6 +269,7 @@ impl Walk<'_, '_> {
         self.unbounded |= inner.breadth == crate::sql::action::Breadth::Unbounded;
         self.session |= inner.class == Class::Session;
         self.commits |= inner.commits;
+        self.reaches_unnamed |= inner.reaches_unnamed;
         for reason in &inner.reasons {
             self.raise(Class::Transaction, reason.clone());
         }

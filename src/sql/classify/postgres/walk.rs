@@ -60,6 +60,8 @@ pub(super) struct Walk<'t, 'm> {
     pub copies_in: bool,
     pub commits: bool,
     pub steps: Steps,
+    /// As in `Action`.
+    pub reaches_unnamed: bool,
 }
 
 /// A common table expression, and how many rows of a table it passes on.
@@ -103,6 +105,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             copies_in: false,
             commits: false,
             steps: Steps::default(),
+            reaches_unnamed: false,
         }
     }
 
@@ -159,6 +162,7 @@ impl<'t, 'm> Walk<'t, 'm> {
             cancels: None,
             commits: self.commits,
             steps: self.steps,
+            reaches_unnamed: self.reaches_unnamed,
         };
         (action, self.path)
     }
@@ -209,6 +213,10 @@ impl<'t, 'm> Walk<'t, 'm> {
 
     /// What the catalog says that it does besides.
     pub fn concerned(&mut self, concern: &Concern) {
+        self.reaches_unnamed = true;
+        if concern.is_listed() {
+            return;
+        }
         // What is written besides, no condition of the statement's bounds.
         self.unbounded |= concern.class == Class::Write;
         self.unlisted(concern.class, concern.reason.as_str());
@@ -216,9 +224,12 @@ impl<'t, 'm> Walk<'t, 'm> {
 
     /// Nothing that calls, compares or converts is certain while the catalog knows of such a danger.
     pub fn uncertain(&mut self) {
-        if let Some(hazard) = &self.message.hazard {
-            let reason = hazard.reason.clone();
-            self.unlisted(Class::Unknown, reason);
+        let Some(hazard) = self.message.hazard.clone() else {
+            return;
+        };
+        match hazard.is_listed() {
+            true => self.reaches_unnamed = true,
+            false => self.unlisted(Class::Unknown, hazard.reason),
         }
     }
 
