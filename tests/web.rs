@@ -1,9 +1,11 @@
 //! The pages in real Chromium, with psql and mariadb as the agents, and the types of their modules.
 //!
-//! Never skips a browser that is missing. The cases are in `tests/web/run.mjs`; `./test` installs what drives them.
+//! Never skips a browser that is missing. `tests/web/run.mjs` runs the files of cases that a test names; `./test` installs
+//! what drives them.
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,25 +72,22 @@ fn succeeds(command: &mut Command) {
     assert!(!out.contains("not ok "), "{out}");
 }
 
-#[test]
-fn people_decide_in_a_browser() {
-    let postgres = Postgres::start();
-    let mariadb = Mariadb::start();
-    mariadb.run(
-        "CREATE DATABASE shop; CREATE USER app@'%' IDENTIFIED BY 'secret'; GRANT ALL ON shop.* TO app@'%';",
-    );
+/// The files of cases that each test runs, in a demo of its own.
+const DECIDING: [&str; 2] = ["cases/pages.mjs", "cases/expiry.mjs"];
+const HANDING: [&str; 2] = ["cases/handing.mjs", "cases/rules.mjs"];
+const PEOPLE: [&str; 1] = ["cases/people.mjs"];
+const LOG: [&str; 1] = ["cases/log.mjs"];
+const MARIADB: [&str; 1] = ["cases/mariadb.mjs"];
+const LOOKS: [&str; 1] = ["cases/looks.mjs"];
+
+/// Runs cases in Chromium on the pages of a demo in front of this server; `upstream` is its flag.
+fn pass_in_a_browser(cases: &[&str], upstream: &str, url: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let rules = folder.path().join("rules.toml");
     std::fs::write(&rules, format!("{HANDED_ON}{SOON_OVER}{SHIPPED}")).expect("written");
-    let demo = Demo::start(&[
-        "--upstream-postgres",
-        &postgres.upstream_url(),
-        "--upstream-mysql",
-        &mariadb.url("app", "secret", "shop"),
-        "--rules",
-        rules.to_str().expect("a path"),
-    ]);
-    let sheet = serde_json::json!({
+    let demo = Demo::start(&[upstream, url, "--rules", rules.to_str().expect("a path")]);
+    succeeds(&mut browser(&json!({
+        "cases": cases,
         "program": PROGRAM,
         "data_dir": demo.sheet.data_dir,
         "postgres_url": demo.sheet.postgres_url,
@@ -96,12 +95,68 @@ fn people_decide_in_a_browser() {
         "api_url": demo.sheet.api_url,
         "web_url": demo.sheet.web_url,
         "log_ins": demo.sheet.log_ins,
-    });
+    })));
+}
+
+fn pass_with_psql_as_the_agent(cases: &[&str]) {
+    let postgres = Postgres::start();
+    pass_in_a_browser(cases, "--upstream-postgres", &postgres.upstream_url());
+}
+
+/// Runs the cases that the sheet names.
+fn browser(sheet: &Value) -> Command {
     let mut command = Command::new("node");
     command.arg("tests/web/run.mjs");
     command.env("COUNTERSIGN_SHEET", sheet.to_string());
     command.env("COUNTERSIGN_NODE_MODULES", modules());
-    succeeds(&mut command);
+    command
+}
+
+#[test]
+fn every_file_of_cases_is_run() {
+    let named = [&DECIDING[..], &HANDING, &PEOPLE, &LOG, &MARIADB, &LOOKS].concat();
+    let named: BTreeSet<String> = named.into_iter().map(str::to_owned).collect();
+    let entries = std::fs::read_dir("tests/web/cases").expect("the cases");
+    let files = entries.map(|entry| entry.expect("a file").file_name());
+    let there: BTreeSet<String> = files
+        .map(|name| format!("cases/{}", name.to_str().expect("a name")))
+        .collect();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn people_decide_in_a_browser() {
+    pass_with_psql_as_the_agent(&DECIDING);
+}
+
+#[test]
+fn requests_are_handed_on_and_rules_tried_in_a_browser() {
+    pass_with_psql_as_the_agent(&HANDING);
+}
+
+#[test]
+fn people_manage_in_a_browser_what_they_sign_in_by() {
+    pass_with_psql_as_the_agent(&PEOPLE);
+}
+
+#[test]
+fn the_log_is_asked_in_a_browser() {
+    pass_with_psql_as_the_agent(&LOG);
+}
+
+#[test]
+fn every_page_is_accessible_in_every_look() {
+    pass_with_psql_as_the_agent(&LOOKS);
+}
+
+#[test]
+fn people_decide_in_a_browser_what_the_mariadb_client_sends() {
+    let mariadb = Mariadb::start();
+    mariadb.run(
+        "CREATE DATABASE shop; CREATE USER app@'%' IDENTIFIED BY 'secret'; GRANT ALL ON shop.* TO app@'%';",
+    );
+    let url = mariadb.url("app", "secret", "shop");
+    pass_in_a_browser(&MARIADB, "--upstream-mysql", &url);
 }
 
 /// A house that labels a column, with two reviewers.
@@ -144,17 +199,13 @@ async fn withheld_values_are_shown_in_a_browser_to_whoever_is_to_decide() {
         .await;
         held.push(json!({ "id": id_of(&request), "value": value }));
     }
-    let sheet = json!({
-        "cases": "withheld.mjs",
+    let mut command = browser(&json!({
+        "cases": ["withheld.mjs"],
         "api_url": house.serve.api_url,
         "web_url": house.serve.api_url,
         "log_ins": log_ins,
         "withheld": held,
-    });
-    let mut command = Command::new("node");
-    command.arg("tests/web/run.mjs");
-    command.env("COUNTERSIGN_SHEET", sheet.to_string());
-    command.env("COUNTERSIGN_NODE_MODULES", modules());
+    }));
     tokio::task::spawn_blocking(move || succeeds(&mut command))
         .await
         .expect("every case passes");

@@ -1,24 +1,36 @@
-// Real Chromium on the pages of a running demo, with psql as the agent. Prints `ok NAME` or `not ok NAME` for each case;
-// ends with 1 if one failed. The cases of each file in cases/ run in the order of the files' names, those of last.mjs behind
-// them all. A file may export `paths`: further pages that last.mjs is to look at. `cases` in the sheet names one file
-// instead, for a house that is no demo.
+// Real Chromium on the pages of a running demo, with an agent beside it. Runs the files of cases that `cases` in the sheet
+// names, one case after the other. Prints `ok NAME` or `not ok NAME` for each; ends with 1 if one failed, if one never came
+// to its end, or if a page broke its policy.
 //
 //   node run.mjs [NAME…]                     these cases alone
 //   COUNTERSIGN_SCREENSHOTS=FOLDER           writes the README's pictures there
 
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { at, browser, contexts, first, held, sheet, someone } from "./browser.mjs";
-import { cases as last, paths } from "./last.mjs";
+import assert from "node:assert/strict";
+import { at, breaches, browser, contexts, first, held, sheet, someone } from "./browser.mjs";
+
+/** A case that takes so long hangs: a guard, and no measure of speed. */
+const CASE_MS = 300_000;
 
 const cases = {};
-const ofTheDemo = () => readdirSync(new URL("cases/", import.meta.url)).sort().map((file) => `cases/${file}`);
-for (const file of sheet.cases ? [sheet.cases] : ofTheDemo()) {
-  const part = await import(new URL(file, import.meta.url));
-  Object.assign(cases, part.cases);
-  paths.push(...(part.paths ?? []));
+for (const file of sheet.cases) Object.assign(cases, (await import(new URL(file, import.meta.url))).cases);
+
+/** Behind all the others, for it counts what they met with. */
+cases.no_page_has_broken_its_policy = async () => {
+  assert.deepEqual(breaches, []);
+  const page = await someone(first);
+  await page.goto(at("/status"));
+  // The frame on the other site is refused by the policy, and browsers report that to nobody.
+  assert.equal(await page.locator("[data-csp-reports]").innerText(), "0");
+};
+
+function inTime(run) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`not at its end after ${CASE_MS / 1000} s`)), CASE_MS);
+  });
+  return Promise.race([run(), late]).finally(() => clearTimeout(timer));
 }
-if (!sheet.cases) Object.assign(cases, last);
 
 async function pictures(folder) {
   const column = await held("ALTER TABLE public.orders DROP COLUMN status CASCADE", "DROP COLUMN status");
@@ -45,7 +57,7 @@ for (const [name, run] of Object.entries(cases)) {
   if (wanted.length > 0 && !wanted.some((word) => name.includes(word))) continue;
   const start = Date.now();
   try {
-    await run();
+    await inTime(run);
     console.log(`ok ${name} (${Date.now() - start} ms)`);
   } catch (error) {
     failed = true;

@@ -2,10 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { agent, api, at, deny, faults, first, held, someone } from "../browser.mjs";
-
-/** Pages that last.mjs looks at besides. */
-export const paths = ["/log?q=clas%3Addl", "/log?q=class%3Aread&since=1d", "/log?q=text%3Anothing_says_this"];
+import { WAIT_MS, agent, api, at, deny, faults, first, held, someone } from "../browser.mjs";
 
 const log = (query) => at(`/log?q=${encodeURIComponent(query)}`);
 const rows = (page) => page.locator("[data-records] > li");
@@ -148,7 +145,7 @@ export const cases = {
     await page.goto(at(`/r/${one.id}`));
     await deny(page, "done");
     await one.ended;
-    const until = Date.now() + 15_000;
+    const until = Date.now() + WAIT_MS;
     do {
       await page.goto(at(`/log/${id}`));
     } while ((await page.locator("#proof-title ~ p .well").count()) === 0 && Date.now() < until);

@@ -4,8 +4,6 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { at, api, command, faultsInEveryLook, held, newcomer, ofTwoDaysAgo, someone, state } from "../browser.mjs";
 
-export const paths = ["/password"];
-
 /** An authenticator app, as RFC 6238 has it. A code counts once, so each is of a later step than the one before. */
 class App {
   constructor(secret) {
