@@ -40,6 +40,7 @@ fn main() {
         key_dir: dir.to_owned(),
         anchors: Vec::new(),
         fetched: Vec::new(),
+        retention: None,
     };
     for round in ["first", "second"] {
         let start = Instant::now();

@@ -176,6 +176,7 @@ fn data_folder_turned_back_whole_is_found_by_a_locked_bucket_whatever_is_done_to
             key_dir: dir.to_owned(),
             anchors: vec![anchor.clone()],
             fetched: Vec::new(),
+            retention: None,
         };
         verify(&request, |_, _| {}).expect("readable").finding
     };

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use crate::audit::RecordId;
+use crate::clock::parse_duration;
 use crate::config::JOURNAL_FOLDER;
 use crate::journal::Reader;
 use crate::journal::tree::bucket::Bucket;
@@ -38,6 +39,9 @@ pub struct VerifyArgs {
     /// Checkpoints of this log that were kept elsewhere: a file, or s3://bucket/prefix; may be given more than once
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     anchor: Vec<PathBuf>,
+    /// How long records are to be kept, such as 400d: what was pruned under a shorter retention is a finding
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["proof", "evidence"])]
+    retention: Option<Duration>,
     /// Check what `log proof` wrote instead of a log
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -56,6 +60,10 @@ pub struct ProofArgs {
     /// Read the files of this data folder instead of asking the API; such a look is not recorded
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write it as 400d or 36h".to_owned())
 }
 
 impl VerifyArgs {
@@ -88,6 +96,7 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<Exit, CliError> {
         key_dir: data_dir,
         anchors,
         fetched,
+        retention: args.retention,
     };
     anchors_are_there(&request.anchors)?;
     let mut told = Progress::new();

@@ -23,7 +23,7 @@ use super::sync::Shared;
 use super::tree::files::{CHECKPOINTS_FILE, Folder, Levels, RUNS_FILE, Run, Runs};
 use super::tree::proof::leaf_in;
 use super::tree::pruned::{
-    BLOCK_LEAVES, BLOCK_LEVEL, Begin, Gone, PRUNED_FILE, Pruned, duration_text, firsts, roots_sha256, wipe,
+    BLOCK_LEAVES, BLOCK_LEVEL, Begin, Gone, PRUNED_FILE, Pruned, duration_text, firsts, roots_sha256, whole_seconds, wipe,
 };
 use super::tree::span::{SpanError, each_leaf, each_note};
 use super::tree::{PUBLIC_KEY_FILE, Status, read_public, trace};
@@ -184,8 +184,7 @@ impl<'s> Pruner<'s> {
         Self {
             shared,
             tree,
-            // In whole seconds, as records and `tree/pruned` tell it, and none less.
-            retention: Duration::from_secs(retention.as_secs() + u64::from(retention.subsec_nanos() > 0)),
+            retention: whole_seconds(retention),
         }
     }
 
@@ -365,6 +364,8 @@ impl<'s> Pruner<'s> {
     /// Puts on record what goes; returns when that is on disk.
     fn record(&self, plan: &Plan) -> Result<RecordId, NotPruned> {
         let said = plan.pruned.said.ok_or(NotPruned::Closed)?;
+        let roots_sha256 = roots_sha256(&plan.roots);
+        self.tree.announces_pruning(roots_sha256);
         let entry = Entry {
             time: said.time,
             session: None,
@@ -376,7 +377,7 @@ impl<'s> Pruner<'s> {
                 segments: plan.segments,
                 oldest: said.oldest,
                 newest: said.newest,
-                roots_sha256: roots_sha256(&plan.roots),
+                roots_sha256,
             }),
         };
         let lane = self.shared.lane(JOURNAL_LANE);

@@ -15,11 +15,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::cursor::LaneCursor;
 use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run};
+use super::pruned::Believed;
 use super::trace::{self, TRACE_FILE};
 use super::{CHECKPOINT_EVERY, HASH_BYTES, LEVELS_PER_FILE};
-use crate::audit::Kind;
 use crate::audit::checkpoint::{Checkpoint, Signed, SigningKey, VerifyingKey};
 use crate::audit::merkle::{Edge, Hash, Subtree, leaf_hash};
+use crate::audit::{Kind, RecordId};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
 use crate::journal::checkpoint::LaneMark;
@@ -42,6 +43,8 @@ pub struct Status {
     anchors: Mutex<Vec<AnchorStatus>>,
     last: Mutex<Option<Checkpoint>>,
     pruned: AtomicU64,
+    /// The hash over the roots of what is being pruned.
+    announced: Mutex<Option<Hash>>,
     /// Of the oldest record, in microseconds since 1970; 0 if there is none.
     oldest: AtomicI64,
 }
@@ -110,6 +113,15 @@ impl Status {
             .store(oldest.map_or(0, Timestamp::micros), Ordering::Relaxed);
     }
 
+    /// A record of the kind `pruned` comes next, with this hash over its roots; no other is signed.
+    pub fn announces_pruning(&self, roots_sha256: Hash) {
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(roots_sha256);
+    }
+
+    fn announced(&self) -> Option<Hash> {
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The last checkpoint.
     pub fn last(&self) -> Option<Checkpoint> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -139,6 +151,9 @@ pub struct Keeper {
     signed: Option<Signed>,
     /// Something is read that is signed within a second.
     has_decision: bool,
+    /// Of records that say what was pruned; one that is not believed ends the signing.
+    believed: Believed,
+    forged: Option<RecordId>,
     now: fn() -> Timestamp,
     pub status: Arc<Status>,
 }
@@ -155,6 +170,8 @@ pub struct Start {
     /// The next record of each lane.
     pub lanes: BTreeMap<u16, u64>,
     pub signed: Option<Signed>,
+    /// Of what the process before has left unsigned.
+    pub believed: Believed,
     /// What time it is.
     pub now: fn() -> Timestamp,
 }
@@ -200,6 +217,8 @@ impl Keeper {
             edge: start.edge,
             signed: start.signed,
             has_decision: false,
+            believed: start.believed,
+            forged: None,
             now: start.now,
             status: Arc::new(status),
         }
@@ -211,6 +230,11 @@ impl Keeper {
 
     pub const fn public_key(&self) -> &VerifyingKey {
         self.key.public()
+    }
+
+    /// From now on records say what was pruned if this process has announced it.
+    pub const fn believes_its_own(&mut self) {
+        self.believed = Believed::Announced(None);
     }
 
     /// Signs everything up to these places, which are on disk.
@@ -227,19 +251,39 @@ impl Keeper {
     /// Reads what has come on disk since the last time, a limited number of records.
     fn read(&mut self, marks: impl Iterator<Item = LaneMark>) -> Result<(), JournalError> {
         let mut room = PENDING_MAX.saturating_sub(self.pending());
+        let believed = match self.believed {
+            Believed::Announced(_) => Believed::Announced(self.status.announced()),
+            of_before => of_before,
+        };
         for mark in marks {
             let lane = self.lanes.entry(mark.lane);
             let part = lane.or_insert_with(|| LanePart::at(mark.lane, 0));
-            let (hashes, has_decision) = (&mut part.hashes, &mut self.has_decision);
-            let before = hashes.len();
+            let (hashes, has_decision, forged) =
+                (&mut part.hashes, &mut self.has_decision, &mut self.forged);
+            let (before, first) = (hashes.len(), part.cursor.next);
             part.cursor.read(&self.journal, &mark, room, |payload| {
                 hashes.push(leaf_hash(payload));
-                let is_waited_for = |kind: &u8| [Kind::Decision as u8, Kind::Pruned as u8].contains(kind);
-                *has_decision |= payload.get(1).is_some_and(is_waited_for);
+                let is = |kind: Kind| payload.get(1) == Some(&(kind as u8));
+                *has_decision |= is(Kind::Decision) || is(Kind::Pruned);
+                if is(Kind::Pruned) && !believed.may_be(payload) {
+                    forged.get_or_insert(RecordId {
+                        lane: mark.lane,
+                        number: first + (hashes.len() - before) as u64 - 1,
+                    });
+                }
             })?;
             room -= (part.hashes.len() - before) as u64;
         }
-        Ok(())
+        match self.forged {
+            Some(id) => Err(JournalError::Contradicted {
+                file: self.folder.path().to_owned(),
+                what: format!(
+                    "record {id} says that records were pruned, and {}; it is not signed",
+                    believed.told()
+                ),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Hashes without a place in the tree.

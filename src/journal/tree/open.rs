@@ -9,7 +9,7 @@ use super::files::{CHECKPOINTS_FILE, Folder, Levels, RUN_BYTES, RUNS_FILE, RUNS_
 use super::keeper::{Keeper, LevelBuffers, Start, write_behind};
 use super::key::{FoundKey, PUBLIC_KEY_FILE, SIGNING_KEY_FILE};
 use super::proof::leaf_in;
-use super::pruned::{BLOCK_LEVEL, Begin, PRUNED_FILE, Pruned};
+use super::pruned::{BLOCK_LEVEL, Begin, Believed, PRUNED_FILE, Pruned};
 use super::trace::{Claim, TRACE_FILE};
 use super::walk::walks;
 use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX, anchor, key, put_aside, trace};
@@ -70,14 +70,24 @@ pub fn open(settings: &Settings, found: &BTreeMap<u16, LaneFound>) -> Result<(Ke
         return Err(loss);
     };
     tracing::error!(error = %loss, reason, "the log is continued all the same, and that is recorded");
-    search.trust = Trust::Tail;
-    if let JournalError::Contradicted { .. } = loss {
+    let mut told = loss.to_string();
+    let mut ran = if let JournalError::Unsigned { .. } = loss {
+        search.trust = Trust::Tail;
+        search.run()
+    } else {
+        Err(loss)
+    };
+    if let Err(JournalError::Contradicted { what, .. }) = &ran {
+        if search.trust == Trust::Tail {
+            told = format!("{told}; {what}");
+        }
         search.put_aside()?;
         search.trust = Trust::Journal;
+        ran = search.run();
     }
-    let keeper = search.run()?;
+    let keeper = ran?;
     let signed = signed_before(&keeper);
-    let detail = format!("continued after a loss, because: {reason}; {loss}; {signed}");
+    let detail = format!("continued after a loss, because: {reason}; {told}; {signed}");
     Ok((keeper, detail))
 }
 
@@ -173,6 +183,10 @@ impl Search<'_> {
             checkpoints_bytes: last.bytes,
             lanes,
             signed: last.signed,
+            believed: match self.trust {
+                Trust::Nothing | Trust::Tail => Believed::UnderRetention(self.settings.retention),
+                Trust::Journal => Believed::Anything,
+            },
             now: self.settings.now,
         });
         // Even if it is over nothing: from now on there is never a log without a checkpoint.
@@ -184,6 +198,7 @@ impl Search<'_> {
             key::keep(&self.settings.key_dir, keeper.public_key())?;
         }
         keeper.sign_up_to(self.marks.values().copied())?;
+        keeper.believes_its_own();
         Ok(keeper)
     }
 

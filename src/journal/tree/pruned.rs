@@ -71,6 +71,52 @@ pub struct Gone {
     pub retention: Duration,
 }
 
+/// Which record of this kind may be signed. Whoever can write to the log's folder can put one behind the last checkpoint, and
+/// once it were signed, it would excuse whatever they remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Believed {
+    /// At the start: of a process that was killed before it was signed, under the retention that the settings still have.
+    UnderRetention(Option<Duration>),
+    /// Later: what this process has announced, by the hash over its roots.
+    Announced(Option<Hash>),
+    /// Somebody has looked and goes on with what there is.
+    Anything,
+}
+
+impl Believed {
+    /// `payload`: the canonical bytes of a record of the kind `pruned`.
+    pub fn may_be(self, payload: &[u8]) -> bool {
+        let Ok(Record { fields, .. }) = Record::decode(payload) else {
+            return self == Self::Anything;
+        };
+        match self {
+            Self::UnderRetention(kept) => {
+                let told = fields.retention.as_deref().and_then(parse_duration);
+                kept.is_some() && told == kept.map(whole_seconds)
+            }
+            Self::Announced(roots) => roots.is_some() && fields.roots_sha256 == roots,
+            Self::Anything => true,
+        }
+    }
+
+    /// What an error says of a record that may not be.
+    pub fn told(self) -> String {
+        match self {
+            Self::UnderRetention(Some(kept)) => {
+                let kept = duration_text(whole_seconds(kept));
+                format!("not under the retention of {kept} that the settings have")
+            }
+            Self::UnderRetention(None) => "the settings keep everything".to_owned(),
+            Self::Announced(_) | Self::Anything => "this process has pruned nothing by it".to_owned(),
+        }
+    }
+}
+
+/// As records and `tree/pruned` tell how long records are kept: none shorter.
+pub fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
 /// Where a lane begins now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Begin {

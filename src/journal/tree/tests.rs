@@ -41,6 +41,7 @@ pub fn request(dir: &Path) -> Request {
         key_dir: dir.to_owned(),
         anchors: Vec::new(),
         fetched: Vec::new(),
+        retention: None,
     }
 }
 

@@ -15,14 +15,14 @@ use super::pruned::{BLOCK_LEAVES, Pruned};
 use super::tests::{
     copy, forge, going_on, is_record, put_together, request, scratch, segments, settings, verified, write_at,
 };
-use super::verify::{Finding, verify};
+use super::verify::{Finding, Request, verify};
 use super::*;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::merkle::{Edge, leaf_hash};
-use crate::audit::{Body, Entry, Kind, RecordId};
+use crate::audit::{Body, Entry, Kind, Pruning, RecordId};
 use crate::journal::prune::{NotPruned, Pruner, Step};
 use crate::journal::segment::Header;
-use crate::journal::{Journal, JournalError, LogFilter, Order, Reader, Settings};
+use crate::journal::{JOURNAL_LANE, Journal, JournalError, LogFilter, OnLoss, Order, Reader, Settings};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -253,10 +253,18 @@ fn killed_between_any_two_steps_the_log_is_whole_and_pruned_the_next_time() {
     assert_eq!(steps, expected);
     for (step, side) in killed {
         let before = segments(side.path()).len();
-        drop(Journal::open(settings(side.path())).unwrap_or_else(|error| panic!("{step:?}: {error}")));
+        let settings = match step {
+            // Its record may not be signed yet, and is believed under the same retention alone; which prunes at once.
+            Step::Recorded => keeping(side.path(), Timestamp::now),
+            _ => settings(side.path()),
+        };
+        drop(Journal::open(settings).unwrap_or_else(|error| panic!("{step:?}: {error}")));
         let report = verified(side.path());
         assert_eq!(report.finding, None, "{step:?}");
-        let is_gone = matches!(step, Step::Committed | Step::Wiped | Step::Removed);
+        let is_gone = match step {
+            Step::Recorded => report.pruned.is_some(),
+            _ => matches!(step, Step::Committed | Step::Wiped | Step::Removed),
+        };
         assert_eq!(report.pruned.is_some(), is_gone, "{step:?}");
         if matches!(step, Step::Committed | Step::Wiped) {
             assert!(
@@ -341,6 +349,80 @@ fn evidence_is_refused_for_a_period_that_is_gone_and_made_of_one_that_is_kept() 
     });
     read.expect("the log is whole");
     assert!(leaves > 600, "{leaves}");
+}
+
+/// Puts a record behind the last checkpoint that says that two blocks were pruned, as whoever can write to the folder can;
+/// beside a process that has pruned nothing.
+fn say_pruned(dir: &Path, retention: &str) {
+    let journal = Journal::open(settings(dir)).expect("it opens");
+    let mut lane = journal.lane(JOURNAL_LANE);
+    let entry = Entry {
+        time: Timestamp::now(),
+        session: None,
+        body: Body::Pruned(Pruning {
+            by: "countersign",
+            retention,
+            leaves: GONE,
+            now: GONE,
+            segments: 1,
+            oldest: ago(500),
+            newest: ago(500),
+            roots_sha256: [7; 32],
+        }),
+    };
+    let recorded = lane.append(&[entry]).expect("written");
+    lane.sync_blocking(&recorded).expect("on disk");
+    drop(lane);
+    let before = journal.tree().signed;
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(journal.tree().signed, before, "it was signed beside a running process");
+}
+
+#[test]
+fn record_of_a_pruning_that_nobody_did_is_not_signed() {
+    let dir = scratch();
+    copy(aged(), dir.path());
+    say_pruned(dir.path(), "1d");
+    let with = |retention| Settings {
+        retention,
+        ..settings(dir.path())
+    };
+    for retention in [None, Some(RETENTION)] {
+        let error = Journal::open(with(retention)).err().expect("it is refused");
+        assert!(matches!(error, JournalError::Contradicted { .. }), "{error}");
+        assert!(error.to_string().contains("says that records were pruned"), "{error}");
+    }
+    let report = verified(dir.path());
+    assert_eq!((report.finding, report.unsigned), (None, 1), "it stays unsigned");
+    // Somebody looks, and has in the log what they go on with.
+    let reason = "the record was looked at".to_owned();
+    let journal = Journal::open(Settings {
+        on_loss: OnLoss::Record { reason },
+        ..settings(dir.path())
+    });
+    drop(journal.expect("it goes on"));
+    let filter = LogFilter {
+        limit: 1,
+        ..LogFilter::default()
+    };
+    let newest = Reader::open(&settings(dir.path()).dir).query(&filter).expect("whole");
+    let detail = newest.records[0].fields.detail.clone().expect("a boot record");
+    assert!(detail.contains("says that records were pruned"), "{detail}");
+}
+
+#[test]
+fn pruning_under_a_shorter_retention_than_was_asked_for_is_found() {
+    let dir = pruned();
+    let asked = |days: u32| {
+        let request = Request {
+            retention: Some(DAY * days),
+            ..request(dir.path())
+        };
+        verify(&request, |_, _| {}).expect("readable").finding
+    };
+    assert_eq!(asked(30), None);
+    let what = asked(31).expect("it is shorter").what;
+    assert!(what.contains("kept for 30d, and are to be kept for 31d"), "{what}");
 }
 
 /// The attack is found, and such a log is not started.

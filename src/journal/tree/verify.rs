@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::files::{CHECKPOINTS_FILE, Folder, RUNS_FILE, Run, Runs, notes, read_if_there};
 use super::key::{PUBLIC_KEY_FILE, read_public};
 use super::proof::leaf_in;
-use super::pruned::{BLOCK_LEVEL, Gone, PRUNED_FILE, Pruned, duration_text};
+use super::pruned::{BLOCK_LEVEL, Gone, PRUNED_FILE, Pruned, duration_text, whole_seconds};
 use super::trace;
 use super::walk::{Fault, LaneWalk, Step, walks};
 use super::{HASH_BYTES, LEVELS_PER_FILE, UNSIGNED_MAX};
@@ -48,6 +48,8 @@ pub struct Request {
     pub anchors: Vec<PathBuf>,
     /// Checkpoints that were fetched from somebody: from where, and the note.
     pub fetched: Vec<(String, String)>,
+    /// How long records are to be kept, by whoever asks; what was pruned sooner is a finding.
+    pub retention: Option<Duration>,
 }
 
 /// What was found.
@@ -388,6 +390,11 @@ fn go(
     if pruned.leaves > 0 {
         let said = check_pruned(&pruned, &roots, &runs.runs, &walks)?;
         check_retention(&pruned, said, &signed.checkpoints, read_at)?;
+        if let Some(least) = request.retention.filter(|least| said.retention < *least) {
+            let (told, least) = (duration_text(said.retention), duration_text(whole_seconds(least)));
+            let what = format!("they were kept for {told}, and are to be kept for {least}");
+            return Err(of_pruned(&pruned, &what).into());
+        }
         report.pruned = Some((pruned.leaves, said));
     }
     rest_of_lanes(&durable, &mut walks, report, climb.last_good)?;

@@ -108,7 +108,7 @@ impl LaneWalk {
                 return Err(fault("the record is missing: its lane ends before it"));
             }
         }
-        (self.texts_checked, self.erased, self.regressions) = (0, 0, 0);
+        (self.texts_checked, self.erased, self.redacted, self.regressions) = (0, 0, 0, 0);
         Ok(())
     }
 
