@@ -402,8 +402,8 @@ fn lay_down(bundle: &Path, mut files: BTreeMap<String, Vec<u8>>, mends_sums: boo
 }
 
 /// What bundles said of the column before decisions told how their approver had signed in.
-const ASSURANCE_OF_FORMAT_1: &str = "`approval_assurance` is how the approver had signed in, where the record of the decision says \
-    so; those of this version do not\nyet.";
+/// The end of the README of format 1, as the last version that made such bundles wrote it.
+const README_OF_FORMAT_1: &str = include_str!("golden/evidence_readme_1.md");
 
 #[test]
 fn a_bundle_of_the_first_format_verifies_and_one_of_the_next_does_not() {
@@ -417,11 +417,9 @@ fn a_bundle_of_the_first_format_verifies_and_one_of_the_next_does_not() {
             text(&files["evidence.json"]).replace("\"format\": 2", &format!("\"format\": {format}"));
         files.insert("evidence.json".to_owned(), manifest.into_bytes());
         let readme = text(&files["README.md"]);
-        let begin = readme.find("`approval_assurance` is").expect("it is told of");
-        let end = readme
-            .find(" For a statement that ran")
-            .expect("it stands behind");
-        let readme = format!("{}{ASSURANCE_OF_FORMAT_1}{}", &readme[..begin], &readme[end..]);
+        let begin = README_OF_FORMAT_1.lines().next().expect("a line");
+        let begin = readme.find(begin).expect("it is as it was up to there");
+        let readme = readme[..begin].to_owned() + README_OF_FORMAT_1;
         files.insert("README.md".to_owned(), readme.into_bytes());
         let folder = bundle.with_file_name(format!("format-{format}"));
         lay_down(&folder, files, true);

@@ -19,6 +19,12 @@ const ASSURANCE_UNKNOWN: &str = "\
 `approval_assurance` is how the approver had signed in, where the record of the decision says so; those of this version do not
 yet.";
 
+/// What a pruning leaves out, since format 2: format 1 is of before anything was pruned.
+const PRUNED: &str = "\
+- Where the log was pruned: people and rules that were set by records that are gone and never changed since are not in here, though
+  they may have been in force. `exceptions.csv` names each pruning (`records_pruned`), with the time up to which records are gone.
+";
+
 /// What the words are made of.
 pub struct Facts<'a> {
     manifest: &'a Manifest,
@@ -58,9 +64,9 @@ pub fn text(facts: &Facts<'_>) -> String {
     let (leaves, first, size) = (manifest.leaves, manifest.first_leaf, end.size);
     let (signed, root) = (end.time, STANDARD.encode(end.root));
     let (name, id) = (key.name(), key.id());
-    let assurance = match manifest.format {
-        1 => ASSURANCE_UNKNOWN,
-        _later => ASSURANCE,
+    let (assurance, pruned) = match manifest.format {
+        1 => (ASSURANCE_UNKNOWN, ""),
+        _later => (ASSURANCE, PRUNED),
     };
     let whole = if manifest.whole {
         format!(
@@ -161,8 +167,6 @@ Not proved:
   says so above; a record reaches the tree seconds after it is written.
 - That `earlier/` holds all older changes: each of them is proved to be in the log, not that there was no later one before the
   period. Nor in which lane a record stands (the part of its id before the dot).
-- Where the log was pruned: people and rules that were set by records that are gone and never changed since are not in here, though
-  they may have been in force. `exceptions.csv` names each pruning (`records_pruned`), with the time up to which records are gone.
-"
+{pruned}"
     )
 }
