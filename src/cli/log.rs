@@ -259,7 +259,9 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut cursor = args.cursor;
     let mut items: Vec<Value> = Vec::new();
-    let (mut looked_to, mut pruned);
+    // The first page that reaches what is gone says so, and is not always the last.
+    let mut looked_to;
+    let mut pruned = None;
     loop {
         let query = LogQuery {
             order: args.oldest_first.then(|| "oldest".to_owned()),
@@ -272,7 +274,7 @@ async fn query(args: QueryArgs, output: Output) -> Result<Exit, CliError> {
         items.extend(page.items);
         cursor = page.next_cursor;
         looked_to = page.looked_to;
-        pruned = page.pruned;
+        pruned = pruned.or(page.pruned);
         if left == 0 || cursor.is_none() {
             break;
         }

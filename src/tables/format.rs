@@ -29,7 +29,7 @@ pub fn format(text: &str, given: &[Option<String>], bytes_max: usize) -> Result<
         };
         let shown = kind.shown(value.as_deref())?;
         let blanks = spec.width.saturating_sub(shown.chars().count());
-        if out.len() + shown.len() + blanks > bytes_max {
+        if out.len().saturating_add(shown.len()).saturating_add(blanks) > bytes_max {
             return Err(too_long(bytes_max));
         }
         let blanks = " ".repeat(blanks);
@@ -200,6 +200,7 @@ mod tests {
             ),
             ("%99s", "a text would be longer than 100 bytes"),
             ("%9999999999s", "a text would be longer than 100 bytes"),
+            ("%18446744073709551615s", "a text would be longer than 100 bytes"),
         ] {
             let given = [Some("one of several letters")];
             let given = if text == "%99s" { [Some("x")] } else { given };
