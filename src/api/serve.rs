@@ -42,7 +42,7 @@ pub struct Settings {
     pub certificate: Option<Certificate>,
     /// Connections from one address.
     pub connections_per_address: usize,
-    /// Whose word counts for the address that a call comes from. They may have all connections.
+    /// Whose word counts for the address that a call comes from. They share most connections, and the rest is for everybody else.
     pub trusted_proxies: TrustedProxies,
 }
 

@@ -1,6 +1,7 @@
 //! What is allowed but unwise: said at the start and by `check`, never an error.
 //! Read `../config.rs` for what is refused.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -24,6 +25,15 @@ impl Config {
                 "api.trusted_proxies holds {network}: whoever reaches the API from there writes any address into the log and \
                  past the limits; name the addresses of your proxies"
             ));
+        }
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            if self.api.trusted_proxies.holds(address) {
+                warnings.push(format!(
+                    "api.trusted_proxies holds {address}, which commands and health checks on this machine call from, too: when \
+                     the proxy's clients take all connections, they get none; let the proxy call from an address of its own, \
+                     such as 127.0.0.2"
+                ));
+            }
         }
         for front in [&self.postgres, &self.mysql] {
             front.unwise(&mut warnings);
