@@ -2,6 +2,7 @@
 //! twice. Against the API and the pages as `serve` puts them together, over real HTTP.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -216,19 +217,21 @@ async fn signing_in_leads_to_no_other_address() {
     }
 }
 
-/// So many guesses at once, each of another name and with these headers; how many are told to wait.
+/// So many guesses at once, each of a name that nobody has guessed yet and with these headers; how many are told to wait.
 async fn guesses(
     house: &House,
     count: usize,
     headers: impl Fn(usize) -> Vec<(&'static str, String)>,
 ) -> usize {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
     let guesses: Vec<_> = (0..count)
         .map(|number| {
+            let name = format!("nobody{}", NAMES.fetch_add(1, Ordering::Relaxed));
             let mut call = house
                 .http
                 .post(format!("{}/api/v1/session", house.url))
                 .header("sec-fetch-site", "same-origin")
-                .json(&with_password(&format!("nobody{number}"), "a guess of somebody"));
+                .json(&with_password(&name, "a guess of somebody"));
             for (name, value) in headers(number) {
                 call = call.header(name, value);
             }
