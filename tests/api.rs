@@ -13,6 +13,8 @@ mod preview;
 mod resets;
 #[path = "api/watch.rs"]
 mod watch;
+#[path = "api/withheld.rs"]
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

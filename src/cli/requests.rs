@@ -57,6 +57,10 @@ pub struct ShowArgs {
     /// With the values that are withheld because of the labels of their columns; that they were shown to you is recorded
     #[arg(long)]
     reveal: bool,
+    /// A code of your authenticator app, for what is of high or critical risk and by the right to break glass alone. It
+    /// counts once: the approval takes another
+    #[arg(long, value_name = "CODE", requires = "reveal")]
+    code: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -244,7 +248,8 @@ pub async fn show(args: ShowArgs, output: Output) -> Result<Exit, CliError> {
     let client = Client::from_environment()?;
     let mut card = view(&client, args.id).await?;
     if args.reveal {
-        card = reveal(&client, args.id).await?;
+        // A code counts once, so only this call carries it.
+        card = reveal(&client.clone().with_code(args.code), args.id).await?;
     }
     if output.is_json() {
         output.json(&card);

@@ -336,7 +336,8 @@ pub async fn card(
         && held.was_revealed_to(&visitor.caller.person.name);
     let is_revealed = look.reveals || is_again;
     if is_revealed {
-        held = reveal_over(rooms, &visitor.caller, CHANNEL, &id.to_string()).await?;
+        let caller = &visitor.caller;
+        held = reveal_over(rooms, caller, caller.assurance(), CHANNEL, &id.to_string()).await?;
     }
     let shell = Shell::of(visitor, rooms, "queue", format!("{} {}", held.id, held.class)).await?;
     let now = Timestamp::now();
