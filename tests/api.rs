@@ -47,6 +47,7 @@ struct House {
     url: String,
     http: reqwest::Client,
     desk: Desk,
+    rooms: Rooms,
     api: Api,
     tokens: BTreeMap<&'static str, String>,
     agent_secret: String,
@@ -121,11 +122,12 @@ impl House {
             connections_per_address: api::PER_ADDRESS_DEFAULT,
             trusted_proxies: Default::default(),
         };
-        let api = api::start(&settings, rooms).expect("a free port");
+        let api = api::start(&settings, rooms.clone()).expect("a free port");
         Self {
             url: format!("{scheme}://localhost:{}", api.local_addr.port()),
             http: reqwest::Client::new(),
             desk,
+            rooms,
             api,
             tokens,
             agent_secret: secret.reveal().to_owned(),

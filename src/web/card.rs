@@ -269,7 +269,9 @@ struct CardPage<'c> {
     choices: &'c ChoicesShown,
     filled: DecisionForm,
     delegation: TalkForm,
-    /// Why a form was not carried out, and which: `approve`, `deny` or `delegate`.
+    /// The form that was sent and is filled in again: `approve`, `deny` or `delegate`.
+    opened: &'static str,
+    /// Why a form was not carried out, and beside which that stands: one of those, or `reveal`.
     trouble: String,
     trouble_of: &'static str,
     run: Option<RunShown>,
@@ -299,7 +301,7 @@ pub async fn page(
         filled: Filled::Nothing,
         trouble: String::new(),
         is_raw: !query.raw.is_empty(),
-        reveals: false,
+        whole: None,
     };
     card(&visitor, &rooms, request_id(&id)?, look).await
 }
@@ -317,8 +319,8 @@ pub struct Looked {
     /// Why the filled form was not carried out.
     pub trouble: String,
     pub is_raw: bool,
-    /// The person asks for the values that are withheld, or has them on the page that is shown again.
-    pub reveals: bool,
+    /// The request with the values that are withheld, for somebody who was shown them just now.
+    pub whole: Option<HeldRequest>,
 }
 
 /// The page itself, for somebody whose look at it is on record.
@@ -326,19 +328,9 @@ pub async fn card(
     visitor: &Visitor,
     rooms: &Rooms,
     id: RequestId,
-    look: Looked,
+    mut look: Looked,
 ) -> Result<Response, Trouble> {
-    let mut held = load(rooms, id).await?;
-    // A form that is shown again is not left without what it speaks of.
-    let is_again = matches!(look.filled, Filled::Decision(_))
-        && held.state.is_undecided()
-        && held.has_withheld()
-        && held.was_revealed_to(&visitor.caller.person.name);
-    let is_revealed = look.reveals || is_again;
-    if is_revealed {
-        let caller = &visitor.caller;
-        held = reveal_over(rooms, caller, caller.assurance(), CHANNEL, &id.to_string()).await?;
-    }
+    let (held, is_revealed) = seen(visitor, rooms, id, &mut look).await?;
     let shell = Shell::of(visitor, rooms, "queue", format!("{} {}", held.id, held.class)).await?;
     let now = Timestamp::now();
     let behind = Behind {
@@ -352,6 +344,31 @@ pub async fn card(
     page.review = ReviewShown::of_request(rooms, &held, now).await?;
     page.may_review = may_review(visitor);
     Ok(shown(&page))
+}
+
+/// The request, and whether the values that are withheld are with it: a form that is shown again is not left without what
+/// it speaks of, as long as its sender may still be shown that.
+async fn seen(
+    visitor: &Visitor,
+    rooms: &Rooms,
+    id: RequestId,
+    look: &mut Looked,
+) -> Result<(HeldRequest, bool), Problem> {
+    if let Some(whole) = look.whole.take() {
+        return Ok((whole, true));
+    }
+    let held = load(rooms, id).await?;
+    let caller = &visitor.caller;
+    let was_shown = matches!(look.filled, Filled::Decision(_))
+        && held.state.is_undecided()
+        && held.has_withheld()
+        && held.was_revealed_to(&caller.person.name);
+    if !was_shown {
+        return Ok((held, false));
+    }
+    let again = reveal_over(rooms, caller, caller.assurance(), CHANNEL, &id.to_string()).await;
+    // Where they may not, the page says why, and the form under Parameters keeps what was typed.
+    Ok(again.map_or((held, false), |whole| (whole, true)))
 }
 
 /// What a card shows besides the request itself.
@@ -595,18 +612,26 @@ fn card_page<'c>(
         .iter()
         .map(|record| BeforeShown::of(record, sight, now))
         .collect();
+    let opened = match &look.filled {
+        Filled::Nothing => "",
+        Filled::Decision(form) if form.decision == "deny" => "deny",
+        Filled::Decision(_) => "approve",
+        Filled::Delegation(_) => "delegate",
+    };
+    let trouble_of = match opened {
+        _ if look.trouble.is_empty() => "",
+        // There is no form to approve beside values that are not on the page.
+        "" | "approve" if behind.choices.may_reveal => "reveal",
+        opened => opened,
+    };
     let (filled, delegation) = match look.filled {
         Filled::Nothing => (DecisionForm::blank(&card), TalkForm::default()),
         Filled::Decision(form) => (*form, TalkForm::default()),
         Filled::Delegation(form) => (DecisionForm::blank(&card), form),
     };
     CardPage {
-        trouble_of: match (look.trouble.is_empty(), delegation.to.is_empty()) {
-            (true, _) => "",
-            (false, false) => "delegate",
-            (false, true) if filled.decision == "deny" => "deny",
-            (false, true) => "approve",
-        },
+        opened,
+        trouble_of,
         trouble: look.trouble,
         filled,
         delegation,

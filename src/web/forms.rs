@@ -19,8 +19,9 @@ use crate::api::card::Card;
 use crate::api::problem::Problem;
 use crate::api::read::{request_id, unacceptable};
 use crate::api::requests::{DecisionBody, GuardsBody, RunScope, ScopeBody, StandingScope, decide_by_page};
+use crate::api::reveal::reveal_over;
 use crate::desk::ActKind;
-use crate::hold::RequestId;
+use crate::hold::{HeldRequest, RequestId};
 use crate::identity::directory::Scope;
 use crate::identity::principal::PersonName;
 use crate::render::visible_line;
@@ -97,6 +98,27 @@ impl DecisionForm {
             run_statements: "40".to_owned(),
             ..Self::default()
         }
+    }
+
+    /// What was typed, for another form to send along: not what it was bound to, nor that it was read.
+    pub fn typed(&self) -> [(&'static str, &String); 15] {
+        [
+            ("decision", &self.decision),
+            ("reason", &self.reason),
+            ("scope", &self.scope),
+            ("minutes", &self.minutes),
+            ("uses", &self.uses),
+            ("run_read", &self.run_read),
+            ("run_write", &self.run_write),
+            ("run_ddl", &self.run_ddl),
+            ("run_verbs", &self.run_verbs),
+            ("run_tables", &self.run_tables),
+            ("run_minutes", &self.run_minutes),
+            ("run_statements", &self.run_statements),
+            ("lock_timeout", &self.lock_timeout),
+            ("statement_timeout", &self.statement_timeout),
+            ("rows_max", &self.rows_max),
+        ]
     }
 
     /// The limits of an approved run; each empty field sets none.
@@ -234,7 +256,7 @@ async fn asked_again(
         filled,
         trouble: in_words(&problem),
         is_raw: false,
-        reveals: false,
+        whole: None,
     };
     let page = card(visitor, rooms, id, look).await?;
     Ok((status, page).into_response())
@@ -256,26 +278,46 @@ pub struct TalkForm {
     pub code: String,
 }
 
-/// The card with the values that are withheld, once: they stand in no address and no page that is kept.
+/// The card with the values that are withheld, once: they stand in no address and no page that is kept. What was typed to
+/// decide it before they were withheld again comes along.
 pub async fn reveal(
     sender: Sender,
     source: Source,
     State(rooms): State<Rooms>,
     Path(id): Path<String>,
-    Form(form): Form<TalkForm>,
+    Form(form): Form<DecisionForm>,
 ) -> Result<Response, Trouble> {
     let mut visitor = sender.check(&form.csrf)?;
     let id = request_id(&id)?;
-    if let Err(problem) = assured(&mut visitor, &rooms, source, &form.code).await {
-        return asked_again(&visitor, &rooms, id, problem, Filled::Nothing).await;
-    }
-    let look = Looked {
-        filled: Filled::Nothing,
-        trouble: String::new(),
-        is_raw: false,
-        reveals: true,
+    let revealed = revealed(&mut visitor, &rooms, source, id, &form.code).await;
+    let filled = match form.decision.is_empty() {
+        true => Filled::Nothing,
+        false => Filled::Decision(Box::new(form)),
     };
-    card(&visitor, &rooms, id, look).await
+    match revealed {
+        Ok(whole) => {
+            let look = Looked {
+                filled,
+                trouble: String::new(),
+                is_raw: false,
+                whole: Some(whole),
+            };
+            card(&visitor, &rooms, id, look).await
+        }
+        Err(problem) => asked_again(&visitor, &rooms, id, problem, filled).await,
+    }
+}
+
+async fn revealed(
+    visitor: &mut Visitor,
+    rooms: &Rooms,
+    source: Source,
+    id: RequestId,
+    code: &str,
+) -> Result<HeldRequest, Problem> {
+    assured(visitor, rooms, source, code).await?;
+    let caller = &visitor.caller;
+    reveal_over(rooms, caller, caller.assurance(), CHANNEL, &id.to_string()).await
 }
 
 /// The address stays in the bar, and is sent to others: it leads to the card, and shows nothing by itself.

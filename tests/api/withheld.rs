@@ -1,10 +1,14 @@
-//! Values that are withheld, over the API and on the command line: shown to whoever has given what an approval takes.
+//! Values that are withheld, over the API, on the command line and on the pages: shown to whoever has given what an approval
+//! takes. The browser's own part of the pages is in `tests/web`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use countersign::api::{self, Api, Rooms};
 use countersign::desk::{Asked, Parked};
 use countersign::policy::Requirement;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::break_glass::{age_factors, alone};
@@ -153,4 +157,146 @@ async fn values_are_shown_on_the_command_line_with_a_code() {
         .run("alice", &["approve", &id, "--digest", digest, "--code", &code])
         .await;
     assert_eq!(exit, 0, "{complaint}");
+}
+
+/// The pages on a port of their own, for somebody who is signed in by token. What a browser's modules do is not done.
+struct Pages {
+    url: String,
+    http: reqwest::Client,
+    cookie: String,
+    csrf: String,
+    _api: Api,
+}
+
+impl Pages {
+    async fn of(house: &House, rooms: &Rooms, who: &str) -> Self {
+        let settings = api::Settings {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            certificate: None,
+            connections_per_address: api::PER_ADDRESS_DEFAULT,
+            trusted_proxies: Default::default(),
+        };
+        let api = api::start_with(&settings, rooms.clone(), countersign::web::router()).expect("a free port");
+        let url = format!("http://localhost:{}", api.local_addr.port());
+        let signing_in = house
+            .http
+            .post(format!("{url}/api/v1/session"))
+            .header("sec-fetch-site", "same-origin")
+            .json(&json!({ "token": house.tokens[who] }));
+        let signed_in = signing_in.send().await.expect("an answer");
+        let set = signed_in.headers()["set-cookie"].to_str().expect("ASCII");
+        let cookie = set.split(';').next().expect("a pair").to_owned();
+        let session: Value = signed_in.json().await.expect("JSON");
+        Self {
+            url,
+            http: house.http.clone(),
+            cookie,
+            csrf: text(&session, "csrf").to_owned(),
+            _api: api,
+        }
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.answer(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    /// Sends a form; no field of it holds what would have to be encoded, but blanks.
+    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
+        let fields = fields.iter().map(|(name, value)| format!("&{name}={value}"));
+        let body = format!("_csrf={}{}", self.csrf, fields.collect::<String>());
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.replace(' ', "+"));
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> (StatusCode, String) {
+        let request = request
+            .header("cookie", &self.cookie)
+            .header("sec-fetch-site", "same-origin");
+        let answer = request.send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a page"))
+    }
+}
+
+/// Every session gave its second factor so much earlier.
+fn pass(house: &House, time: Duration) {
+    let store = Connection::open(house.folder.path().join("store.sqlite3")).expect("the store");
+    let micros = i64::try_from(time.as_micros()).expect("short");
+    store
+        .execute("UPDATE browser_sessions SET strong_at = strong_at - ?1", [micros])
+        .expect("earlier");
+}
+
+fn assert_has(page: &str, pieces: &[&str]) {
+    for piece in pieces {
+        assert!(page.contains(piece), "no `{piece}` in {page}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_typed_beside_values_is_kept_when_the_second_factor_has_ended_meanwhile() {
+    let house = House::build().await;
+    let app = App::of(&house, "alice").await;
+    let (parked, card) = park(&house).await;
+    let pages = Pages::of(&house, &house.rooms, "alice").await;
+    let reveal = format!("/r/{}/reveal", parked.request);
+    let decision = format!("/r/{}/decision", parked.request);
+
+    // Without a code, and with one that was used, the form asks for it and says why.
+    let used = app.code(-1);
+    for fields in [Vec::new(), vec![("code", used.as_str())]] {
+        let (status, page) = pages.send(&reveal, &fields).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{page}");
+        assert_has(&page, &["id=\"reveal-code\"", "role=\"alert\">Not done: "]);
+        assert!(!page.contains(VALUE), "{page}");
+    }
+    next_attempt().await;
+    let code = app.code(0);
+    let (status, page) = pages.send(&reveal, &[("code", code.as_str())]).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    assert_has(&page, &[VALUE, "id=\"approve\" data-approve>"]);
+
+    pass(&house, Duration::from_secs(301));
+    let version = card["version"].to_string();
+    let typed = [
+        ("decision", "approve"),
+        ("reason", "agreed in the review"),
+        ("lock_timeout", "5s"),
+    ];
+    let bound = [
+        ("digest", text(&card, "digest")),
+        ("version", version.as_str()),
+        ("read", "yes"),
+    ];
+    let (status, page) = pages.send(&decision, &[typed, bound].concat()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{page}");
+    assert!(!page.contains(VALUE), "{page}");
+    let kept = [
+        "role=\"alert\">Not done: approving what is of high risk needs a second factor",
+        "id=\"reveal-code\"",
+        "<input type=\"hidden\" name=\"reason\" value=\"agreed in the review\">",
+        "<input type=\"hidden\" name=\"lock_timeout\" value=\"5s\">",
+    ];
+    assert_has(&page, &kept);
+
+    let code = app.code(1);
+    let fields = [&typed[..], &[("code", code.as_str())]].concat();
+    let (status, page) = pages.send(&reveal, &fields).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let filled = [
+        VALUE,
+        "id=\"approve\" data-approve open>",
+        "value=\"agreed in the review\"",
+        "value=\"5s\"",
+    ];
+    assert_has(&page, &filled);
+    let (status, page) = pages.send(&decision, &[typed, bound].concat()).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let path = format!("/api/v1/requests/{}", parked.request);
+    let (_, decided) = house.get("alice", &path).await;
+    assert_eq!(decided["state"], "approved", "{decided}");
+    assert_eq!(decided["decisions"][0]["reason"], "agreed in the review");
 }
