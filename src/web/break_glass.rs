@@ -41,8 +41,8 @@ pub struct GlassShown {
 }
 
 impl GlassShown {
-    /// `None`: this person has nothing to do with breaking glass.
-    pub fn of(visitor: &Visitor, choices: &Choices, factors: &Factors) -> Option<Self> {
+    /// `None`: this person has nothing to do with breaking glass. `unseen`: why values of it are not on the page.
+    pub fn of(visitor: &Visitor, choices: &Choices, factors: &Factors, unseen: Option<&str>) -> Option<Self> {
         if !visitor.may(Scope::BreakGlass) {
             return None;
         }
@@ -50,14 +50,20 @@ impl GlassShown {
         if let Err(why) = &choices.break_glass {
             return shown(why_not(&why.to_string(), &why.next_step()), Factor::default());
         }
-        match &choices.twice {
-            Ok(()) => shown(String::new(), Factor::default()),
-            Err(NotSure::SecondLogInNeeded) => shown(String::new(), Factor::asked(factors, SECOND_LOG_IN)),
-            Err(
-                why @ (NotSure::StepUpNeeded { .. }
-                | NotSure::SecondFactorNeeded { .. }
-                | NotSure::NoSecondFactor { .. }
-                | NotSure::SecondFactorTooNew { .. }),
+        match (&choices.twice, unseen) {
+            (Ok(()) | Err(NotSure::SecondLogInNeeded), Some(why)) => shown(why.to_owned(), Factor::default()),
+            (Ok(()), None) => shown(String::new(), Factor::default()),
+            (Err(NotSure::SecondLogInNeeded), None) => {
+                shown(String::new(), Factor::asked(factors, SECOND_LOG_IN))
+            }
+            (
+                Err(
+                    why @ (NotSure::StepUpNeeded { .. }
+                    | NotSure::SecondFactorNeeded { .. }
+                    | NotSure::NoSecondFactor { .. }
+                    | NotSure::SecondFactorTooNew { .. }),
+                ),
+                _,
             ) => {
                 let problem = not_sure_problem(why);
                 shown(

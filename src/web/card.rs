@@ -446,9 +446,13 @@ impl ChoicesShown {
             .factors(caller.person.name.clone())
             .await
             .map_err(desk_problem)?;
-        // As with an approval: nothing is approved beside values that are not on the page.
-        let is_whole = is_revealed || !held.has_withheld();
-        let glass = GlassShown::of(visitor, &choices, &factors).filter(|_| is_whole);
+        // Nothing is approved beside values that are not on the page.
+        let unseen = match &choices.reveal {
+            _ if is_revealed || !held.has_withheld() => None,
+            Err(why @ ActError::ValuesGone) => Some(why_not(&why.to_string(), SEND_AGAIN)),
+            Ok(()) | Err(_) => Some(why_not("values of it are withheld", SHOW_THEM)),
+        };
+        let glass = GlassShown::of(visitor, &choices, &factors, unseen.as_deref());
         let (approve, factor) = match (words(choices.approve), choices.sure) {
             (no, _) if !no.is_empty() => (no, Factor::default()),
             (_, Ok(())) => (String::new(), Factor::default()),
@@ -483,14 +487,7 @@ impl ChoicesShown {
             ),
             (_, _) => factor.clone(),
         };
-        let approve = match choices.reveal {
-            // Nothing is approved beside values that are not on the page.
-            Ok(()) if can_approve && !is_revealed => why_not("values of it are withheld", SHOW_THEM),
-            Err(why @ ActError::ValuesGone) if can_approve => {
-                why_not(&why.to_string(), "deny it, and have the agent send it again")
-            }
-            Ok(()) | Err(_) => approve,
-        };
+        let approve = unseen.filter(|_| can_approve).unwrap_or(approve);
         let delegates = choices.delegate.ok().filter(|_| can_approve).unwrap_or_default();
         Ok(Self {
             deny: words(choices.deny),
@@ -511,6 +508,7 @@ impl ChoicesShown {
 }
 
 const SHOW_THEM: &str = "have them shown, under Parameters; that is recorded";
+const SEND_AGAIN: &str = "have the agent send it again";
 
 pub fn why_not(detail: &str, next_step: &str) -> String {
     format!("{}: {}", visible_line(detail), visible_line(next_step))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{App, House, text};
 
 /// `bob` may break glass, with an authenticator app that he has had for two days.
-async fn house() -> (House, App) {
+pub async fn house() -> (House, App) {
     let house = House::build().await;
     let (status, changed) = house
         .call(

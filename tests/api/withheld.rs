@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use countersign::api::{self, Api, Rooms};
-use countersign::desk::{Asked, Parked};
+use countersign::desk::{self, Asked, Desk, Parked};
 use countersign::policy::Requirement;
+use countersign::store::sqlite::Store;
+use countersign::telemetry::Metrics;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::break_glass::{age_factors, alone};
+use super::break_glass::{self, age_factors, alone};
 use super::{App, House, approval, text};
 
 const VALUE: &str = "078-05-1120";
@@ -299,4 +301,36 @@ async fn what_was_typed_beside_values_is_kept_when_the_second_factor_has_ended_m
     let (_, decided) = house.get("alice", &path).await;
     assert_eq!(decided["state"], "approved", "{decided}");
     assert_eq!(decided["decisions"][0]["reason"], "agreed in the review");
+}
+
+#[tokio::test]
+async fn whoever_may_only_break_glass_reads_why_they_cannot_beside_values_that_are_withheld() {
+    let (house, _app) = break_glass::house().await;
+    let (parked, _card) = park(&house).await;
+    let card = format!("/r/{}", parked.request);
+    let pages = Pages::of(&house, &house.rooms, "bob").await;
+    let (_, page) = pages.get(&card).await;
+    assert_has(
+        &page,
+        &[
+            "You cannot break glass: values of it are withheld: have them shown, under Parameters",
+            "Show withheld values",
+        ],
+    );
+
+    // A desk that starts anew has none of them.
+    house.desk.stop().await;
+    let store = Store::open(&house.folder.path().join("store.sqlite3")).expect("the store again");
+    let journal = house.rooms.journal.clone();
+    let desk = Desk::start(store, journal.clone(), desk::Settings::default()).expect("a desk");
+    let rooms = Rooms::new(desk, journal, Metrics::new(), Vec::new());
+    let gone = "the values went with a restart of the proxy, or there were too many to keep: have the agent send it again.";
+    for (who, cannot) in [
+        ("bob", "You cannot break glass"),
+        ("alice", "You can deny this, but not approve it"),
+    ] {
+        let (_, page) = Pages::of(&house, &rooms, who).await.get(&card).await;
+        assert_has(&page, &[&format!("{cannot}: {gone}")]);
+        assert!(!page.contains("Show withheld values"), "{page}");
+    }
 }
