@@ -6,19 +6,20 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::card::{Factor, why_not};
+use super::card::{Factor, Filled, why_not};
+use super::forms::{ALONE, DecisionForm, asked_again, assured, not_read};
 use super::moments::Moment;
 use super::page::{Sender, Trouble, Visitor, see_other};
 use crate::api::Rooms;
 use crate::api::break_glass::{BreakGlassBody, Call, break_glass_over};
-use crate::api::browser::{Source, step_up};
-use crate::api::problem::{Kind, Problem};
+use crate::api::browser::Source;
+use crate::api::problem::Problem;
 use crate::api::read::request_id;
 use crate::api::requests::{desk_problem, not_sure_problem};
 use crate::api::reviews::{ReviewBody, sign_over};
 use crate::clock::Timestamp;
 use crate::desk::{Choices, Factors, NotSure, ReviewFilter};
-use crate::hold::{HeldRequest, Review};
+use crate::hold::{HeldRequest, RequestId, Review};
 use crate::identity::directory::Scope;
 use crate::render::visible_line;
 
@@ -131,60 +132,50 @@ pub fn may_review(visitor: &Visitor) -> bool {
     visitor.may(Scope::Log) || visitor.may(Scope::Decide)
 }
 
-#[derive(Debug, Deserialize)]
-pub struct BreakGlassForm {
-    #[serde(default, rename = "_csrf")]
-    csrf: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    version: u64,
-    /// That the whole statement was read.
-    #[serde(default)]
-    read: String,
-    #[serde(default)]
-    key: String,
-}
-
 pub async fn approve_alone(
     sender: Sender,
     source: Source,
     State(rooms): State<Rooms>,
     Path(id): Path<String>,
-    Form(form): Form<BreakGlassForm>,
+    Form(form): Form<DecisionForm>,
 ) -> Result<Response, Trouble> {
-    let visitor = sender.check(&form.csrf)?;
+    let mut visitor = sender.check(&form.csrf)?;
     visitor.caller.needs(Scope::BreakGlass)?;
     let id = request_id(&id)?;
+    match broken(&mut visitor, &rooms, source, id, &form).await {
+        Ok(()) => Ok(see_other(&format!("/r/{id}"))),
+        Err(problem) => {
+            let decision = ALONE.to_owned();
+            let filled = Filled::Decision(Box::new(DecisionForm { decision, ..form }));
+            asked_again(&visitor, &rooms, id, problem, filled).await
+        }
+    }
+}
+
+async fn broken(
+    visitor: &mut Visitor,
+    rooms: &Rooms,
+    source: Source,
+    id: RequestId,
+    form: &DecisionForm,
+) -> Result<(), Problem> {
     if form.read.is_empty() {
-        return Err(Problem::new(
-            Kind::Unacceptable,
-            "an approval without the word that the whole statement was read",
-            format!("go back to /r/{id}, read the statement to its end, and tick the box"),
-        )
-        .into());
+        return Err(not_read(id));
     }
     let body = BreakGlassBody {
         reason: form.reason.replace(char::is_control, " "),
-        digest: form.digest,
+        digest: form.digest.clone(),
         version: Some(form.version),
         guards: None,
     };
     let call = Call {
         channel: CHANNEL,
-        key: Some(form.key).filter(|key| !key.is_empty()),
+        key: Some(form.key.clone()).filter(|key| !key.is_empty()),
         body: body.checked()?,
     };
-    let assurance = match form.code.trim() {
-        "" => visitor.caller.assurance(),
-        code => step_up(&rooms, &visitor.caller, source, code.to_owned()).await?,
-    };
-    let _card = break_glass_over(&rooms, &visitor.caller, assurance, &id.to_string(), call).await?;
-    Ok(see_other(&format!("/r/{id}")))
+    let assurance = assured(visitor, rooms, source, &form.code).await?;
+    let done = break_glass_over(rooms, &visitor.caller, assurance, &id.to_string(), call).await;
+    done.map(|_card| ())
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::break_glass::{GlassShown, ReviewShown, may_review};
-use super::forms::{DecisionForm, TalkForm, talk};
+use super::forms::{ALONE, DecisionForm, TalkForm, talk};
 use super::moments::{Moment, countdown, span};
 use super::page::{Shell, Trouble, Visitor, shown};
 use super::sessions::is_connected;
@@ -269,7 +269,7 @@ struct CardPage<'c> {
     choices: &'c ChoicesShown,
     filled: DecisionForm,
     delegation: TalkForm,
-    /// The form that was sent and is filled in again: `approve`, `deny` or `delegate`.
+    /// The form that was sent and is filled in again: `approve`, `deny`, `alone` or `delegate`.
     opened: &'static str,
     /// Why a form was not carried out, and beside which that stands: one of those, or `reveal`.
     trouble: String,
@@ -346,8 +346,8 @@ pub async fn card(
     Ok(shown(&page))
 }
 
-/// The request, and whether the values that are withheld are with it: a form that is shown again is not left without what
-/// it speaks of, as long as its sender may still be shown that.
+/// The request, and whether the values that are withheld are with it: a form that is shown again is not left without
+/// what it speaks of, as long as its sender may still be shown that.
 async fn seen(
     visitor: &Visitor,
     rooms: &Rooms,
@@ -613,17 +613,19 @@ fn card_page<'c>(
     let opened = match &look.filled {
         Filled::Nothing => "",
         Filled::Decision(form) if form.decision == "deny" => "deny",
+        Filled::Decision(form) if form.decision == ALONE => ALONE,
         Filled::Decision(_) => "approve",
         Filled::Delegation(_) => "delegate",
     };
     let trouble_of = match opened {
         _ if look.trouble.is_empty() => "",
         // There is no form to approve beside values that are not on the page.
-        "" | "approve" if behind.choices.may_reveal => "reveal",
+        "" | "approve" | ALONE if behind.choices.may_reveal => "reveal",
         opened => opened,
     };
     let (filled, delegation) = match look.filled {
         Filled::Nothing => (DecisionForm::blank(&card), TalkForm::default()),
+        Filled::Decision(form) if form.decision == ALONE => (form.alone(&card), TalkForm::default()),
         Filled::Decision(form) => (*form, TalkForm::default()),
         Filled::Delegation(form) => (DecisionForm::blank(&card), form),
     };

@@ -22,9 +22,13 @@ use crate::api::requests::{DecisionBody, GuardsBody, RunScope, ScopeBody, Standi
 use crate::api::reveal::reveal_over;
 use crate::desk::ActKind;
 use crate::hold::{HeldRequest, RequestId};
+use crate::identity::assurance::Assurance;
 use crate::identity::directory::Scope;
 use crate::identity::principal::PersonName;
 use crate::render::visible_line;
+
+/// The `decision` of somebody who breaks glass.
+pub const ALONE: &str = "alone";
 
 /// What a person fills in to decide. As text, so that a field that is left empty is no fault of the form.
 #[derive(Clone, Default, Deserialize)]
@@ -97,6 +101,15 @@ impl DecisionForm {
             run_minutes: "15".to_owned(),
             run_statements: "40".to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// What was typed to break glass; the form of an approval beside it is blank.
+    pub fn alone(self, card: &Card) -> Self {
+        Self {
+            decision: self.decision,
+            reason: self.reason,
+            ..Self::blank(card)
         }
     }
 
@@ -193,14 +206,19 @@ fn number(name: &str, text: &str) -> Result<u32, Problem> {
     parsed.map_err(|_| unacceptable(name, text, "write a whole number"))
 }
 
-/// The code of a form, if there is one: the session is as sure from then on.
-async fn assured(visitor: &mut Visitor, rooms: &Rooms, source: Source, code: &str) -> Result<(), Problem> {
+/// How sure it is with the code of a form, if there is one: the session is as sure from then on.
+pub async fn assured(
+    visitor: &mut Visitor,
+    rooms: &Rooms,
+    source: Source,
+    code: &str,
+) -> Result<Assurance, Problem> {
     if code.trim().is_empty() {
-        return Ok(());
+        return Ok(visitor.caller.assurance());
     }
     let assurance = step_up(rooms, &visitor.caller, source, code.trim().to_owned()).await?;
     visitor.caller.is_surer(assurance);
-    Ok(())
+    Ok(assurance)
 }
 
 pub async fn decide(
@@ -235,7 +253,7 @@ async fn said(
 }
 
 /// What can be mended is asked for again in the very form, with what was typed; all else is a page of its own.
-async fn asked_again(
+pub async fn asked_again(
     visitor: &Visitor,
     rooms: &Rooms,
     id: RequestId,
@@ -278,8 +296,8 @@ pub struct TalkForm {
     pub code: String,
 }
 
-/// The card with the values that are withheld, once: they stand in no address and no page that is kept. What was typed to
-/// decide it before they were withheld again comes along.
+/// The card with the values that are withheld, once: they stand in no address and no page that is kept. What was typed
+/// to decide it before they were withheld again comes along.
 pub async fn reveal(
     sender: Sender,
     source: Source,
@@ -315,9 +333,8 @@ async fn revealed(
     id: RequestId,
     code: &str,
 ) -> Result<HeldRequest, Problem> {
-    assured(visitor, rooms, source, code).await?;
-    let caller = &visitor.caller;
-    reveal_over(rooms, caller, caller.assurance(), CHANNEL, &id.to_string()).await
+    let assurance = assured(visitor, rooms, source, code).await?;
+    reveal_over(rooms, &visitor.caller, assurance, CHANNEL, &id.to_string()).await
 }
 
 /// The address stays in the bar, and is sent to others: it leads to the card, and shows nothing by itself.
@@ -427,7 +444,7 @@ pub async fn talk(
     done.map(|_card| ())
 }
 
-fn not_read(id: RequestId) -> Problem {
+pub fn not_read(id: RequestId) -> Problem {
     Problem::new(
         crate::api::problem::Kind::Unacceptable,
         "an approval without the word that the whole statement was read",

@@ -1,5 +1,5 @@
-//! Values that are withheld, over the API, on the command line and on the pages: shown to whoever has given what an approval
-//! takes. The browser's own part of the pages is in `tests/web`.
+//! Values that are withheld, over the API, on the command line and on the pages: shown to whoever has given what an
+//! approval takes. The browser's own part of the pages is in `tests/web`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -304,6 +304,53 @@ async fn what_was_typed_beside_values_is_kept_when_the_second_factor_has_ended_m
 }
 
 #[tokio::test]
+async fn the_reason_for_broken_glass_is_kept_when_the_second_log_in_has_ended_meanwhile() {
+    let (house, app) = break_glass::house().await;
+    let (parked, card) = park(&house).await;
+    let pages = Pages::of(&house, &house.rooms, "bob").await;
+    let reveal = format!("/r/{}/reveal", parked.request);
+    let alone = format!("/r/{}/break-glass", parked.request);
+    let code = app.code(0);
+    let (status, page) = pages.send(&reveal, &[("code", code.as_str())]).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    assert_has(&page, &[VALUE, "id=\"break-glass\">"]);
+
+    pass(&house, Duration::from_secs(301));
+    let version = card["version"].to_string();
+    let fields = [
+        ("reason", "the shop is down"),
+        ("digest", text(&card, "digest")),
+        ("version", version.as_str()),
+        ("read", "yes"),
+    ];
+    let (status, page) = pages.send(&alone, &fields).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{page}");
+    assert!(!page.contains(VALUE), "{page}");
+    let kept = [
+        "role=\"alert\">Not done: breaking glass needs a second log-in",
+        "<input type=\"hidden\" name=\"decision\" value=\"alone\">",
+        "<input type=\"hidden\" name=\"reason\" value=\"the shop is down\">",
+    ];
+    assert_has(&page, &kept);
+
+    let code = app.code(1);
+    let typed = [
+        ("code", code.as_str()),
+        ("decision", "alone"),
+        ("reason", "the shop is down"),
+    ];
+    let (status, page) = pages.send(&reveal, &typed).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let filled = [VALUE, "id=\"break-glass\" open>", "value=\"the shop is down\""];
+    assert_has(&page, &filled);
+    let (status, page) = pages.send(&alone, &fields).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let path = format!("/api/v1/requests/{}", parked.request);
+    let (_, decided) = house.get("alice", &path).await;
+    assert_eq!(decided["decisions"][0]["break_glass"], true, "{decided}");
+}
+
+#[tokio::test]
 async fn whoever_may_only_break_glass_reads_why_they_cannot_beside_values_that_are_withheld() {
     let (house, _app) = break_glass::house().await;
     let (parked, _card) = park(&house).await;
@@ -324,7 +371,8 @@ async fn whoever_may_only_break_glass_reads_why_they_cannot_beside_values_that_a
     let journal = house.rooms.journal.clone();
     let desk = Desk::start(store, journal.clone(), desk::Settings::default()).expect("a desk");
     let rooms = Rooms::new(desk, journal, Metrics::new(), Vec::new());
-    let gone = "the values went with a restart of the proxy, or there were too many to keep: have the agent send it again.";
+    let gone = "the values went with a restart of the proxy, or there were too many to keep: \
+                have the agent send it again.";
     for (who, cannot) in [
         ("bob", "You cannot break glass"),
         ("alice", "You can deny this, but not approve it"),
