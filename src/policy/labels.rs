@@ -145,18 +145,22 @@ impl ColumnLabels {
     }
 
     /// The labelled columns of tables that one of these names may mean.
-    pub fn of<'t>(&self, tables: impl Iterator<Item = &'t TableName> + Clone) -> Labelled<'_> {
-        let touched = |entry: &&Entry| tables.clone().any(|table| entry.may_be(table));
+    pub fn of<'t>(&self, tables: impl Iterator<Item = &'t TableName>) -> Labelled<'_> {
+        let names: Vec<(Option<String>, String)> = tables
+            .map(|table| (table.schema.as_deref().map(small), small(&table.name)))
+            .collect();
+        let touched = |entry: &&Entry| {
+            let mut names = names.iter();
+            names.any(|(schema, name)| entry.may_be(schema.as_deref(), name))
+        };
         Labelled(self.entries.iter().filter(touched).collect())
     }
 }
 
 impl Entry {
     /// Whether a name may mean its table: in any case, because whether the server tells cases apart is not known here, and
-    /// in any schema if the name says none.
-    fn may_be(&self, table: &TableName) -> bool {
-        let schema = table.schema.as_ref().map(|schema| small(schema));
-        let name = small(&table.name);
+    /// in any schema if the name says none. Both names stand in small letters.
+    fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
         let is_table = match self.is_beginning {
             true => name.starts_with(&self.table),
             false => name == self.table,

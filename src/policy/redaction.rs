@@ -65,8 +65,15 @@ fn bound_if(is_asked: bool, bound: impl FnOnce() -> Option<Bound>) -> Option<Bou
 }
 
 fn known(bound: &Bound, named: &Labelled<'_>, all: &BTreeSet<String>) -> BTreeMap<u16, Vec<String>> {
+    let redacted: BTreeMap<usize, BTreeSet<String>> = bound
+        .linked()
+        .map(|(set, columns)| (set, named.redacted(Some(columns))))
+        .collect();
     let withheld = |number: u16| match bound.goes_to(number) {
-        GoesTo::Columns(columns) => named.redacted(Some(&columns)),
+        GoesTo::Columns(columns) => {
+            let redacted = columns.sets().filter_map(|set| redacted.get(&set));
+            redacted.flatten().cloned().collect()
+        }
         GoesTo::Count => BTreeSet::new(),
         GoesTo::Unknown => all.clone(),
     };
@@ -93,9 +100,10 @@ fn is_open(class: Class) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::bound::bound_postgres;
-    use crate::sql::judge_postgres;
+    use crate::sql::bound::{bound_mysql, bound_postgres};
+    use crate::sql::mysql_state::MysqlState;
     use crate::sql::statement::LexingState;
+    use crate::sql::{judge_mysql, judge_postgres};
 
     const LABELS: &str = "[[column]]\ntable = \"public.customers\"\ncolumns = [\"ssn\", \"email\"]\nlabels = [\"pii\"]\n\
                           [[column]]\ntable = \"public.cards\"\ncolumns = [\"number\"]\nlabels = [\"pci\"]\n";
@@ -155,6 +163,30 @@ mod tests {
             ("INSERT INTO cards VALUES (1)", "pci"),
         ] {
             assert_eq!(redaction(text).touched.join(" "), touched, "{text}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_values_beside_a_long_chain_of_columns_are_withheld() {
+        let chain: Vec<String> = (0..850).rev().map(|at| format!("c{at:03}")).collect();
+        let links = chain.windows(2).map(|pair| format!("{}={}", pair[0], pair[1]));
+        let links = links.collect::<Vec<_>>().join(",");
+        let text = |first: &str, values: Vec<String>| {
+            let values = values.join(",");
+            format!("UPDATE customers SET {first}=c849,{links} WHERE c000 IN ({values})")
+        };
+        let labels = ColumnLabels::parse(LABELS, "labels.toml").expect("labels");
+        let state = MysqlState::default_mysql();
+        for (first, withheld) in [("ssn", "pii"), ("name", "")] {
+            let numbered = text(first, (1..=700).map(|number| format!("${number}")).collect());
+            let postgres = redaction(&numbered);
+            let text = text(first, vec!["?".to_owned(); 1_900]);
+            let judgement = judge_mysql(text.as_bytes(), &state, &());
+            let mysql = Redaction::of(&labels, &judgement, || bound_mysql(text.as_bytes(), &state));
+            for (redaction, count) in [(postgres, 700), (mysql, 1_900)] {
+                let said = (1..=count).find(|number| redaction.withheld(*number).join(" ") != withheld);
+                assert_eq!(said, None, "{first}, {count} values");
+            }
         }
     }
 

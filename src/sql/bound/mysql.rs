@@ -11,7 +11,7 @@ use sqlparser::ast::{
     UnaryOperator, Update, Value, Visit, Visitor,
 };
 
-use super::{Bound, Doubtful, Group};
+use super::{Bound, Doubtful, Group, Reading};
 use crate::sql::IN_PLACE_BYTES_MAX;
 use crate::sql::lex::mysql::{Kind, scan};
 use crate::sql::mysql::read::statement;
@@ -42,13 +42,13 @@ fn read(text: &str, state: &MysqlState) -> Option<Bound> {
     let mut reader = Reader {
         // The reader's columns are bytes, from 1.
         places: parameters.map(|token| u64::from(token.start) + 1).collect(),
-        bound: Bound::default(),
+        bound: Reading::default(),
     };
     if tree.visit(&mut Renames).is_break() {
         return None;
     }
     reader.statement(&tree).ok()?;
-    Some(reader.bound)
+    Some(reader.bound.finish())
 }
 
 /// Breaks where columns may come under other names.
@@ -85,9 +85,9 @@ fn go_on_if(keeps_names: bool) -> ControlFlow<()> {
 }
 
 struct Reader {
-    /// Where each `?` stands.
+    /// Where each `?` stands, in order.
     places: Vec<u64>,
-    bound: Bound,
+    bound: Reading,
 }
 
 impl Reader {
@@ -412,11 +412,7 @@ impl Reader {
         match value {
             Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
                 let at = value.span.start.column;
-                let place = self
-                    .places
-                    .iter()
-                    .position(|place| *place == at)
-                    .ok_or(Doubtful)?;
+                let place = self.places.binary_search(&at).map_err(|_| Doubtful)?;
                 group
                     .parameters
                     .insert(u16::try_from(place + 1).map_err(|_| Doubtful)?);

@@ -11,7 +11,7 @@ use pg_raw_parse::nodes;
 use pg_raw_parse::raw::{A_Expr_Kind, SetOperation, SubLinkType};
 use pg_raw_parse::walk::{Recurse, walk, walk_manual};
 
-use super::{Bound, Doubtful, Group, small};
+use super::{Bound, Doubtful, Group, Reading, small};
 use crate::sql::IN_PLACE_BYTES_MAX;
 
 /// Operators that compare their sides, and do nothing else.
@@ -40,10 +40,10 @@ fn read(text: &str) -> Option<Bound> {
     let statement = inner(raw.stmt());
     let mut reader = Reader {
         rows: rows(statement)?,
-        bound: Bound::default(),
+        bound: Reading::default(),
     };
     reader.statement(statement).ok()?;
-    Some(reader.bound)
+    Some(reader.bound.finish())
 }
 
 /// The statement that a PREPARE, a cursor or an EXPLAIN is about.
@@ -95,7 +95,7 @@ fn rows(statement: Node<'_>) -> Option<BTreeSet<String>> {
 }
 
 struct Reader {
-    bound: Bound,
+    bound: Reading,
     rows: BTreeSet<String>,
 }
 
