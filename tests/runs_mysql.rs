@@ -367,6 +367,50 @@ fn the_log_tells_how_each_transaction_ended_however_it_was_ended() {
     }
 }
 
+/// A statement whose values are too long to be read whole may end a transaction as any other.
+#[test]
+fn a_transaction_that_a_deadlock_undid_is_not_told_as_committed() {
+    let stage = Stage::open();
+    stage.house.server.run(
+        "CREATE TABLE app.large (id int PRIMARY KEY, b longblob) ENGINE=InnoDB;
+         INSERT INTO app.large VALUES (1,''),(2,'')",
+    );
+    let long = "x".repeat((1 << 20) + 100);
+    for value in ["short", &long] {
+        let before = stage.ends().len();
+        let mut wire = stage.house.connect();
+        let update = wire.prepare("UPDATE large SET b = ? WHERE id = 2").statement();
+        assert!(answer_of(&mut wire, "BEGIN").is_ok());
+        assert!(answer_of(&mut wire, "UPDATE large SET b = 'gone' WHERE id = 1").is_ok());
+        // The server undoes whoever has changed less.
+        let mut other = stage.house.admin();
+        let rows: Vec<String> = (100..300).map(|id| format!("({id},'')")).collect();
+        let insert = format!("INSERT INTO app.large VALUES {}", rows.join(","));
+        for text in [
+            "BEGIN",
+            insert.as_str(),
+            "UPDATE app.large SET b = 'other' WHERE id = 2",
+        ] {
+            assert!(answer_of(&mut other, text).is_ok(), "{text}");
+        }
+        other.send_query(b"UPDATE app.large SET b = 'other' WHERE id = 1");
+        assert!(
+            !other.has_answer(std::time::Duration::from_millis(300)),
+            "it waits"
+        );
+        wire.send_execute(update, &[Some(value)], 0);
+        assert_eq!(error(&wire.answers()).number, 1213);
+        assert!(answer(&mut other).is_ok());
+        assert!(answer_of(&mut other, "ROLLBACK").is_ok());
+        assert!(answer_of(&mut wire, "COMMIT").is_ok());
+        assert_eq!(
+            stage.truth("SELECT COUNT(*) FROM app.large WHERE b = 'gone'"),
+            "0"
+        );
+        assert_eq!(stage.ends()[before..], ["rolled_back"], "{} bytes", value.len());
+    }
+}
+
 /// Which approved requests a transaction that ended held: not those of the next one, whose message ended it.
 #[test]
 fn a_message_that_begins_with_the_end_of_a_transaction_counts_for_the_next() {

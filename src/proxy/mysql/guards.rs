@@ -94,7 +94,7 @@ impl Session {
         self.tell_withheld();
         self.run_ended();
         self.after(&sending);
-        self.settle_doubt().await
+        Ok(())
     }
 
     async fn set_guards(

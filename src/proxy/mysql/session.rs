@@ -218,6 +218,9 @@ impl Session {
                 self.wait().await?;
             }
             self.command().await?;
+            // Here, whichever way the statement went: the next one must not be taken for what ended a transaction that is
+            // gone already.
+            self.settle_doubt().await?;
             // A client may send thousands that need no answer of the server: the thread's other sessions go on too.
             tokio::task::yield_now().await;
         }
