@@ -531,6 +531,11 @@ async fn a_labelled_value_of_mariadb_is_nowhere_either() {
         let withheld = logged(&api, mark, 1).await;
         assert_eq!(withheld["redacted"], json!(["pii"]), "{query}: {withheld}");
     }
+    // What it says is withheld, and not that the update has run.
+    let message =
+        "UPDATE persons SET note = 'kept' WHERE id = 1; INSERT INTO persons (id, note) VALUES (1, 'm5')";
+    let answers = wire.query(message);
+    assert_eq!(error(&answers[1..]).number, 1062, "a duplicate");
     // What a variable is set to may be written later.
     let set = wire.prepare("SET @later = ?").statement();
     wire.execute(set, &[FIRST]);
@@ -568,6 +573,8 @@ async fn a_labelled_value_of_mariadb_is_nowhere_either() {
     assert_eq!(revealed["facts"]["@v"], "340-Q7Zq-0001", "{revealed}");
     api.deny(&request, "not today").await;
     let (_, all) = api.get("/log?limit=500").await;
+    let told = "that is withheld (statement 2 of 2 in its message; those before it have run)";
+    assert!(all.to_string().contains(told), "{all}");
     assert_told_nowhere(&all);
     assert_stands_nowhere(&house.folder.path().join("data"));
 }

@@ -333,9 +333,8 @@ impl Session {
         };
         let (sqlstate, message) = match &run.failure {
             Some(failure) => {
-                let told = told(run, failure);
-                let kept = self.thread.answer_for_log(&run.judged, &told).into_owned();
-                (failure.sqlstate.as_str(), kept)
+                let message = self.thread.answer_for_log(&run.judged, &failure.message);
+                (failure.sqlstate.as_str(), told(run, &message))
             }
             None => ("", lost.unwrap_or_default().to_owned()),
         };
@@ -354,10 +353,7 @@ impl Session {
         let outcome = match (&run.failure, lost) {
             (Some(failure), _) => RunOutcome::Failed {
                 sqlstate: failure.sqlstate.clone(),
-                message: self
-                    .thread
-                    .answer_for_log(&run.judged, &told(run, failure))
-                    .into_owned(),
+                message: told(run, &self.thread.answer_for_log(&run.judged, &failure.message)),
             },
             (None, Some(why)) => RunOutcome::Unknown { why: why.to_owned() },
             (None, None) => RunOutcome::Finished {
@@ -446,11 +442,12 @@ fn end_by_failure(failure: &Failure, failed: Option<&Action>) -> TransactionOutc
     }
 }
 
-/// An error, and what stood before the statement that it is of: that is kept or not as the transaction is.
-fn told(run: &Run, failure: &Failure) -> String {
-    let (message, count) = (&failure.message, run.judged.judgement.actions.len());
+/// What is kept of an error's message, and what stood before the statement that it is of: that is kept or not as the
+/// transaction is.
+fn told(run: &Run, message: &str) -> String {
+    let count = run.judged.judgement.actions.len();
     match statement_at(&run.judged, run.done) {
-        _ if count < 2 || run.done == 0 => message.clone(),
+        _ if count < 2 || run.done == 0 => message.to_owned(),
         Some(_) => format!(
             "{message} (statement {} of {count} in its message; those before it have run)",
             run.done + 1
