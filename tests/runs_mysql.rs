@@ -468,6 +468,104 @@ fn a_standing_grant_is_for_literals_of_the_sort_that_was_shown() {
     assert!(stage.runs(&mut wire, &delete("'z'", "'u'")));
 }
 
+/// That a client is refused, and told to prepare its statement anew.
+fn is_refused_until_prepared_anew(answer: &Answer, what: &str) {
+    let refused = answer.error().unwrap_or_else(|| panic!("{what}: {answer:?}"));
+    assert_eq!(refused.number, 1235, "{what}: {refused:?}");
+    assert!(
+        refused.message.contains("Prepare it again"),
+        "{what}: {refused:?}"
+    );
+}
+
+/// MariaDB takes the collation of a literal and of a CAST when it prepares a statement, not when it runs it: what is shown
+/// when it is executed must be what was in force then.
+#[test]
+fn a_statement_that_was_prepared_under_another_collation_must_be_prepared_anew() {
+    const LOOSE: &str = "SET collation_connection = utf8mb4_general_ci";
+    const STRICT: &str = "SET collation_connection = utf8mb4_bin";
+    let stage = Stage::open();
+    let text = "DELETE FROM plain WHERE CAST(note AS CHAR) = 'a'";
+    let anew = "DELETE FROM app.plain; INSERT INTO app.plain VALUES (1,'a'),(2,'A')";
+    // So it is.
+    stage.house.server.run(anew);
+    let mut owner = stage.house.admin();
+    owner.query("USE app");
+    owner.query(LOOSE);
+    let statement = owner.prepare(text).statement();
+    owner.query(STRICT);
+    assert!(owner.execute(statement, &[])[0].is_ok());
+    assert_eq!(stage.truth("SELECT COUNT(*) FROM app.plain"), "0");
+    for (before, between) in [
+        (LOOSE, vec![STRICT]),
+        (
+            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci",
+            vec!["SET NAMES utf8mb4 COLLATE utf8mb4_bin"],
+        ),
+        // Back where it was: the server may have prepared it anew meanwhile.
+        (STRICT, vec![LOOSE, STRICT]),
+        (
+            STRICT,
+            vec!["SET collation_connection = utf8mb4_general_ci; SET collation_connection = utf8mb4_bin"],
+        ),
+    ] {
+        stage.house.server.run(anew);
+        let mut wire = stage.house.connect();
+        assert!(answer_of(&mut wire, before).is_ok(), "{before}");
+        let statement = wire.prepare(text).statement();
+        for setting in &between {
+            assert!(wire.query(setting).iter().all(Answer::is_ok), "{setting}");
+        }
+        is_refused_until_prepared_anew(&wire.execute(statement, &[])[0], before);
+        assert!(stage.runtime.block_on(stage.api.pending()).is_empty());
+        // Prepared anew, it means what is shown, as often as is liked.
+        let statement = wire.prepare(text).statement();
+        for _ in 0..2 {
+            for harmless in [
+                "SET autocommit = 1",
+                "SET @a = 1",
+                "BEGIN",
+                "COMMIT",
+                "SELECT nope",
+            ] {
+                wire.query(harmless);
+            }
+            wire.send_execute(statement, &[], 0);
+            stage.runtime.block_on(async {
+                let held = stage.api.held(text).await;
+                let facts = held["facts"].to_string();
+                assert!(facts.contains("collation_connection utf8mb4_bin"), "{facts}");
+                stage.api.approve(&held).await;
+            });
+            assert!(answer(&mut wire).is_ok(), "{before}");
+        }
+        assert_eq!(
+            stage.truth("SELECT GROUP_CONCAT(HEX(note)) FROM app.plain"),
+            "41",
+            "{before}"
+        );
+    }
+}
+
+/// The same by SQL's own PREPARE and EXECUTE.
+#[test]
+fn an_execute_of_what_was_prepared_under_another_collation_is_refused() {
+    let stage = Stage::open();
+    let prepare = "PREPARE p FROM \"DELETE FROM plain WHERE CAST(note AS CHAR) = 'a'\"";
+    let both = format!("SET collation_connection = utf8mb4_general_ci; {prepare}");
+    for (text, setting) in [
+        (prepare, "SET collation_connection = utf8mb4_bin"),
+        (both.as_str(), "SELECT 1"),
+    ] {
+        let mut wire = stage.house.connect();
+        assert!(stage.approved(&mut wire, text).is_ok(), "{text}");
+        assert!(wire.query(setting)[0].error().is_none(), "{setting}");
+        is_refused_until_prepared_anew(&answer_of(&mut wire, "EXECUTE p"), text);
+        assert!(stage.approved(&mut wire, prepare).is_ok());
+        assert!(stage.approved(&mut wire, "EXECUTE p").is_ok());
+    }
+}
+
 #[test]
 fn an_approval_is_for_values_as_they_were_read_when_it_was_asked_for() {
     let stage = Stage::open();

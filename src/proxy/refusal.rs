@@ -212,7 +212,8 @@ impl Refusal {
             Self::UnknownStatement { name } => format!("prepared statement \"{name}\" does not exist"),
             Self::PreparedBefore { name } => format!(
                 "countersign: NOT RUN: since prepared statement \"{name}\" was prepared, a setting by which its \
-                 literals were read (as DateStyle, TimeZone) may have changed. Prepare it again."
+                 literals were read (as DateStyle, TimeZone, collation_connection) may have changed. \
+                 Prepare it again."
             ),
         }
     }

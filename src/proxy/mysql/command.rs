@@ -416,6 +416,7 @@ impl Session {
                 judged: Rc::clone(&sending.judged),
                 request,
                 is_preparation: true,
+                read_at: self.facts.values_revision,
                 done: 0,
                 rows: None,
                 failure: None,

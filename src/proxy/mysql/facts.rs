@@ -17,6 +17,36 @@ const NAMES_MAX: usize = 60;
 /// User variables are shown up to so many bytes each; all of each counts.
 pub const VARIABLE_BYTES_SHOWN: usize = 1_000;
 
+/// Settings under which one literal is two values, or a row that stands in the way is none. Every server has these.
+const VALUES: [&str; 12] = [
+    "time_zone",
+    "sql_auto_is_null",
+    "collation_connection",
+    "default_week_format",
+    "div_precision_increment",
+    "group_concat_max_len",
+    "lc_time_names",
+    "default_storage_engine",
+    "foreign_key_checks",
+    "unique_checks",
+    "sql_safe_updates",
+    "max_sort_length",
+];
+
+/// Those that only some servers have: since which MariaDB, and which MySQL. Of some of these the first is one for all
+/// sessions.
+const VALUES_OF_SOME: [(&str, u32, Option<u32>); 2] = [
+    ("explicit_defaults_for_timestamp", 100_108, Some(50_606)),
+    ("check_constraint_checks", 100_201, None),
+];
+
+/// Others that change one of them: SET NAMES tells of the first two and not of the collation.
+const ALSO_VALUES: [&str; 3] = [
+    "character_set_client",
+    "character_set_connection",
+    "storage_engine",
+];
+
 /// What texts mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -34,6 +64,9 @@ pub struct Facts {
     pub is_stale: bool,
     /// Counts up whenever anything of it changes.
     pub revision: u64,
+    /// Counts up whenever a setting may have changed by which values are read: the server takes some of them when it
+    /// prepares a statement, and others when it runs it.
+    pub values_revision: u64,
 }
 
 impl Facts {
@@ -50,6 +83,7 @@ impl Facts {
             has_own_objects: false,
             is_stale: true,
             revision: 0,
+            values_revision: 0,
         }
     }
 
@@ -91,6 +125,7 @@ impl Facts {
                 Err(_) => self.is_stale = true,
             },
             Tracked::Variable { name, value } => {
+                self.values_revision += u64::from(is_of_values(name));
                 let (name, value) = (name.as_slice(), std::str::from_utf8(value));
                 match (name, value) {
                     (b"sql_mode", Ok(value)) => value.clone_into(&mut self.sql_mode),
@@ -152,33 +187,20 @@ fn as_binary(value: &str) -> String {
     format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)")
 }
 
-/// Asks for the settings under which one literal is two values, or a row that stands in the way is none. A client changes
-/// most of them as it likes.
+/// Whether it is of the settings that `values_question` asks for, or changes one of them.
+fn is_of_values(name: &[u8]) -> bool {
+    let of_some = VALUES_OF_SOME.iter().map(|(name, ..)| *name);
+    let mut all = VALUES.into_iter().chain(of_some).chain(ALSO_VALUES);
+    all.any(|known| known.as_bytes() == name)
+}
+
+/// Asks for the settings by which values are read. A client changes most of them as it likes.
 pub fn values_question(state: &MysqlState) -> Vec<u8> {
-    // Every server has these.
-    const NAMES: [&str; 12] = [
-        "time_zone",
-        "sql_auto_is_null",
-        "collation_connection",
-        "default_week_format",
-        "div_precision_increment",
-        "group_concat_max_len",
-        "lc_time_names",
-        "default_storage_engine",
-        "foreign_key_checks",
-        "unique_checks",
-        "sql_safe_updates",
-        "max_sort_length",
-    ];
-    let mut told: Vec<String> = NAMES
+    let mut told: Vec<String> = VALUES
         .iter()
         .map(|name| format!("CONCAT_WS(' ','{name}',@@session.{name})"))
         .collect();
-    // Of some servers the first is one for all sessions.
-    for (name, mariadb_since, mysql_since) in [
-        ("explicit_defaults_for_timestamp", 100_108, Some(50_606)),
-        ("check_constraint_checks", 100_201, None),
-    ] {
+    for (name, mariadb_since, mysql_since) in VALUES_OF_SOME {
         let since = match state.kind {
             ServerKind::Mariadb => Some(mariadb_since),
             ServerKind::Mysql => mysql_since,
@@ -442,5 +464,23 @@ mod tests {
         assert!(facts.state.modes.no_backslash_escapes && facts.revision > revision);
         facts.tracked(&Tracked::Schema(b"other".to_vec()));
         assert_eq!(facts.schema.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn a_change_of_how_values_are_read_is_counted() {
+        for (name, counts) in [
+            ("collation_connection", 1),
+            ("character_set_client", 1),
+            ("check_constraint_checks", 1),
+            ("autocommit", 0),
+            ("character_set_results", 0),
+        ] {
+            let mut facts = Facts::unknown("10.11.6-MariaDB");
+            facts.tracked(&Tracked::Variable {
+                name: name.as_bytes().to_vec(),
+                value: b"x".to_vec(),
+            });
+            assert_eq!(facts.values_revision, counts, "{name}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::identity::principal::Peer;
 use crate::policy::{Outcome, Verdict, evaluate};
 use crate::proxy::end::End;
 use crate::proxy::judgements::Judged;
+use crate::proxy::mysql::runs::Run;
 use crate::proxy::mysql::session::Session;
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::mysql_state::{Charset, MysqlState, SqlModes};
@@ -23,6 +24,8 @@ pub struct Meaning {
     /// The message with the PREPARE in it.
     pub judged: Rc<Judged<MysqlState>>,
     pub schema: Option<String>,
+    /// `Facts::values_revision` when it was prepared; `None`: it changed within the message with the PREPARE in it.
+    pub read_at: Option<u64>,
 }
 
 struct Names<'a> {
@@ -204,7 +207,9 @@ impl Session {
 
     /// What a message that has run has done to names of prepared statements. One that has failed may have run in part: no
     /// name that it touches is known any more.
-    pub(super) fn follow_names(&mut self, judged: &Rc<Judged<MysqlState>>, is_complete: bool) {
+    pub(super) fn follow_names(&mut self, run: &Run) {
+        let (judged, is_complete) = (&run.judged, run.failure.is_none());
+        let values_revision = self.facts.values_revision;
         for action in &judged.judgement.actions {
             for effect in &action.effects {
                 match effect {
@@ -213,6 +218,7 @@ impl Session {
                             action: Arc::clone(inner),
                             judged: Rc::clone(judged),
                             schema: self.facts.schema.clone(),
+                            read_at: (run.read_at == values_revision).then_some(values_revision),
                         };
                         self.names.insert(name.clone(), meaning);
                     }

@@ -344,6 +344,9 @@ impl Session {
         if self.facts.is_stale {
             return Ok(Err(unread()));
         }
+        if let Some(refusal) = self.prepared_before(sending) {
+            return Ok(Err(refusal));
+        }
         let schema = self.schema_of(sending);
         let mut identity = String::new();
         if let Some(question) = names.question(schema.as_deref(), &self.facts.state) {
@@ -395,6 +398,26 @@ impl Session {
             withheld: variables.withheld,
             rules: self.thread.shared.rules.load().generation,
         }))
+    }
+
+    /// The server took some of the settings when it prepared what is executed, and others it will take now: all must be
+    /// what the card says. A text with an EXECUTE in it may name any prepared statement.
+    fn prepared_before(&self, sending: &Sending) -> Option<Refusal> {
+        let now = self.facts.values_revision;
+        let executed = sending.execution.as_ref().map(|(id, _)| *id);
+        let prepared = executed.and_then(|id| self.statements.get(&id).map(|prepared| (id, prepared)));
+        if let Some((id, prepared)) = prepared
+            && prepared.read_at != now
+        {
+            return Some(Refusal::PreparedBefore { name: id.to_string() });
+        }
+        if !sending.judged.judgement.depends_on_names {
+            return None;
+        }
+        let names = self.names.iter();
+        let before = names.filter(|(_, meaning)| meaning.read_at != Some(now));
+        let name = before.map(|(name, _)| name).min()?.clone();
+        Some(Refusal::PreparedBefore { name })
     }
 
     fn shown_facts(&self) -> BTreeMap<String, String> {

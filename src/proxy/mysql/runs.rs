@@ -31,6 +31,8 @@ pub struct Run {
     pub request: Option<RequestId>,
     /// It is prepared, not run.
     pub is_preparation: bool,
+    /// `Facts::values_revision` when it went to the server.
+    pub read_at: u64,
     /// Answers of it that are in: one for each of its statements, more for a CALL.
     pub done: usize,
     pub rows: Option<u64>,
@@ -92,6 +94,20 @@ fn may_make_own(action: &Action) -> bool {
     }
 }
 
+/// Whether settings by which values are read may be others after it, where the server does not tell: by itself it tells
+/// nothing behind an error, and old ones tell nothing at all.
+fn may_change_values(action: &Action) -> bool {
+    let prepares = |effect: &Effect| matches!(effect, Effect::Prepares { .. });
+    match action.class {
+        Class::Session => matches!(action.verb.as_str(), "set" | "execute"),
+        Class::Procedural | Class::Grant | Class::Admin | Class::Unknown => {
+            !action.effects.iter().any(prepares)
+        }
+        Class::Read | Class::Write | Class::Export | Class::Ddl => !action.functions.is_empty(),
+        Class::Transaction => false,
+    }
+}
+
 impl Session {
     /// Notes a statement that goes to the server now.
     pub(super) fn begin_run(
@@ -107,6 +123,7 @@ impl Session {
             judged: Rc::clone(judged),
             request,
             is_preparation: false,
+            read_at: self.facts.values_revision,
             done: 0,
             rows: None,
             failure: None,
@@ -216,7 +233,10 @@ impl Session {
             if actions.iter().any(crate::sql::doubt::changes_catalog) {
                 self.sight.suspect();
             }
-            self.follow_names(&run.judged, run.failure.is_none());
+            let is_told = is_tracked && run.failure.is_none();
+            let unseen = !is_told && actions.iter().any(may_change_values);
+            self.facts.values_revision += u64::from(unseen);
+            self.follow_names(&run);
         }
         self.note_transaction(&run);
         self.conclude(&run, None);

@@ -39,6 +39,8 @@ pub struct Prepared {
     pub judged: Rc<Judged<MysqlState>>,
     /// Where its names without a schema were looked up.
     pub schema: Option<String>,
+    /// `Facts::values_revision` then.
+    pub read_at: u64,
     pub parameters: u16,
     /// Of its values, as of the last execution that the server has seen.
     pub kinds: Vec<Kind>,
@@ -98,6 +100,7 @@ impl Session {
         let prepared = Prepared {
             judged: Rc::clone(&run.judged),
             schema: self.facts.schema.clone(),
+            read_at: run.read_at,
             parameters,
             kinds: Vec::new(),
             long: BTreeMap::new(),
