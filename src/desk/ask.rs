@@ -125,6 +125,7 @@ impl Core {
             copies_in: ask.copies_in,
             claimed: ask.claimed.clone(),
             facts: ask.facts.clone(),
+            withheld_facts: ask.withheld_facts.keys().cloned().collect(),
             impact: Impact::estimating(tables_of(ask)),
             names: ask.names.clone(),
             rules: ask.rules,
@@ -202,6 +203,7 @@ impl Core {
         sent.transaction = ask.transaction;
         sent.claimed = ask.claimed.clone();
         sent.facts = ask.facts.clone();
+        sent.withheld_facts = ask.withheld_facts.keys().cloned().collect();
         sent.wait_ends_at = now.wall.after(ask.wait).min(held.expires_at);
         let remarks = reply_of(ask, &sent, now);
         let mut notes = vec![attempt_note(held.id, ask.attempt)];

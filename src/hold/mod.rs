@@ -21,7 +21,8 @@ pub use permit::{Claimed, Covered, Permit, claim, cover};
 pub use remark::{Remark, RemarkKind, Speaker};
 pub use request::{
     Approval, Authority, ClaimId, Delegation, HeldRequest, HeldStatement, Need, Owner, Parameter,
-    ParameterFormat, READ_AS, RequestId, TEMPORARY_TABLES, Transaction, length_class, masked, withheld_words,
+    ParameterFormat, READ_AS, RequestId, TEMPORARY_TABLES, Transaction, length_class, masked,
+    withheld_by_their_words, withheld_words,
 };
 pub use review::{Finding, Review, Signature};
 pub use run::{CLASSES as RUN_CLASSES, InRun, RunBounds, RunCovers, RunParts, Touches, VERBS as RUN_VERBS};

@@ -185,6 +185,14 @@ pub fn withheld_words(labels: &[String]) -> String {
 
 const WITHHELD_STARTS: &str = "redacted (";
 
+/// Of facts that were kept without it those whose values are withheld, or only say so: they are taken for it.
+pub fn withheld_by_their_words(facts: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let withheld = facts
+        .iter()
+        .filter(|(_, value)| value.starts_with(WITHHELD_STARTS));
+    withheld.map(|(name, _)| name.clone()).collect()
+}
+
 /// Withheld values of up to so many bytes are all of one length.
 const LENGTH_CLASS_MIN: u64 = 16;
 
@@ -303,6 +311,8 @@ pub struct HeldRequest {
     pub claimed: BTreeMap<String, String>,
     /// What the server says of the session: search_path, role …
     pub facts: BTreeMap<String, String>,
+    /// The names of those facts whose values are withheld: what a value says of itself may be the agent's word.
+    pub withheld_facts: BTreeSet<String>,
     /// What it would do to the tables around it; filled in while it waits.
     pub impact: Impact,
     /// Identity of the names it resolved to.
@@ -353,8 +363,7 @@ impl Approval {
 impl HeldRequest {
     /// Whether a value of it is withheld until somebody who may decide asks for it.
     pub fn has_withheld(&self) -> bool {
-        let starts = |value: &String| value.starts_with(WITHHELD_STARTS);
-        self.parameters.iter().any(Parameter::is_redacted) || self.facts.values().any(starts)
+        self.parameters.iter().any(Parameter::is_redacted) || !self.withheld_facts.is_empty()
     }
 
     /// Whether it is noted that a person was shown what is withheld of it.

@@ -12,7 +12,7 @@ use crate::catalog::impact::Impact;
 use crate::clock::Timestamp;
 use crate::hold::{
     ClaimId, CoveredBy, Delegation, Digest, HeldRequest, HeldStatement, InRun, Parameter, Ran, RequestId,
-    Shape, StandingGrantId, State, StateKind, Touches, Transaction,
+    Shape, StandingGrantId, State, StateKind, Touches, Transaction, withheld_by_their_words,
 };
 use crate::identity::directory::Stakes;
 use crate::identity::principal::{AttemptId, Peer, PersonName, PrincipalName, Profile, SessionId};
@@ -181,6 +181,9 @@ pub(super) struct Card {
     copies_in: bool,
     claimed: BTreeMap<String, String>,
     facts: BTreeMap<String, String>,
+    /// A request of an earlier version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withheld_facts: Option<BTreeSet<String>>,
     /// Requests of earlier versions have none.
     #[serde(default = "unasked")]
     impact: Impact,
@@ -323,6 +326,7 @@ impl Card {
             copies_in: held.copies_in,
             claimed: held.claimed.clone(),
             facts: held.facts.clone(),
+            withheld_facts: Some(held.withheld_facts.clone()),
             impact: held.impact.clone(),
             names: held.names.clone(),
             rules: Digest::from_bytes(held.rules).to_string(),
@@ -398,6 +402,9 @@ impl Card {
             transaction: self.transaction,
             copies_in: self.copies_in,
             claimed: self.claimed,
+            withheld_facts: self
+                .withheld_facts
+                .unwrap_or_else(|| withheld_by_their_words(&self.facts)),
             facts: self.facts,
             impact: self.impact,
             names: self.names,

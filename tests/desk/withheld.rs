@@ -1,6 +1,6 @@
 //! Values that are withheld: shown to who may decide, approved by nobody who has not seen them, and never in the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use countersign::identity::directory::WhyNot;
 #[cfg(feature = "faults")]
 use countersign::journal::disk::Fault;
 use countersign::policy::Risk;
+use rusqlite::Connection;
 
-use crate::world::{World, act, person};
+use crate::world::{World, act, person, store_path};
 
 const VALUE: &str = "078-05-1120";
 
@@ -89,6 +90,41 @@ fn nobody_approves_a_value_that_was_not_shown_to_them() {
         reveal(&mut world, id, "dora"),
         Err(ActError::NotUndecided(_))
     ));
+    assert!(!stands_in_a_file(world.dir.path()));
+}
+
+/// Facts hold text of the agent's own: what one says of itself counts for nothing.
+#[test]
+fn a_fact_is_withheld_where_its_value_is_and_not_where_it_says_so() {
+    let mut world = World::new();
+    let mut ask = world.sending("bot-a", 1);
+    ask.facts = BTreeMap::from([("@a".to_owned(), "redacted (x)".to_owned())]);
+    let id = world.expect_parked(&ask).request;
+    assert!(!world.show(id).has_withheld());
+    world.approve(id, "dora").expect("an approval");
+
+    let mut ask = world.sending("bot-a", 2);
+    ask.facts = BTreeMap::from([("@a".to_owned(), "redacted (pii)".to_owned())]);
+    ask.withheld_facts = BTreeMap::from([("@a".to_owned(), VALUE.to_owned())]);
+    let id = world.expect_parked(&ask).request;
+    assert!(world.show(id).has_withheld());
+    assert_eq!(world.approve(id, "dora"), Err(DecideError::NotRevealed));
+    let shown = reveal(&mut world, id, "dora").expect("it is shown");
+    assert_eq!(shown.facts["@a"], VALUE);
+    world.restart();
+    assert_eq!(world.approve(id, "dora"), Err(DecideError::ValuesGone));
+    // As a version kept it that went by the words.
+    world.core = None;
+    let store = Connection::open(store_path(world.dir.path())).expect("a store");
+    let changed = store.execute(
+        "UPDATE requests SET card = json_remove(card, '$.withheld_facts') WHERE id = ?1",
+        [id.as_str()],
+    );
+    assert_eq!(changed.expect("kept"), 1);
+    drop(store);
+    world.restart();
+    assert!(world.show(id).has_withheld());
+    assert_eq!(world.approve(id, "dora"), Err(DecideError::ValuesGone));
     assert!(!stands_in_a_file(world.dir.path()));
 }
 
