@@ -285,7 +285,11 @@ fn an_open_address_without_tls_gives_a_warning() {
 fn a_proxy_that_vouches_for_everybody_is_warned_of() {
     let proxies = |list: &str| format!("[api]\ntrusted_proxies = {list}\n");
     let warnings = |list: &str| parse(&proxies(list), &[]).expect("right").warnings;
-    assert_eq!(warnings("[\"10.0.0.5\", \"127.0.0.0/8\"]"), Vec::<String>::new());
+    assert_eq!(warnings("[\"10.0.0.5\", \"127.0.0.2\"]"), Vec::<String>::new());
+    for tools in ["127.0.0.1", "::1", "127.0.0.0/8"] {
+        let told = warnings(&format!("[\"10.0.0.5\", \"{tools}\"]"));
+        assert!(told.len() == 1 && told[0].contains("commands and health checks"), "{told:?}");
+    }
     for everybody in ["0.0.0.0/0", "::/0", "10.0.0.0/23", "2001:db8::/63"] {
         let told = warnings(&format!("[\"10.0.0.5\", \"{everybody}\"]"));
         assert!(

@@ -27,7 +27,8 @@ impl Config {
             ));
         }
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-            if self.api.trusted_proxies.holds(address) {
+            // Of a network that is too wide anyway the warning above is enough.
+            if self.api.trusted_proxies.holds(address) && self.api.trusted_proxies.wide().next().is_none() {
                 warnings.push(format!(
                     "api.trusted_proxies holds {address}, which commands and health checks on this machine call from, too: when \
                      the proxy's clients take all connections, they get none; let the proxy call from an address of its own, \
