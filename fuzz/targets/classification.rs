@@ -13,8 +13,9 @@ use std::sync::{LazyLock, Mutex};
 use countersign::clock::Timestamp;
 use countersign::hold::masked;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
-use countersign::policy::{Outcome, RuleSet, evaluate};
+use countersign::policy::{ColumnLabels, Outcome, Redaction, RuleSet, evaluate};
 use countersign::sql::action::{Class, Judgement};
+use countersign::sql::bound::bound_postgres;
 use countersign::sql::classify::postgres::second;
 use countersign::sql::lex::postgres::{Kind, scan};
 use countersign::sql::parse::PARSER_STACK_BYTES;
@@ -99,9 +100,15 @@ fn check(bytes: &[u8], lexing: LexingState, cold: &Judgement) {
     tables_agree(text, &judged);
     counts_agree(text, lexing, &judged);
     harder_settings_are_never_kinder(text, lexing, &judged);
+    assert_eq!(
+        withheld(text, lexing),
+        withheld(text, lexing),
+        "withheld otherwise the second time"
+    );
     if text.len() + ROOM_BYTES < PARSE_BYTES_MAX {
         blanks_change_nothing(text, lexing, &judged);
         nothing_hides_a_drop(text, lexing);
+        nothing_shows_a_labelled_value(text, lexing);
         nothing_becomes_less_inside_another(text, lexing, &judged);
     }
 }
@@ -218,6 +225,25 @@ fn nothing_hides_a_drop(text: &str, lexing: LexingState) {
     }
 }
 
+fn withheld(text: &str, lexing: LexingState) -> Redaction {
+    let judged = judge_postgres(text.as_bytes(), lexing, &());
+    Redaction::of(&LABELS, &judged, || bound_postgres(text.as_bytes()))
+}
+
+/// Whatever stands before or behind it, a value that goes to a labelled column is withheld.
+fn nothing_shows_a_labelled_value(text: &str, lexing: LexingState) {
+    for with_value in [
+        format!("{text}\n; UPDATE persons SET ssn = $1"),
+        format!("UPDATE persons SET ssn = $1;{text}"),
+    ] {
+        let labels = withheld(&with_value, lexing);
+        assert!(
+            labels.withheld(1).iter().any(|label| label == "pii"),
+            "a value of a person is kept: {labels:?}"
+        );
+    }
+}
+
 /// A statement that is more than a read, or that does not pass, is so as a part of another.
 fn nothing_becomes_less_inside_another(text: &str, lexing: LexingState, judged: &Judgement) {
     let [action] = judged.actions.as_slice() else {
@@ -252,6 +278,11 @@ fn outcome(rules: &RuleSet, judged: &Judgement) -> Outcome {
     evaluate(rules, judged, &PEER, Timestamp::from_micros(0)).outcome()
 }
 
+static LABELS: LazyLock<ColumnLabels> = LazyLock::new(|| {
+    let text = "[[column]]\ntable = \"public.persons\"\ncolumns = [\"ssn\"]\nlabels = [\"pii\"]\n\
+                [[column]]\ntable = \"public.c*\"\ncolumns = [\"a\", \"email\"]\nlabels = [\"other\"]\n";
+    ColumnLabels::parse(text, "labels.toml").expect("labels")
+});
 static DEFAULT: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::shipped("default"));
 static STRICT: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::shipped("strict"));
 static PEER: LazyLock<Peer> = LazyLock::new(|| Peer {

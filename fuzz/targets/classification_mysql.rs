@@ -10,8 +10,9 @@ use std::sync::LazyLock;
 use countersign::clock::Timestamp;
 use countersign::hold::masked;
 use countersign::identity::principal::{Peer, PersonName, PrincipalName, Profile, SessionId};
-use countersign::policy::{Outcome, RuleSet, evaluate};
+use countersign::policy::{ColumnLabels, Outcome, Redaction, RuleSet, evaluate};
 use countersign::sql::action::{Class, Judgement};
+use countersign::sql::bound::bound_mysql;
 use countersign::sql::lex::mysql::words::is_reserved;
 use countersign::sql::lex::mysql::{Kind, scan};
 use countersign::sql::mysql_state::{Charset, MysqlState, ServerKind, SqlModes, TableNames};
@@ -84,9 +85,15 @@ fn check(bytes: &[u8], state: &MysqlState) {
     }
     shows_every_token(text, state, &judged);
     knowing_less_is_never_kinder(text, state, &judged);
+    assert_eq!(
+        withheld(text, state),
+        withheld(text, state),
+        "withheld otherwise the second time"
+    );
     if text.len() + ROOM_BYTES < PARSE_BYTES_MAX {
         blanks_change_nothing(text, state, &judged);
         nothing_hides_a_drop(text, state);
+        nothing_shows_a_labelled_value(text, state);
         nothing_becomes_less_inside_another(text, state, &judged);
     }
 }
@@ -176,6 +183,20 @@ fn nothing_hides_a_drop(text: &str, state: &MysqlState) {
     }
 }
 
+fn withheld(text: &str, state: &MysqlState) -> Redaction {
+    let judged = judge_mysql(text.as_bytes(), state, &());
+    Redaction::of(&LABELS, &judged, || bound_mysql(text.as_bytes(), state))
+}
+
+/// Whatever stands behind it, a value that goes to a labelled column is withheld.
+fn nothing_shows_a_labelled_value(text: &str, state: &MysqlState) {
+    let labels = withheld(&format!("UPDATE persons SET ssn = ?;{text}"), state);
+    assert!(
+        labels.withheld(1).iter().any(|label| label == "pii"),
+        "a value of a person is kept: {labels:?}"
+    );
+}
+
 /// A statement that is more than a read is so as a part of another, unless its words may be names there, as in RESTART.
 fn nothing_becomes_less_inside_another(text: &str, state: &MysqlState, judged: &Judgement) {
     let [action] = judged.actions.as_slice() else {
@@ -206,6 +227,11 @@ fn outcome(rules: &RuleSet, judged: &Judgement) -> Outcome {
     evaluate(rules, judged, &PEER, Timestamp::from_micros(0)).outcome()
 }
 
+static LABELS: LazyLock<ColumnLabels> = LazyLock::new(|| {
+    let text = "[[column]]\ntable = \"public.persons\"\ncolumns = [\"ssn\"]\nlabels = [\"pii\"]\n\
+                [[column]]\ntable = \"public.c*\"\ncolumns = [\"a\", \"email\"]\nlabels = [\"other\"]\n";
+    ColumnLabels::parse(text, "labels.toml").expect("labels")
+});
 static DEFAULT: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::shipped("default"));
 static STRICT: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::shipped("strict"));
 static PEER: LazyLock<Peer> = LazyLock::new(|| Peer {
