@@ -49,10 +49,14 @@ pub struct Erased {
     post,
     path = "/log/{id}/erase",
     tag = "log",
-    params(("id" = String, Path, description = "lane and number of the attempt's record, such as 0.42")),
+    params(
+        ("id" = String, Path, description = "lane and number of the attempt's record, such as 0.42"),
+        ("countersign-code" = Option<String>, Header, description = "a one-time code, where there is a second factor"),
+    ),
     request_body = EraseBody,
     responses(
         (status = 200, body = Erased),
+        (status = 403, description = "the token lacks the scope, or a second factor is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "its request is not over, or the record is not signed yet", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json"),
