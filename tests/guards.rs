@@ -463,6 +463,30 @@ async fn a_guard_that_only_the_session_finds_impossible_makes_the_request_stale(
     assert_eq!(value(&client.query("SELECT 1")), "1");
 }
 
+/// What is counted and timed must be the portal that was approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_is_not_measured_on_another_portal() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    let deletes = "DELETE FROM jobs";
+    for guards in [timeouts(), json!({ "rows_max": 1 })] {
+        client.query("BEGIN");
+        client.ask(Frames::new().parse("", "SELECT 1").bind("b", "", &[]).sync());
+        let frames = Frames::new()
+            .parse("", deletes)
+            .bind("a", "", &[])
+            .execute("b")
+            .flush()
+            .execute("a")
+            .sync();
+        let (answer, ended) = place.guarded(&mut client, frames, deletes, guards.clone()).await;
+        assert_eq!(error(&answer).sqlstate, "55000", "{guards}");
+        assert_eq!(ended["state"], "stale", "{ended}");
+        client.query("COMMIT");
+        assert_eq!(place.rows().await, 5);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_before_the_commit_changes_nothing() {
     let place = Place::open().await;

@@ -9,7 +9,7 @@ mod support;
 use support::child::Demo;
 use support::server::Postgres;
 use support::treatment::{Decide, Reviewer, Treatment};
-use support::wire::{Frames, Wire};
+use support::wire::{Frames, Wire, error, tags};
 
 /// What is expected of one part of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -429,6 +429,113 @@ async fn portals_and_cursors_share_their_names() {
         ),
     ])
     .await;
+}
+
+/// `px` runs whatever `p` means when it is executed: a read when it was bound, and by now what wipes.
+fn turned_portal() -> [(Expect, Frames); 3] {
+    [
+        (Passes, query("BEGIN")),
+        (
+            Passes,
+            Frames::new()
+                .parse("p", "SELECT 1")
+                .parse("x", "EXECUTE p")
+                .bind("px", "x", &[])
+                .sync(),
+        ),
+        (Passes, Frames::new().close_statement("p").parse("p", WIPE).sync()),
+    ]
+}
+
+/// A unit that is let go whole must be of one portal: another one in it would run with nobody asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_does_not_run_inside_the_approval_of_another() {
+    let harmless = || Frames::new().parse("c", "CREATE TABLE harmless (id int)");
+    let with = |name, last: Frames| {
+        let parts = turned_portal()
+            .into_iter()
+            .chain([(Approved, last.execute("").sync()), (Passes, query("COMMIT"))]);
+        attack(name, parts)
+    };
+    check(vec![
+        attack(
+            "by itself",
+            turned_portal().into_iter().chain([
+                (Stopped, Frames::new().execute("px").sync()),
+                (Passes, query("COMMIT")),
+            ]),
+        ),
+        with(
+            "behind the Bind of a held statement",
+            harmless().bind("", "c", &[]).execute("px"),
+        ),
+        with(
+            "between two Executes of a held statement",
+            harmless().bind("", "c", &[]).execute("").execute("px"),
+        ),
+        with(
+            "behind a Describe of the held portal",
+            harmless().bind("", "c", &[]).describe_portal("").execute("px"),
+        ),
+        with(
+            "behind a Close of the held statement and a portal of another name",
+            harmless()
+                .bind("", "c", &[])
+                .close_statement("c")
+                .describe_portal("px")
+                .execute("px"),
+        ),
+    ])
+    .await;
+}
+
+/// A cancel of an own session goes without a person, and nothing goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_does_not_run_inside_an_own_cancel() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let idle = Wire::connect(&demo.sheet.postgres_url);
+    let mut wire = Wire::connect(&demo.sheet.postgres_url);
+    let reviewer = Reviewer::new(demo.reviewer());
+    for (expect, frames) in turned_portal() {
+        let answers = frames.answers();
+        let none = Frames::new();
+        let treatment = tokio::task::block_in_place(|| {
+            reviewer.ask_with(&mut wire, frames, &none, Decide::Withdraw, answers)
+        });
+        assert_eq!((expect, treatment), (Passes, Treatment::Passed));
+    }
+    let frames = Frames::new()
+        .parse("c", "SELECT pg_cancel_backend($1)")
+        .bind("", "c", &[&idle.process.to_string()])
+        .execute("px")
+        .sync();
+    let answer = wire.ask(frames);
+    assert_eq!(tags(&answer), "12EZ", "{answer:?}");
+    assert!(
+        error(&answer).message.contains("has changed since it was bound"),
+        "{answer:?}"
+    );
+    wire.query("COMMIT");
+    let admin = postgres.connect_as_superuser().await;
+    let left = admin.query_one("SELECT count(*) FROM reviews", &[]).await;
+    assert!(left.expect("counted").get::<_, i64>(0) > 0);
+    // It is a cancel all the same.
+    let mut waiting = Wire::connect(&demo.sheet.postgres_url);
+    waiting.send(query(WIPE));
+    demo.reviewer().held(WIPE).await;
+    let frames = Frames::new()
+        .parse("c", "SELECT pg_cancel_backend($1)")
+        .describe_statement("c")
+        .bind("p", "c", &[&waiting.process.to_string()])
+        .describe_portal("p")
+        .execute("p")
+        .close_portal("p")
+        .close_statement("c")
+        .sync();
+    let mut other = Wire::connect(&demo.sheet.postgres_url);
+    assert_eq!(tags(&other.ask(frames)), "1tT2TDC33Z");
+    assert_eq!(error(&waiting.until_ready()).sqlstate, "57014");
 }
 
 #[tokio::test(flavor = "multi_thread")]

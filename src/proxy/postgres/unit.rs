@@ -174,40 +174,173 @@ impl Session {
 }
 
 /// How far the messages of one portal go. With `parse`, the first frame is a Parse of that name, and its Bind is looked
-/// for; else the first frame is the Bind.
+/// for; else the first frame is the Bind. Only its own statement and portal are described and executed in it: whatever
+/// other portal a message behind it names was let through by itself, and is looked at by itself.
 pub fn gather(rest: &[u8], parse: Option<&str>) -> Result<Gathered, End> {
     let mut at = 0;
-    let mut bind_at = parse.is_none().then_some(0);
+    let mut bind_at = None;
+    let mut names = Names {
+        statement: parse,
+        portal: None,
+    };
     loop {
         let header = Header::cut(&rest[at..]).map_err(|error| End::Violation(error.to_string()))?;
         let Some(header) = header else {
             return Ok(Gathered::More);
         };
-        let body = rest.get(at + HEADER_BYTES..at + header.frame_bytes());
-        let ends = match header.tag {
-            client::DESCRIBE | client::EXECUTE | client::CLOSE => {
-                bind_at.is_none() && header.tag != client::DESCRIBE
-            }
-            client::PARSE | client::BIND if at == 0 => false,
-            client::BIND if bind_at.is_none() => {
-                let Some(body) = body else {
-                    return Ok(Gathered::More);
-                };
-                let bound = Bind::names(body).ok().and_then(|(_, name)| served_name(name));
-                let own = bound.is_some() && bound == parse;
-                if own {
-                    bind_at = Some(at);
-                }
-                !own
-            }
-            _ => true,
-        };
-        if ends {
+        let is_read = at == 0 && parse.is_some();
+        if !is_read && !matches!(header.tag, client::BIND | client::DESCRIBE | client::EXECUTE) {
             return Ok(Gathered::Whole { bytes: at, bind_at });
         }
-        if body.is_none() {
+        let Some(body) = rest.get(at + HEADER_BYTES..at + header.frame_bytes()) else {
             return Ok(Gathered::More);
+        };
+        if header.tag == client::BIND && bind_at.is_none() && names.take_bind(body) {
+            bind_at = Some(at);
+        } else if !is_read && !names.is_own(header.tag, body) {
+            return Ok(Gathered::Whole { bytes: at, bind_at });
         }
         at += header.frame_bytes();
+    }
+}
+
+/// Whose messages a unit is made of.
+struct Names<'a> {
+    statement: Option<&'a str>,
+    /// As soon as there is a Bind.
+    portal: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    /// Whether a Bind is of the unit's statement, and names a portal that can be told from all others.
+    fn take_bind(&mut self, body: &'a [u8]) -> bool {
+        let Ok((portal, statement)) = Bind::names(body) else {
+            return false;
+        };
+        let (Some(portal), Some(statement)) = (served_name(portal), served_name(statement)) else {
+            return false;
+        };
+        let is_own = self.statement.is_none_or(|own| own == statement);
+        if is_own {
+            (self.portal, self.statement) = (Some(portal), Some(statement));
+        }
+        is_own
+    }
+
+    fn is_own(&self, tag: u8, body: &[u8]) -> bool {
+        let (own, named) = match (tag, Target::decode(body)) {
+            (client::EXECUTE, _) => (self.portal, execute_portal(body).ok()),
+            (client::DESCRIBE, Ok(Target::Statement(name))) => (self.statement, Some(name)),
+            (client::DESCRIBE, Ok(Target::Portal(name))) => (self.portal, Some(name)),
+            _ => return false,
+        };
+        own.is_some() && own == named.and_then(served_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::postgres::frame::put;
+    use crate::wire::postgres::message::put_execute;
+
+    fn parse(name: &[u8]) -> Vec<u8> {
+        let (text, types) = (b"DROP TABLE t".as_slice(), Vec::new());
+        let mut frame = Vec::new();
+        Parse { name, text, types }.encode(&mut frame);
+        frame
+    }
+
+    fn bind(portal: &[u8], statement: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        Bind {
+            portal,
+            statement,
+            formats: Vec::new(),
+            values: Vec::new(),
+            result_formats: Vec::new(),
+        }
+        .encode(&mut frame);
+        frame
+    }
+
+    fn execute(portal: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        put_execute(&mut frame, portal);
+        frame
+    }
+
+    fn target(tag: u8, target: Target<'_>) -> Vec<u8> {
+        let mut frame = Vec::new();
+        target.encode(tag, &mut frame);
+        frame
+    }
+
+    /// How many of the frames belong to the unit at their head, and which of them is its Bind.
+    fn gathered(frames: &[Vec<u8>], parse: Option<&str>) -> Option<(usize, Option<usize>)> {
+        let count = |bytes: usize| {
+            let ends = (0..=frames.len()).find(|count| frames[..*count].concat().len() == bytes);
+            ends.expect("between two frames")
+        };
+        let mut sync = Vec::new();
+        put(&mut sync, client::SYNC, |_| {});
+        match gather(&[frames.concat(), sync].concat(), parse).expect("whole frames") {
+            Gathered::More => None,
+            Gathered::Whole { bytes, bind_at } => Some((count(bytes), bind_at.map(count))),
+        }
+    }
+
+    #[test]
+    fn a_unit_is_made_of_its_own_statement_and_portal_alone() {
+        let own = [
+            parse(b"s"),
+            target(client::DESCRIBE, Target::Statement(b"s")),
+            bind(b"p", b"s"),
+            target(client::DESCRIBE, Target::Portal(b"p")),
+            target(client::DESCRIBE, Target::Statement(b"s")),
+            execute(b"p"),
+            execute(b"p"),
+        ];
+        assert_eq!(gathered(&own, Some("s")), Some((7, Some(2))));
+        assert_eq!(gathered(&own[2..], None), Some((5, Some(0))));
+        let long = [b'p'; 64];
+        let others = [
+            execute(b"other"),
+            execute(b""),
+            execute(b"\xff"),
+            execute(&long),
+            target(client::DESCRIBE, Target::Portal(b"other")),
+            target(client::DESCRIBE, Target::Statement(b"other")),
+            target(client::DESCRIBE, Target::Statement(b"\xff")),
+            target(client::CLOSE, Target::Portal(b"p")),
+            target(client::CLOSE, Target::Statement(b"s")),
+            target(client::CLOSE, Target::Statement(b"\xff")),
+            bind(b"p", b"s"),
+            bind(b"other", b"s"),
+            parse(b"s"),
+        ];
+        for other in others {
+            let frames = [parse(b"s"), bind(b"p", b"s"), other.clone(), execute(b"p")];
+            assert_eq!(gathered(&frames, Some("s")), Some((2, Some(1))), "{other:?}");
+            assert_eq!(gathered(&frames[1..], None), Some((1, Some(0))), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_bind_of_another_statement_or_to_a_portal_without_a_served_name_is_in_no_unit() {
+        let long = [b'p'; 64];
+        let binds = [
+            bind(b"p", b"other"),
+            bind(b"p", b"\xff"),
+            bind(b"\xff", b"s"),
+            bind(&long, b"s"),
+            bind(b"_countersign_p", b"s"),
+        ];
+        for bind in binds {
+            let frames = [parse(b"s"), bind.clone(), execute(b"p")];
+            assert_eq!(gathered(&frames, Some("s")), Some((1, None)), "{bind:?}");
+        }
+        let frames = [parse(b"s"), execute(b""), bind(b"", b"s")];
+        assert_eq!(gathered(&frames, Some("s")), Some((1, None)));
     }
 }
