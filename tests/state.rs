@@ -431,7 +431,7 @@ async fn portals_and_cursors_share_their_names() {
     .await;
 }
 
-/// `px` runs whatever `p` means when it is executed: a read when it was bound, and by now what wipes.
+/// The unnamed portal runs whatever `p` means when it is executed: a read when it was bound, and by now what wipes.
 fn turned_portal() -> [(Expect, Frames); 3] {
     [
         (Passes, query("BEGIN")),
@@ -440,7 +440,7 @@ fn turned_portal() -> [(Expect, Frames); 3] {
             Frames::new()
                 .parse("p", "SELECT 1")
                 .parse("x", "EXECUTE p")
-                .bind("px", "x", &[])
+                .bind("", "x", &[])
                 .sync(),
         ),
         (Passes, Frames::new().close_statement("p").parse("p", WIPE).sync()),
@@ -450,40 +450,130 @@ fn turned_portal() -> [(Expect, Frames); 3] {
 /// A unit that is let go whole must be of one portal: another one in it would run with nobody asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_portal_does_not_run_inside_the_approval_of_another() {
-    let harmless = || Frames::new().parse("c", "CREATE TABLE harmless (id int)");
+    let harmless = || {
+        Frames::new()
+            .parse("c", "CREATE TABLE harmless (id int)")
+            .bind("h", "c", &[])
+    };
     let with = |name, last: Frames| {
         let parts = turned_portal()
             .into_iter()
-            .chain([(Approved, last.execute("").sync()), (Passes, query("COMMIT"))]);
+            .chain([(Approved, last.execute("h").sync()), (Passes, query("COMMIT"))]);
         attack(name, parts)
     };
     check(vec![
         attack(
             "by itself",
             turned_portal().into_iter().chain([
-                (Stopped, Frames::new().execute("px").sync()),
+                (Stopped, Frames::new().execute("").sync()),
                 (Passes, query("COMMIT")),
             ]),
         ),
-        with(
-            "behind the Bind of a held statement",
-            harmless().bind("", "c", &[]).execute("px"),
-        ),
+        with("behind the Bind of a held statement", harmless().execute("")),
         with(
             "between two Executes of a held statement",
-            harmless().bind("", "c", &[]).execute("").execute("px"),
+            harmless().execute("h").execute(""),
         ),
         with(
             "behind a Describe of the held portal",
-            harmless().bind("", "c", &[]).describe_portal("").execute("px"),
+            harmless().describe_portal("h").execute(""),
         ),
         with(
-            "behind a Close of the held statement and a portal of another name",
-            harmless()
-                .bind("", "c", &[])
-                .close_statement("c")
-                .describe_portal("px")
-                .execute("px"),
+            "behind a Close of the held statement and a Describe of its own",
+            harmless().close_statement("c").describe_portal("").execute(""),
+        ),
+    ])
+    .await;
+}
+
+/// An EXECUTE looks its name up when it runs, so it runs where that is looked at: FETCH runs any portal that has a name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_of_an_execute_does_not_run_by_another_way() {
+    let turned = || (Passes, Frames::new().close_statement("p").parse("p", WIPE).sync());
+    let bound = |portal: &str| Frames::new().parse("x", "EXECUTE p").bind(portal, "x", &[]);
+    let harmless = || {
+        (
+            Passes,
+            Frames::new()
+                .parse("p", "DELETE FROM reviews WHERE product_id < 0")
+                .sync(),
+        )
+    };
+    check(vec![
+        attack(
+            "by FETCH",
+            [
+                (Passes, query("BEGIN")),
+                (Passes, Frames::new().parse("p", "SELECT 1").sync()),
+                (Stopped, bound("px").sync()),
+                (Passes, query("ROLLBACK")),
+                turned(),
+                (Passes, query("BEGIN")),
+                (Passes, query("FETCH ALL FROM px")),
+                (Passes, query("COMMIT")),
+            ],
+        ),
+        attack(
+            "by MOVE, in the pipeline that binds it",
+            [
+                (Passes, query("BEGIN")),
+                (Passes, Frames::new().parse("p", "SELECT 1").sync()),
+                (
+                    Stopped,
+                    extended(
+                        bound("px").close_statement("p").parse("p", WIPE),
+                        "MOVE ALL FROM px",
+                    )
+                    .sync(),
+                ),
+                (Passes, query("COMMIT")),
+            ],
+        ),
+        attack(
+            "held, and named",
+            [
+                (Passes, query("BEGIN")),
+                harmless(),
+                (Stopped, bound("px").sync()),
+            ],
+        ),
+        attack(
+            "approved, and executed once its name means something else",
+            [
+                (Passes, query("BEGIN")),
+                harmless(),
+                (Approved, bound("").sync()),
+                turned(),
+                (Stopped, Frames::new().execute("").sync()),
+                (Passes, query("COMMIT")),
+            ],
+        ),
+        attack(
+            "approved, and executed in the same pipeline once its name means something else",
+            [
+                (Passes, query("BEGIN")),
+                harmless(),
+                (
+                    Approved,
+                    bound("")
+                        .flush()
+                        .close_statement("p")
+                        .parse("p", WIPE)
+                        .flush()
+                        .execute("")
+                        .sync(),
+                ),
+                (Passes, query("COMMIT")),
+            ],
+        ),
+        attack(
+            "as it should be",
+            [
+                (Passes, query("BEGIN")),
+                harmless(),
+                (Approved, bound("").describe_portal("").execute("").sync()),
+                (Passes, query("COMMIT")),
+            ],
         ),
     ])
     .await;
@@ -507,8 +597,8 @@ async fn a_portal_does_not_run_inside_an_own_cancel() {
     }
     let frames = Frames::new()
         .parse("c", "SELECT pg_cancel_backend($1)")
-        .bind("", "c", &[&idle.process.to_string()])
-        .execute("px")
+        .bind("h", "c", &[&idle.process.to_string()])
+        .execute("")
         .sync();
     let answer = wire.ask(frames);
     assert_eq!(tags(&answer), "12EZ", "{answer:?}");

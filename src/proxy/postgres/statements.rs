@@ -228,6 +228,9 @@ impl Session {
             Ok(found) => found,
             Err(step) => return Ok(step),
         };
+        if looks_up_late(portal, &judged) {
+            return Ok(self.refused(named_execute(), header, rest, batch, false));
+        }
         let types = meaning.types.borrow().clone();
         let verdict = self.verdict(&judged);
         let mut parameters = parameters::decode(&bind, &types);
@@ -275,7 +278,7 @@ impl Session {
         };
         let types = meaning.types.borrow().clone();
         let verdict = self.verdict(&judged);
-        let Some(permit) = verdict.allowed() else {
+        let Some(permit) = verdict.allowed().filter(|_| !looks_up_late(portal, &judged)) else {
             if !self.talk.is_settled() {
                 return Ok(Step::Stop(Next::Settle));
             }
@@ -495,7 +498,7 @@ impl Session {
     }
 
     /// A portal that was let through by a person, and is run for the first time only now: it still reads values as they
-    /// were shown.
+    /// were shown, and looks no name up.
     fn values_changed(
         &mut self,
         meaning: &Meaning,
@@ -508,6 +511,12 @@ impl Session {
         }
         if let Some(stopped) = self.not_ready() {
             return Some(self.stopped(stopped, header, rest, batch, false));
+        }
+        if meaning.judged.judgement.depends_on_names {
+            let why = "what it runs goes by a name that may mean something else since it was approved: \
+                       send its Execute right behind its Bind";
+            let why = why.to_owned();
+            return Some(self.refused(Refusal::Unreadable { why }, header, rest, batch, false));
         }
         if meaning.read_at == Some(self.facts.values_revision) {
             return None;
@@ -535,6 +544,17 @@ impl Session {
 pub fn served_name(name: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(name).ok()?;
     (name.len() <= NAME_BYTES_MAX && !name.starts_with(RESERVED)).then_some(name)
+}
+
+/// A portal of an EXECUTE looks its name up when it runs, and one with a name of its own can be run by FETCH and MOVE too,
+/// which name any portal. So it is bound to the unnamed portal alone, which only an Execute message runs.
+pub fn looks_up_late(portal: &str, judged: &Judged) -> bool {
+    !portal.is_empty() && judged.judgement.depends_on_names
+}
+
+pub fn named_execute() -> Refusal {
+    let why = "a statement that runs a prepared one by its name must be bound to the unnamed portal";
+    Refusal::Unreadable { why: why.to_owned() }
 }
 
 pub fn commits(judged: &Judged) -> bool {

@@ -10,7 +10,7 @@ use crate::proxy::judgements::Judged;
 use crate::proxy::postgres::parameters;
 use crate::proxy::postgres::runs::NameOrigin;
 use crate::proxy::postgres::session::Session;
-use crate::proxy::postgres::statements::{BIND_BYTES_MAX, served_name};
+use crate::proxy::postgres::statements::{BIND_BYTES_MAX, looks_up_late, named_execute, served_name};
 use crate::proxy::postgres::turn::{Batch, Next, Step};
 use crate::proxy::refusal::Refusal;
 use crate::wire::postgres::conversation::{Lookup, Origin, RunId, Sent};
@@ -64,6 +64,11 @@ impl Session {
         let bind = Bind::decode(body).map_err(|error| End::Violation(error.to_string()))?;
         if let Some(own) = self.own_cancel(&judged, &bind.values) {
             return Ok(self.let_cancel_bound(&own, frames, batch));
+        }
+        if served_name(bind.portal).is_none_or(|portal| looks_up_late(portal, &judged))
+            && let Ok(Some(first)) = Header::cut(frames)
+        {
+            return Ok(self.refused(named_execute(), first, frames, batch, false));
         }
         let mut parameters = parameters::decode(&bind, types);
         self.thread.redact(&judged, &mut parameters);
