@@ -1075,3 +1075,165 @@ async fn a_commit_that_was_not_answered_is_unknown() {
         assert_eq!(ends(&place)[number..], ["unknown"], "{commit}");
     }
 }
+
+/// The results that the log tells of statements with this text, oldest first: how, and with which tag.
+fn all_told_of(place: &Place, text: &str) -> Vec<(String, String)> {
+    let log = place.house.run(&["log", "query", "--limit", "200"]);
+    let items = log["items"].as_array().expect("items");
+    let of_text = |record: &&Value| record["kind"] == "attempt" && record["text"] == text;
+    let result = |attempt: &Value| {
+        let of_attempt =
+            |record: &&Value| record["kind"] == "outcome" && record["attempt"] == attempt["attempt"];
+        let outcome = items.iter().find(of_attempt).expect("a result");
+        let word = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
+        (word("outcome"), word("tag"))
+    };
+    items.iter().filter(of_text).map(result).rev().collect()
+}
+
+/// A portal bound in one pipeline and executed in another: what it does counts when it does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_that_is_executed_later_is_told_and_followed_when_it_runs() {
+    let place = Place::open().await;
+    let bound = |portal: &str, text: &str| Frames::new().parse("", text).bind(portal, "", &[]).sync();
+    let later = |portal: &str| Frames::new().execute(portal).sync();
+    let write = "UPDATE bills SET note = 'late' WHERE id = 1";
+    // The end of its transaction,
+    let mut client = place.client();
+    client.query("BEGIN");
+    client.query("UPDATE bills SET note = 'before' WHERE id = 2");
+    client.ask(bound("c", "COMMIT"));
+    client.ask(bound("w", write));
+    client.ask(later("w"));
+    assert_eq!(status(&client.ask(later("c"))), 'I');
+    assert_eq!(ends(&place), ["committed"]);
+    let told = all_told_of(&place, write);
+    assert_eq!(
+        told.last().expect("told"),
+        &("ran".to_owned(), "UPDATE 1".to_owned())
+    );
+    // all sent at once,
+    let mut client = place.client();
+    let frames = bound("c", "COMMIT").0;
+    client.send(Frames::new().query("BEGIN").bytes(&frames).execute("c").sync());
+    for status_then in ['T', 'T', 'I'] {
+        assert_eq!(status(&client.until_ready()), status_then);
+    }
+    assert_eq!(ends(&place), ["committed", "committed"]);
+    // an error,
+    let mut client = place.client();
+    client.query("BEGIN");
+    let fails = "UPDATE bills SET id = 2 WHERE id = 1";
+    client.ask(bound("f", fails));
+    assert_eq!(status(&client.ask(later("f"))), 'E');
+    assert_eq!(all_told_of(&place, fails).last().expect("told").0, "failed");
+    client.query("ROLLBACK");
+    // and a setting of the proxy's own.
+    client.query("BEGIN");
+    client.ask(bound("s", "SET countersign.purpose = 'told late'"));
+    client.query("SELECT 1");
+    client.ask(later("s"));
+    client.send(Frames::new().query("DROP TABLE other"));
+    let held = place.dora.held("DROP TABLE other").await;
+    assert_eq!(held["claimed"]["purpose"], "told late", "{held}");
+    place.dora.deny(&held, "no").await;
+    client.until_ready();
+}
+
+/// An approval is not over before what it is for has run, or cannot any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_lasts_until_its_portal_is_executed_or_gone() {
+    let place = Place::open().await;
+    let text = "DELETE FROM bills WHERE id > 0";
+    let bound = |portal: &str| Frames::new().parse("", text).bind(portal, "", &[]).sync();
+    let later = |portal: &str| Frames::new().execute(portal).sync();
+    let left = async || {
+        let owner = place.postgres.connect().await;
+        let row = owner.query_one("SELECT count(*) FROM bills", &[]).await;
+        row.expect("counted").get::<_, i64>(0)
+    };
+    let approved = async |client: &mut Wire, portal: &str| {
+        client.query("BEGIN");
+        client.send(bound(portal));
+        let held = place.dora.held(text).await;
+        place.dora.approve(&held).await;
+        assert_eq!(tags(&client.until_ready()), "12Z");
+        client.query("SELECT 1");
+        assert_eq!(place.dora.show(&id_of(&held)).await["state"], "running");
+        held
+    };
+    let over = ["finished", "failed", "outcome_unknown"];
+    // Executed,
+    let mut client = place.client();
+    let held = approved(&mut client, "p").await;
+    assert_eq!(tags(&client.ask(later("p"))), "CZ");
+    let ended = place.dora.until_state(&held, &over).await;
+    assert_eq!(
+        (&ended["state"], &ended["outcome"]["rows"]),
+        (&json!("finished"), &json!(2))
+    );
+    // a second time it is another attempt, which the server refuses.
+    assert_eq!(tags(&client.ask(later("p"))), "EZ");
+    client.query("ROLLBACK");
+    // It failed,
+    let owner = place.postgres.connect().await;
+    let keeps = "CREATE TABLE keeps (bill int REFERENCES bills); INSERT INTO keeps VALUES (1)";
+    owner.batch_execute(keeps).await.expect("made");
+    let held = approved(&mut client, "p").await;
+    assert_eq!(error(&client.ask(later("p"))).sqlstate, "23503");
+    let ended = place.dora.until_state(&held, &over).await;
+    assert_eq!(
+        (&ended["state"], &ended["outcome"]["sqlstate"]),
+        (&json!("failed"), &json!("23503"))
+    );
+    client.query("ROLLBACK");
+    owner.batch_execute("DROP TABLE keeps").await.expect("dropped");
+    // its portal is closed, replaced, or gone with its transaction or its connection,
+    for ending in ["close", "replace", "rollback", "query", "leave"] {
+        let mut client = place.client();
+        let portal = if matches!(ending, "replace" | "query") {
+            ""
+        } else {
+            "p"
+        };
+        let held = match portal {
+            // A Query takes the unnamed one away.
+            "" => {
+                client.query("BEGIN");
+                client.send(bound(""));
+                let held = place.dora.held(text).await;
+                place.dora.approve(&held).await;
+                client.until_ready();
+                held
+            }
+            portal => approved(&mut client, portal).await,
+        };
+        match ending {
+            "close" => drop(client.ask(Frames::new().close_portal("p").sync())),
+            "replace" => drop(client.ask(Frames::new().parse("", "SELECT 1").bind("", "", &[]).sync())),
+            "rollback" => drop(client.query("ROLLBACK")),
+            "query" => drop(client.query("SELECT 1")),
+            _ => client.hang_up(),
+        }
+        let ended = place.dora.until_state(&held, &over).await;
+        assert_eq!(
+            (&ended["state"], &ended["outcome"]["sqlstate"]),
+            (&json!("failed"), &json!("34000")),
+            "{ending}: {ended}"
+        );
+        assert_eq!(left().await, 2, "{ending}");
+    }
+    // or FETCH may have run it, which names any portal.
+    let mut client = place.client();
+    client.query("BEGIN");
+    let returns = "DELETE FROM bills WHERE id > 1 RETURNING id";
+    client.send(Frames::new().parse("", returns).bind("p", "", &[]).sync());
+    let held = place.dora.held(returns).await;
+    place.dora.approve(&held).await;
+    client.until_ready();
+    assert_eq!(tags(&client.query("FETCH ALL FROM p")), "TDCZ");
+    client.query("COMMIT");
+    let ended = place.dora.until_state(&held, &over).await;
+    assert_eq!(ended["state"], "outcome_unknown", "{ended}");
+    assert_eq!(left().await, 1);
+}

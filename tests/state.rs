@@ -719,6 +719,35 @@ async fn a_setting_holds_as_long_as_the_server_says() {
             (Passes, query("SELECT lower('A')")),
             (Stopped, extended(Frames::new().execute_rows("q", 1), "SELECT lower('A')").sync()),
         ]),
+        attack("a SET bound in one pipeline, and executed in another", [
+            (Passes, query("BEGIN")),
+            (
+                Approved,
+                Frames::new()
+                    .parse("", &format!("SET {path}"))
+                    .bind("later", "", &[])
+                    .sync(),
+            ),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, Frames::new().execute("later").sync()),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
+        attack("a ROLLBACK TO bound in one pipeline, and executed in another", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET LOCAL {path}"))),
+            (
+                Passes,
+                Frames::new()
+                    .parse("", "ROLLBACK TO a")
+                    .bind("later", "", &[])
+                    .sync(),
+            ),
+            (Passes, query("SAVEPOINT a")),
+            (Passes, query("SET LOCAL search_path = public")),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, Frames::new().execute("later").sync()),
+            (Stopped, query("SELECT lower('A')")),
+        ]),
         attack("the settings as a table", [
             (Stopped, query("UPDATE pg_settings SET setting = 'evil, pg_catalog' WHERE name = 'search_path'")),
             (Stopped, query("UPDATE pg_catalog.pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'")),

@@ -19,7 +19,7 @@ use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::undone::{IN_DOUBT, Stays, what_stays};
 use crate::sql::action::{Action, Class, Effect};
 use crate::sql::doubt::changes_catalog;
-use crate::wire::postgres::conversation::{Change, NameChange, News, RunId};
+use crate::wire::postgres::conversation::{Change, Lookup, NameChange, News, RunId};
 use crate::wire::postgres::message::{Fields, Status};
 
 /// What a prepared statement or a portal stands for.
@@ -65,6 +65,10 @@ pub struct Run {
     pub segment: u64,
     pub judged: Rc<Judged>,
     pub request: Option<RequestId>,
+    /// The portal that it was bound to, until that is executed.
+    pub bound: Option<String>,
+    /// FETCH or MOVE may have run it, which name any portal.
+    pub may_be_fetched: bool,
     /// It may change what later texts mean.
     pub changes_meaning: bool,
     /// All answers to its messages were in once, and the server has been asked what it changed.
@@ -80,6 +84,13 @@ pub struct Run {
     /// Something failed behind it, and it may have committed a part of what it did.
     pub is_in_doubt: bool,
     pub kept_back: KeptBack,
+}
+
+impl Run {
+    /// Whether a person has let it through, and no Execute of it has been sent.
+    fn is_bound_request(&self) -> bool {
+        self.request.is_some() && self.bound.is_some()
+    }
 }
 
 /// Whether the proxy itself decides if what a run did is kept.
@@ -234,12 +245,15 @@ impl Session {
         self.meaning_in_flight += usize::from(changes);
         self.transaction.touched_meaning |= changes;
         self.transaction.wrote |= changes_data(judged.class);
-        self.transaction.requests.extend(request);
+        let noted = &mut self.transaction.requests;
+        noted.extend(request.filter(|request| !noted.contains(request)));
         let segment = self.talk.segment();
         let begun = Run {
             segment,
             judged: Rc::clone(judged),
             request,
+            bound: None,
+            may_be_fetched: false,
             changes_meaning: changes,
             answered: false,
             rows: None,
@@ -252,6 +266,44 @@ impl Session {
             kept_back: KeptBack::No,
         };
         self.runs.insert(run, begun);
+    }
+
+    /// The run that the first Execute of a portal carries out, unless it has ended with the pipeline of its Bind. What was
+    /// bound in an earlier pipeline begins only now.
+    pub(super) fn run_of_portal(&mut self, meaning: &Meaning) -> Option<RunId> {
+        let id = meaning.run.take()?;
+        let run = self.runs.get_mut(&id)?;
+        run.bound = None;
+        if run.segment < self.talk.segment() {
+            let (judged, request) = (Rc::clone(&run.judged), run.request);
+            self.forget_run(id);
+            self.begin_run(id, &judged, request);
+        }
+        Some(id)
+    }
+
+    /// What reads a cursor may run any portal that has a name.
+    pub(super) fn note_fetch(&mut self, judged: &Judged) {
+        if !judged.runs_cursor() {
+            return;
+        }
+        for run in self.runs.values_mut() {
+            run.may_be_fetched |= run.bound.as_deref().is_some_and(|portal| !portal.is_empty());
+        }
+    }
+
+    /// Whether what a person has let through is bound and can still be executed.
+    fn awaits_execute(&self, id: RunId, run: &Run) -> bool {
+        let Some(portal) = run.bound.as_deref().filter(|_| run.is_bound_request()) else {
+            return false;
+        };
+        let is_still_bound = match self.talk.portal(portal) {
+            Lookup::Known(meaning) => meaning.run.get() == Some(id),
+            Lookup::Unknown => false,
+            // What comes with the next answers may replace it, and they end with a Ready too.
+            Lookup::Wait => true,
+        };
+        is_still_bound && run.failure.is_none() && !run.skipped
     }
 
     /// Whether something under way may still change what the next text means. What has answered, but is not committed,
@@ -439,14 +491,16 @@ impl Session {
 
     fn ready(&mut self, status: Status, segment: u64) {
         self.undo_implicit(status, segment);
-        let ended: Vec<RunId> = self
+        let answered: Vec<RunId> = self
             .runs
             .iter()
             .filter(|(_, run)| run.segment <= segment && run.kept_back == KeptBack::No)
             .map(|(id, _)| *id)
             .collect();
-        for id in ended {
-            if let Some(run) = self.runs.remove(&id) {
+        for id in answered {
+            if self.runs.get(&id).is_some_and(|run| self.awaits_execute(id, run)) {
+                self.lay_by(id);
+            } else if let Some(run) = self.runs.remove(&id) {
                 self.conclude(id, &run, run.is_in_doubt.then_some(IN_DOUBT));
             }
         }
@@ -460,6 +514,13 @@ impl Session {
                 let now = Timestamp::now();
                 self.transaction.opened_at.get_or_insert(now);
             }
+        }
+    }
+
+    /// A run whose Execute comes later, if it comes: until then it changes nothing.
+    fn lay_by(&mut self, id: RunId) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            self.meaning_in_flight -= usize::from(std::mem::take(&mut run.changes_meaning));
         }
     }
 
@@ -561,6 +622,13 @@ impl Session {
                 sqlstate: "25P02".to_owned(),
                 message: "skipped behind an earlier error of its pipeline".to_owned(),
             },
+            (None, None) if run.bound.is_some() && run.may_be_fetched => RunOutcome::Unknown {
+                why: "its portal was bound and not executed, and FETCH or MOVE may have run it".to_owned(),
+            },
+            (None, None) if run.bound.is_some() => RunOutcome::Failed {
+                sqlstate: "34000".to_owned(),
+                message: "its portal was bound, and gone before it was executed".to_owned(),
+            },
             (None, None) => RunOutcome::Finished {
                 rows: run.rows,
                 tag: run.tag.clone(),
@@ -589,7 +657,7 @@ impl Session {
                     ..Fields::default()
                 });
             }
-            let over = run.failure.is_some() || run.skipped;
+            let over = run.failure.is_some() || run.skipped || run.is_bound_request();
             self.conclude(id, &run, (!over).then_some(why));
         }
         if self.transaction.opened_at.is_some() {
@@ -601,9 +669,10 @@ impl Session {
     /// Whether something runs that may change data for good. What has had no Sync cannot: it goes with its connection.
     pub(super) fn has_changes_to_come(&self) -> bool {
         let ended = self.talk.segment();
-        self.runs
-            .values()
-            .any(|run| run.segment < ended && run.kept_back == KeptBack::No && changes_data(run.judged.class))
+        self.runs.values().any(|run| {
+            let is_sent = run.segment < ended && run.bound.is_none();
+            is_sent && run.kept_back == KeptBack::No && changes_data(run.judged.class)
+        })
     }
 
     pub(super) fn stage(&self, body: Body<'_>) {

@@ -12,7 +12,7 @@ use crate::proxy::postgres::facts::RESERVED;
 use crate::proxy::postgres::parameters;
 use crate::proxy::postgres::runs::{Meaning, NameOrigin, may_copy_in, name_changes};
 use crate::proxy::postgres::session::Session;
-use crate::proxy::postgres::turn::{Batch, Next, Step, whole};
+use crate::proxy::postgres::turn::{Batch, Executed, Next, Step, whole};
 use crate::proxy::postgres::unit::{Gathered, Unit, gather};
 use crate::proxy::refusal::Refusal;
 use crate::sql::STATEMENT_BYTES_MAX;
@@ -82,6 +82,7 @@ impl Session {
     /// Notes a Query in the conversation and as a run.
     pub(super) fn send_query(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
         self.begin_run(run, judged, request);
+        self.note_fetch(judged);
         let changes = name_changes(judged, self.facts.values_revision);
         self.talk.sent(
             Origin::Client,
@@ -364,7 +365,7 @@ impl Session {
         run
     }
 
-    fn forget_run(&mut self, run: RunId) {
+    pub(super) fn forget_run(&mut self, run: RunId) {
         if let Some(run) = self.runs.remove(&run) {
             self.meaning_in_flight -= usize::from(run.changes_meaning);
         }
@@ -381,6 +382,9 @@ impl Session {
         let meaning = self.meaning(judged, origin);
         *meaning.types.borrow_mut() = types;
         meaning.run.set(Some(run));
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.bound = Some(portal.to_owned());
+        }
         let sent = Sent::Bind {
             run: Some(run),
             portal: portal.to_owned(),
@@ -438,8 +442,15 @@ impl Session {
         if let Some(step) = self.values_changed(&meaning, header, rest, batch) {
             return Ok(step);
         }
-        let run = match meaning.run.take() {
-            Some(run) => run,
+        let run = match self.run_of_portal(&meaning) {
+            Some(run) => {
+                batch.executed.push(Executed {
+                    run,
+                    portal: portal.to_owned(),
+                    meaning: Rc::clone(&meaning),
+                });
+                run
+            }
             None => {
                 if let Some(refusal) = self.refuse_once.take() {
                     return Ok(self.refused(refusal, header, rest, batch, false));
@@ -461,6 +472,7 @@ impl Session {
         self.note_execute(run, &meaning.judged);
         self.pipe.to_server.plain(frame);
         batch.consumed += frame.len();
+        batch.commits |= commits(&meaning.judged);
         Ok(Step::Went)
     }
 
@@ -528,6 +540,7 @@ impl Session {
 
     pub(super) fn note_execute(&mut self, run: RunId, judged: &Rc<Judged>) {
         self.note_values(judged);
+        self.note_fetch(judged);
         let changes = name_changes(judged, self.facts.values_revision);
         self.talk.sent(
             Origin::Client,

@@ -2,6 +2,7 @@
 //! Never waits by itself, but for the disk: a turn's records are written, and synced where they must be, before its
 //! bytes go. Read `runs.rs`, then `park.rs`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -11,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::proxy::AuditMode;
 use crate::proxy::attempts::{Pending, changes_data, record_not_sent, write_attempts};
 use crate::proxy::end::End;
+use crate::proxy::postgres::runs::Meaning;
 use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::unit::Unit;
 use crate::proxy::refusal::Refusal;
@@ -58,6 +60,14 @@ pub struct Batch {
     pub commits: bool,
     /// A Parse that waits for its Bind, to be one record with it: statement name and place in `pending`.
     pub parsed: Option<(String, usize)>,
+    pub executed: Vec<Executed>,
+}
+
+/// A portal whose run begins with an Execute of the turn.
+pub struct Executed {
+    pub run: RunId,
+    pub portal: String,
+    pub meaning: Rc<Meaning>,
 }
 
 /// What `consider` makes of one message.
@@ -90,6 +100,7 @@ impl Session {
             pending: Vec::new(),
             commits: false,
             parsed: None,
+            executed: Vec::new(),
         };
         let next = loop {
             match self.consider(&inbox, &mut batch) {
@@ -128,6 +139,12 @@ impl Session {
         self.pipe.to_server.discard();
         self.talk.rewind(batch.mark);
         (self.passing, self.dropping) = batch.frame_left;
+        for Executed { run, portal, meaning } in &batch.executed {
+            meaning.run.set(Some(*run));
+            if let Some(run) = self.runs.get_mut(run) {
+                run.bound = Some(portal.clone());
+            }
+        }
         for run in batch.first_run..=self.runs_begun {
             if let Some(run) = self.runs.remove(&run) {
                 self.meaning_in_flight -= usize::from(run.changes_meaning);

@@ -153,6 +153,9 @@ impl Session {
                     {
                         meaning.run.set(None);
                     }
+                    if let Some(run) = self.runs.get_mut(&run) {
+                        run.bound = None;
+                    }
                     self.note_execute(run, judged);
                 }
                 tag => {
