@@ -4,6 +4,7 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -565,15 +566,41 @@ fn ends(place: &Place) -> Vec<String> {
         .collect()
 }
 
+/// Results are in the log soon after their answers: looks until there is what is wanted, and gives what there was last.
+fn soon<T>(mut look: impl FnMut() -> T, is_wanted: impl Fn(&T) -> bool) -> T {
+    for _ in 0..50 {
+        let found = look();
+        if is_wanted(&found) {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    look()
+}
+
 /// What the log tells of the newest statement with this text.
 fn told_of(place: &Place, text: &str) -> String {
-    let log = place.house.run(&["log", "query", "--limit", "200"]);
-    let items = log["items"].as_array().expect("items");
-    let is_attempt = |record: &&Value| record["kind"] == "attempt" && record["text"] == text;
-    let attempt = items.iter().find(is_attempt).expect("an attempt");
-    let is_outcome = |record: &&Value| record["kind"] == "outcome" && record["attempt"] == attempt["attempt"];
-    let outcome = items.iter().find(is_outcome).expect("a result");
-    outcome["outcome"].as_str().expect("told").to_owned()
+    let all = all_told_of(place, text);
+    all.last().expect("an attempt").0.clone()
+}
+
+/// The results that the log tells of statements with this text, oldest first: how, and with which tag.
+fn all_told_of(place: &Place, text: &str) -> Vec<(String, String)> {
+    let look = || {
+        let log = place.house.run(&["log", "query", "--limit", "200"]);
+        let items = log["items"].as_array().expect("items");
+        let of_text = |record: &&Value| record["kind"] == "attempt" && record["text"] == text;
+        let result = |attempt: &Value| {
+            let of_attempt =
+                |record: &&Value| record["kind"] == "outcome" && record["attempt"] == attempt["attempt"];
+            let outcome = items.iter().find(of_attempt)?;
+            let word = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
+            Some((word("outcome"), word("tag")))
+        };
+        let told: Option<Vec<_>> = items.iter().filter(of_text).map(result).rev().collect();
+        told.unwrap_or_default()
+    };
+    soon(look, |told| !told.is_empty())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1076,21 +1103,6 @@ async fn a_commit_that_was_not_answered_is_unknown() {
     }
 }
 
-/// The results that the log tells of statements with this text, oldest first: how, and with which tag.
-fn all_told_of(place: &Place, text: &str) -> Vec<(String, String)> {
-    let log = place.house.run(&["log", "query", "--limit", "200"]);
-    let items = log["items"].as_array().expect("items");
-    let of_text = |record: &&Value| record["kind"] == "attempt" && record["text"] == text;
-    let result = |attempt: &Value| {
-        let of_attempt =
-            |record: &&Value| record["kind"] == "outcome" && record["attempt"] == attempt["attempt"];
-        let outcome = items.iter().find(of_attempt).expect("a result");
-        let word = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
-        (word("outcome"), word("tag"))
-    };
-    items.iter().filter(of_text).map(result).rev().collect()
-}
-
 /// A portal bound in one pipeline and executed in another: what it does counts when it does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_portal_that_is_executed_later_is_told_and_followed_when_it_runs() {
@@ -1106,7 +1118,8 @@ async fn a_portal_that_is_executed_later_is_told_and_followed_when_it_runs() {
     client.ask(bound("w", write));
     client.ask(later("w"));
     assert_eq!(status(&client.ask(later("c"))), 'I');
-    assert_eq!(ends(&place), ["committed"]);
+    let all = soon(|| ends(&place), |all| !all.is_empty());
+    assert_eq!(all, ["committed"]);
     let told = all_told_of(&place, write);
     assert_eq!(
         told.last().expect("told"),
@@ -1119,7 +1132,8 @@ async fn a_portal_that_is_executed_later_is_told_and_followed_when_it_runs() {
     for status_then in ['T', 'T', 'I'] {
         assert_eq!(status(&client.until_ready()), status_then);
     }
-    assert_eq!(ends(&place), ["committed", "committed"]);
+    let all = soon(|| ends(&place), |all| all.len() > 1);
+    assert_eq!(all, ["committed", "committed"]);
     // an error,
     let mut client = place.client();
     client.query("BEGIN");
@@ -1236,4 +1250,138 @@ async fn an_approval_lasts_until_its_portal_is_executed_or_gone() {
     let ended = place.dora.until_state(&held, &over).await;
     assert_eq!(ended["state"], "outcome_unknown", "{ended}");
     assert_eq!(left().await, 1);
+}
+
+/// What stands behind the end of a transaction in its pipeline is in another one, and what stands behind its beginning is
+/// in it, before the server says so with its next ReadyForQuery.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_an_end_in_its_pipeline_is_not_told_with_the_ended_transaction() {
+    let place = Place::open().await;
+    let portal = |frames: Frames, text: &str| frames.parse("", text).bind("", "", &[]).execute("");
+    let write = "UPDATE bills SET note = 'x' WHERE id = 1";
+    let drops = "DROP TABLE IF EXISTS other";
+    let mut told = 0;
+    for (before, ahead, (shown, wrote), decides, ended) in [
+        (
+            vec!["BEGIN", write],
+            vec!["ROLLBACK"],
+            ("implicit", false),
+            "approve",
+            vec!["rolled_back"],
+        ),
+        (
+            vec!["BEGIN", write],
+            vec!["COMMIT"],
+            ("implicit", false),
+            "deny",
+            vec!["committed"],
+        ),
+        (
+            vec!["BEGIN", write],
+            vec!["COMMIT", write],
+            ("implicit", true),
+            "approve",
+            vec!["committed"],
+        ),
+        (
+            vec!["BEGIN", write],
+            vec!["COMMIT", "SELECT 1"],
+            ("implicit", false),
+            "approve",
+            vec!["committed"],
+        ),
+        (
+            vec!["BEGIN", write],
+            vec!["COMMIT", "BEGIN"],
+            ("open", false),
+            "approve",
+            vec!["committed", "rolled_back"],
+        ),
+        (
+            vec!["BEGIN", write],
+            vec!["COMMIT AND CHAIN"],
+            ("open", false),
+            "approve",
+            vec!["committed", "rolled_back"],
+        ),
+        (
+            vec![],
+            vec!["BEGIN"],
+            ("open", false),
+            "approve",
+            vec!["rolled_back"],
+        ),
+        (
+            vec![],
+            vec!["BEGIN", write],
+            ("open", true),
+            "approve",
+            vec!["rolled_back"],
+        ),
+        (vec![], vec![write], ("implicit", true), "approve", vec![]),
+    ] {
+        let mut client = place.client();
+        for text in &before {
+            client.query(text);
+        }
+        let frames = ahead
+            .iter()
+            .fold(Frames::new(), |frames, text| portal(frames, text));
+        client.send(portal(frames, drops).sync());
+        let held = place.dora.held(drops).await;
+        assert_eq!(
+            (&held["transaction"]["state"], &held["transaction"]["wrote"]),
+            (&json!(shown), &json!(wrote)),
+            "{ahead:?}: {held}"
+        );
+        match decides {
+            "approve" => drop(place.dora.approve(&held).await),
+            _ => drop(place.dora.deny(&held, "no").await),
+        }
+        if status(&client.until_ready()) == 'T' {
+            client.query("ROLLBACK");
+        }
+        let id = id_of(&held);
+        let look = || {
+            let log = place.house.run(&["log", "query", "--kind", "transaction_end"]);
+            let items = log["items"].as_array().expect("items").iter().rev().skip(told);
+            let told = |item: &Value| {
+                let outcome = item["outcome"].as_str().expect("told").to_owned();
+                (outcome, item.to_string().contains(&id))
+            };
+            items.map(told).collect::<Vec<_>>()
+        };
+        // The request is in the last of them, if in any.
+        let last = ended.len().wrapping_sub(1);
+        let ended = ended.iter().enumerate();
+        let expected: Vec<_> = ended
+            .map(|(number, outcome)| ((*outcome).to_owned(), shown == "open" && number == last))
+            .collect();
+        let all = soon(look, |all| *all == expected);
+        assert_eq!(all, expected, "{before:?} {ahead:?}");
+        told += all.len();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_for_a_transaction_does_not_reach_behind_its_end_in_a_pipeline() {
+    let place = Place::open().await;
+    let portal = |frames: Frames, text: &str| frames.parse("", text).bind("", "", &[]).execute("");
+    for end in ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN"] {
+        let mut client = place.client();
+        client.query("BEGIN");
+        let first = "ALTER TABLE bills ADD COLUMN IF NOT EXISTS c0 int";
+        let scope = run("transaction", &["bills"], 10);
+        place.begun(&mut client, first, &scope).await;
+        assert!(
+            place
+                .runs(&mut client, "COMMENT ON TABLE bills IS 'within'")
+                .await
+        );
+        let behind = "COMMENT ON TABLE bills IS 'behind'";
+        client.send(portal(portal(Frames::new(), end), behind).sync());
+        let held = place.dora.held(behind).await;
+        place.dora.deny(&held, "no").await;
+        client.until_ready();
+    }
 }

@@ -57,6 +57,7 @@ struct Bound {
 impl Session {
     /// Parks a unit until a person decides, then runs or refuses it.
     pub(super) async fn hold(&mut self, unit: Unit) -> Result<(), End> {
+        self.leave_ended();
         let bound = match self.bind_to_now(&unit).await? {
             Ok(bound) => bound,
             Err(refusal) => return self.refuse(&refusal, &unit).await,
@@ -423,11 +424,11 @@ impl Session {
 
     fn digest(&self, unit: &Unit, facts: &BTreeMap<String, String>) -> Digest {
         let peer = &self.peer;
-        let transaction = match (self.talk.status(), self.talk.has_open_pipeline()) {
-            (Status::Idle, false) => "none",
-            (Status::Idle, true) => "implicit",
-            (Status::InTransaction, _) => "open",
-            (Status::Failed, _) => "failed",
+        let transaction = match self.transaction_now() {
+            Transaction::Idle => "none",
+            Transaction::Implicit { .. } => "implicit",
+            Transaction::Open { .. } => "open",
+            Transaction::Failed => "failed",
         };
         let types: Vec<u8> = unit
             .parameters
@@ -498,19 +499,6 @@ impl Session {
                 .actions
                 .iter()
                 .any(|action| action.copies_in),
-        }
-    }
-
-    fn transaction_now(&self) -> Transaction {
-        let wrote = self.transaction.wrote;
-        match self.talk.status() {
-            Status::Failed => Transaction::Failed,
-            Status::InTransaction => {
-                let opened_at = self.transaction.opened_at.unwrap_or_else(Timestamp::now);
-                Transaction::Open { wrote, opened_at }
-            }
-            Status::Idle if self.talk.has_open_pipeline() => Transaction::Implicit { wrote },
-            Status::Idle => Transaction::Idle,
         }
     }
 }

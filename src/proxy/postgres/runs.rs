@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::audit::entry::{Body, Entry, OutcomeKind, StatementOutcome, TransactionOutcome};
 use crate::clock::Timestamp;
 use crate::desk::RunOutcome;
-use crate::hold::RequestId;
+use crate::hold::{RequestId, Transaction};
 use crate::proxy::attempts::changes_data;
 use crate::proxy::end::End;
 use crate::proxy::end::wait_of;
@@ -116,6 +116,8 @@ pub struct TransactionNotes {
     pub touched_catalog: bool,
     pub requests: Vec<RequestId>,
     pub ended: Option<TransactionOutcome>,
+    /// The statement that ended it, and its place in its message: what stands behind is in another transaction.
+    pub ended_by: Option<(RunId, usize)>,
 }
 
 /// Whether names or texts may mean something else after it.
@@ -139,6 +141,12 @@ pub fn changes_meaning(action: &Action) -> bool {
             | Effect::Deallocates { .. }
             | Effect::ProxySetting { .. } => false,
         })
+}
+
+/// Whether it is a COMMIT, a ROLLBACK or their like.
+fn ends_transaction(action: &Action) -> bool {
+    let ends = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
+    action.effects.iter().any(ends)
 }
 
 /// Whether temporary objects may be gone after it, and names mean what all others see again.
@@ -234,6 +242,7 @@ impl Session {
 
     /// Notes a run that goes to the server now.
     pub(super) fn begin_run(&mut self, run: RunId, judged: &Rc<Judged>, request: Option<RequestId>) {
+        self.leave_ended();
         // A cursor over something that changes meaning does so as it is read, in the transaction that declared it.
         let late = self.transaction.touched_meaning && judged.runs_cursor();
         let actions = &judged.judgement.actions;
@@ -372,8 +381,13 @@ impl Session {
                 }
                 News::OwnFailed(fields) => {
                     self.own_failure = Some(fields.clone());
-                    // A COMMIT of the proxy's own.
-                    self.transaction.ended = None;
+                    if self
+                        .runs
+                        .values()
+                        .any(|run| run.kept_back == KeptBack::Committing)
+                    {
+                        self.transaction.ended = None;
+                    }
                     self.undoing.get_or_insert_with(|| undone_behind(fields));
                 }
                 News::CopyIn => {}
@@ -413,14 +427,14 @@ impl Session {
     /// Where a transaction begins and how it ends, as each statement says it: one message, or one pipeline, may end several.
     fn follow_transaction(&mut self, id: RunId, statement: usize, action: &Action, tag: &str) {
         // ROLLBACK TO SAVEPOINT has the tag of ROLLBACK, and ends nothing.
-        let ends = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
-        let ends = action.effects.iter().any(ends);
+        let ends = ends_transaction(action);
         let begins = action.effects.contains(&Effect::BeginsTransaction);
         if !(ends || begins) {
             return;
         }
         if self.transaction.ended.is_some() {
             self.transaction_over_within(id, statement);
+            self.transaction.opened_at = Some(Timestamp::now());
         }
         // What stands before it without a BEGIN is in its transaction, too.
         let is_first = statement == 0 && self.runs.keys().all(|other| *other >= id);
@@ -434,6 +448,7 @@ impl Session {
                 "PREPARE TRANSACTION" => TransactionOutcome::Unknown,
                 _committed => TransactionOutcome::Committed,
             });
+            self.transaction.ended_by = Some((id, statement));
             self.settle_completed();
             if statement == 0 {
                 self.leave_out(id);
@@ -442,6 +457,32 @@ impl Session {
         // AND CHAIN.
         if ends && begins {
             self.transaction_over_within(id, statement);
+            self.transaction.opened_at = Some(Timestamp::now());
+        }
+    }
+
+    /// What comes now is in no transaction that has ended within its pipeline.
+    pub(super) fn leave_ended(&mut self) {
+        if let Some((id, statement)) = self.transaction.ended_by {
+            self.transaction_over_within(id, statement);
+        }
+    }
+
+    /// Where the session stands, by what has answered: a pipeline may have begun or ended a transaction since the last
+    /// ReadyForQuery.
+    pub(super) fn transaction_now(&self) -> Transaction {
+        let notes = &self.transaction;
+        let wrote = notes.wrote;
+        match (
+            self.talk.status(),
+            notes.opened_at.filter(|_| notes.ended.is_none()),
+        ) {
+            (Status::Failed, _) => Transaction::Failed,
+            (Status::Idle | Status::InTransaction, Some(opened_at)) => Transaction::Open { wrote, opened_at },
+            (Status::Idle | Status::InTransaction, None) if self.talk.has_open_pipeline() => {
+                Transaction::Implicit { wrote }
+            }
+            (Status::Idle | Status::InTransaction, None) => Transaction::Idle,
         }
     }
 
@@ -466,7 +507,6 @@ impl Session {
     fn transaction_over_within(&mut self, id: RunId, statement: usize) {
         self.transaction_over();
         let notes = &mut self.transaction;
-        notes.opened_at = Some(Timestamp::now());
         for (other, run) in &self.runs {
             let actions = &run.judged.judgement.actions;
             if *other > id || *other == id && statement + 1 < actions.len() {

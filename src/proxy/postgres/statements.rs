@@ -202,6 +202,7 @@ impl Session {
 
     /// Parsing changes nothing: neither data nor what later texts mean.
     fn begin_parse(&mut self, run: RunId, judged: &Rc<Judged>) {
+        self.leave_ended();
         let wrote = self.transaction.wrote;
         let touched = (self.transaction.touched_meaning, self.transaction.touched_catalog);
         let values = self.facts.values_revision;
