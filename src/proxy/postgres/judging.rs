@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::policy::Verdict;
 use crate::proxy::end::End;
 use crate::proxy::judgements::{Judged, Scope};
-use crate::proxy::postgres::runs::{Meaning, NameOrigin};
+use crate::proxy::postgres::runs::{Meaning, NameOrigin, ends_transaction};
 use crate::proxy::postgres::session::Session;
 use crate::proxy::postgres::turn::{Next, Stopped};
 use crate::proxy::refusal::Refusal;
@@ -120,6 +120,10 @@ impl Session {
         let followed = judged.judgement.actions.iter().rev().skip(1);
         if self.transaction.touched_meaning && followed.clone().any(Action::runs_cursor) {
             let why = "a cursor read in the same message may change what names mean";
+            return Ok(Rc::new(judged.unknown(why)));
+        }
+        if self.transaction.touched_meaning && runs_behind_end(&judged) {
+            let why = "a transaction that ends in the same message may have changed what names mean";
             return Ok(Rc::new(judged.unknown(why)));
         }
         Ok(judged)
@@ -341,6 +345,13 @@ impl Session {
     pub(super) fn verdict(&self, judged: &Judged) -> Rc<Verdict> {
         judged.verdict(&self.thread.shared.rules.load(), self.key, &self.peer)
     }
+}
+
+/// Whether a message goes on behind the end of a transaction with what looks names up.
+fn runs_behind_end(judged: &Judged) -> bool {
+    let actions = judged.judgement.actions.iter();
+    let mut behind = actions.skip_while(|action| !ends_transaction(action)).skip(1);
+    behind.any(|action| action.class != Class::Transaction)
 }
 
 /// Whether it does no more than change settings or end the transaction: the way back from settings that are not served.

@@ -144,7 +144,7 @@ pub fn changes_meaning(action: &Action) -> bool {
 }
 
 /// Whether it is a COMMIT, a ROLLBACK or their like.
-fn ends_transaction(action: &Action) -> bool {
+pub fn ends_transaction(action: &Action) -> bool {
     let ends = |effect: &Effect| matches!(effect, Effect::EndsTransaction { .. });
     action.effects.iter().any(ends)
 }
@@ -248,7 +248,9 @@ impl Session {
         let actions = &judged.judgement.actions;
         let defines = self.sight.has_catalog() && actions.iter().any(changes_catalog);
         let drops_own = self.facts.own.is_alone() && actions.iter().any(may_drop_own);
-        let changes = late || defines || drops_own || actions.iter().any(changes_meaning);
+        // What was set in a transaction may be undone with it, or hold no longer.
+        let ends = self.transaction.touched_meaning && actions.iter().any(ends_transaction);
+        let changes = late || ends || defines || drops_own || actions.iter().any(changes_meaning);
         self.note_values(judged);
         self.transaction.touched_catalog |= defines;
         self.meaning_in_flight += usize::from(changes);
