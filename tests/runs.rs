@@ -758,7 +758,7 @@ async fn what_an_error_behind_it_cannot_undo_is_not_told_as_undone() {
         ),
         (
             "CREATE INDEX CONCURRENTLY by_note ON bills (note)",
-            "finished",
+            "outcome_unknown",
             true,
         ),
         (
@@ -1384,4 +1384,80 @@ async fn a_run_for_a_transaction_does_not_reach_behind_its_end_in_a_pipeline() {
         place.dora.deny(&held, "no").await;
         client.until_ready();
     }
+}
+
+/// What is told of a statement goes by what it does, not by the strictest class of what stands in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_behind_an_error_goes_by_what_a_statement_does() {
+    let place = Place::open().await;
+    let superuser = place.postgres.connect_as_superuser().await;
+    let text = "CREATE SEQUENCE counts; CREATE TABLE copied (line text);
+                GRANT ALL ON SEQUENCE counts TO PUBLIC; GRANT ALL ON copied TO PUBLIC;
+                CREATE TABLE made_by (id int);
+                CREATE TABLE days (day int) PARTITION BY LIST (day);
+                CREATE TABLE days_1 PARTITION OF days FOR VALUES IN (1);
+                ALTER TABLE days OWNER TO shop_owner; ALTER TABLE days_1 OWNER TO shop_owner;
+                GRANT pg_execute_server_program TO shop_owner; GRANT SELECT ON pg_authid TO shop_owner";
+    superuser.batch_execute(text).await.expect("made");
+    let portal = |frames: Frames, text: &str| frames.parse("", text).bind("", "", &[]).execute("");
+    let fails = |frames: Frames| portal(frames, "SELECT 1/0").sync();
+    for (text, told) in [
+        ("SELECT setval('counts', 7)", "outcome_unknown"),
+        (
+            "INSERT INTO copied SELECT nextval('counts')::text",
+            "outcome_unknown",
+        ),
+        (
+            "ALTER TABLE days DETACH PARTITION days_1 CONCURRENTLY",
+            "outcome_unknown",
+        ),
+        (
+            "CREATE INDEX CONCURRENTLY by_note ON bills (note)",
+            "outcome_unknown",
+        ),
+        ("ALTER TABLE days ADD COLUMN \"concurrently\" int", "failed"),
+        ("COPY copied FROM PROGRAM 'echo a'", "failed"),
+        ("INSERT INTO copied SELECT rolname FROM pg_authid", "failed"),
+        ("SELECT rolname INTO copied_again FROM pg_authid", "failed"),
+        ("SELECT rolname FROM pg_authid", "finished"),
+        ("NOTIFY news", "failed"),
+        ("COPY bills TO STDOUT", "finished"),
+        ("PREPARE wipe AS DELETE FROM bills WHERE id > 0", "finished"),
+        ("DISCARD ALL", "ran"),
+        ("SELECT pg_advisory_lock(7)", "ran"),
+        ("SET countersign_tests.own = 'x'", "failed"),
+    ] {
+        let mut client = place.client();
+        client.send(fails(portal(Frames::new(), text)));
+        let is_held = std::iter::from_fn(|| Some(client.read()))
+            .map(|message| match message.tag {
+                b'N' if message.fields().message.contains("HELD") => Some(true),
+                b'Z' => Some(false),
+                _ => None,
+            })
+            .find_map(|seen| seen)
+            .expect("an end");
+        if !is_held {
+            let told = if told == "finished" { "ran" } else { told };
+            assert_eq!(told_of(&place, text), told, "{text}");
+            continue;
+        }
+        let held = place.dora.held(text).await;
+        place.dora.approve(&held).await;
+        let answer = client.until_ready();
+        assert_eq!(error(&answer).sqlstate, "22012", "{text}: {answer:?}");
+        let ended = place
+            .dora
+            .until_state(&held, &["outcome_unknown", "finished", "failed"])
+            .await;
+        let told = if told == "ran" { "finished" } else { told };
+        assert_eq!(ended["state"], told, "{text}: {ended}");
+    }
+    let there =
+        "SELECT (SELECT count(*) FROM pg_inherits WHERE inhrelid = 'days_1'::regclass AND inhdetachpending),
+                        (SELECT count(*) FROM pg_index WHERE indexrelid = 'by_note'::regclass AND NOT indisvalid),
+                        (SELECT last_value FROM counts), (SELECT count(*) FROM copied)";
+    let row = superuser.query_one(there, &[]).await.expect("counted");
+    let left: [i64; 4] = [0, 1, 2, 3].map(|column| row.get(column));
+    assert_eq!(left, [1, 1, 8, 0]);
 }
