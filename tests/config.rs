@@ -288,7 +288,10 @@ fn a_proxy_that_vouches_for_everybody_is_warned_of() {
     assert_eq!(warnings("[\"10.0.0.5\", \"127.0.0.2\"]"), Vec::<String>::new());
     for tools in ["127.0.0.1", "::1", "127.0.0.0/8"] {
         let told = warnings(&format!("[\"10.0.0.5\", \"{tools}\"]"));
-        assert!(told.len() == 1 && told[0].contains("commands and health checks"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("commands and health checks"),
+            "{told:?}"
+        );
     }
     for everybody in ["0.0.0.0/0", "::/0", "10.0.0.0/23", "2001:db8::/63"] {
         let told = warnings(&format!("[\"10.0.0.5\", \"{everybody}\"]"));

@@ -23,7 +23,8 @@ use super::sync::Shared;
 use super::tree::files::{CHECKPOINTS_FILE, Folder, Levels, RUNS_FILE, Run, Runs};
 use super::tree::proof::leaf_in;
 use super::tree::pruned::{
-    BLOCK_LEAVES, BLOCK_LEVEL, Begin, Gone, PRUNED_FILE, Pruned, duration_text, firsts, roots_sha256, whole_seconds, wipe,
+    BLOCK_LEAVES, BLOCK_LEVEL, Begin, Gone, PRUNED_FILE, Pruned, duration_text, firsts, roots_sha256,
+    whole_seconds, wipe,
 };
 use super::tree::span::{SpanError, each_leaf, each_note};
 use super::tree::{PUBLIC_KEY_FILE, Status, read_public, trace};

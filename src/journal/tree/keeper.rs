@@ -258,8 +258,7 @@ impl Keeper {
         for mark in marks {
             let lane = self.lanes.entry(mark.lane);
             let part = lane.or_insert_with(|| LanePart::at(mark.lane, 0));
-            let (hashes, has_decision, forged) =
-                (&mut part.hashes, &mut self.has_decision, &mut self.forged);
+            let (hashes, has_decision, forged) = (&mut part.hashes, &mut self.has_decision, &mut self.forged);
             let (before, first) = (hashes.len(), part.cursor.next);
             part.cursor.read(&self.journal, &mark, room, |payload| {
                 hashes.push(leaf_hash(payload));

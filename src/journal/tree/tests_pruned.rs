@@ -375,7 +375,11 @@ fn say_pruned(dir: &Path, retention: &str) {
     drop(lane);
     let before = journal.tree().signed;
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(journal.tree().signed, before, "it was signed beside a running process");
+    assert_eq!(
+        journal.tree().signed,
+        before,
+        "it was signed beside a running process"
+    );
 }
 
 #[test]
@@ -390,7 +394,10 @@ fn record_of_a_pruning_that_nobody_did_is_not_signed() {
     for retention in [None, Some(RETENTION)] {
         let error = Journal::open(with(retention)).err().expect("it is refused");
         assert!(matches!(error, JournalError::Contradicted { .. }), "{error}");
-        assert!(error.to_string().contains("says that records were pruned"), "{error}");
+        assert!(
+            error.to_string().contains("says that records were pruned"),
+            "{error}"
+        );
     }
     let report = verified(dir.path());
     assert_eq!((report.finding, report.unsigned), (None, 1), "it stays unsigned");
@@ -405,7 +412,9 @@ fn record_of_a_pruning_that_nobody_did_is_not_signed() {
         limit: 1,
         ..LogFilter::default()
     };
-    let newest = Reader::open(&settings(dir.path()).dir).query(&filter).expect("whole");
+    let newest = Reader::open(&settings(dir.path()).dir)
+        .query(&filter)
+        .expect("whole");
     let detail = newest.records[0].fields.detail.clone().expect("a boot record");
     assert!(detail.contains("says that records were pruned"), "{detail}");
 }
@@ -422,7 +431,10 @@ fn pruning_under_a_shorter_retention_than_was_asked_for_is_found() {
     };
     assert_eq!(asked(30), None);
     let what = asked(31).expect("it is shorter").what;
-    assert!(what.contains("kept for 30d, and are to be kept for 31d"), "{what}");
+    assert!(
+        what.contains("kept for 30d, and are to be kept for 31d"),
+        "{what}"
+    );
 }
 
 /// The attack is found, and such a log is not started.
