@@ -208,7 +208,7 @@ fn unknown(text: &str, scan: &Scan, reason: String) -> Judgement {
     mark_secrets(&mut actions, &secrets(text, scan));
     Judgement {
         actions,
-        depends_on_names: false,
+        depends_on_names: may_execute(text.as_bytes()),
         fingerprint: fingerprint(text, scan),
         sorts: [0; 32],
     }
@@ -218,10 +218,18 @@ fn unknown(text: &str, scan: &Scan, reason: String) -> Judgement {
 pub(super) fn unreadable(bytes: &[u8], reason: String) -> Judgement {
     Judgement {
         actions: vec![postgres::unknown_action(0..bytes.len(), reason)],
-        depends_on_names: false,
+        depends_on_names: may_execute(bytes),
         fingerprint: Sha256::digest(bytes).into(),
         sorts: [0; 32],
     }
+}
+
+/// Whether what nobody could read may run a prepared statement. The word is always spelled like this.
+fn may_execute(bytes: &[u8]) -> bool {
+    const WORD: &[u8] = b"execute";
+    bytes
+        .windows(WORD.len())
+        .any(|word| word.eq_ignore_ascii_case(WORD))
 }
 
 /// The token shape: words folded, literals and parameters one sign, lists of literals one literal.

@@ -45,6 +45,10 @@ impl Names<'_> {
     /// What a prepared statement does now. The server plans it anew when a definition or the search_path has changed.
     fn action_of(&self, name: &str, meaning: &Meaning) -> Option<Action> {
         let judged = &meaning.judged;
+        if meaning.origin == NameOrigin::Text && judged.judgement.depends_on_names {
+            // An EXECUTE that was prepared itself: the name in it may mean anything by now.
+            return None;
+        }
         let is_as_then = match self.catalog {
             Some(_) => judged.scope == self.scope,
             None => judged.lexing.path == self.lexing.path,
