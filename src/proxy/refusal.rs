@@ -60,6 +60,8 @@ pub enum Refusal {
     UnknownStatement {
         name: String,
     },
+    /// The unnamed portal, which nobody has bound.
+    NoPortal,
     /// Its literals were read when it was prepared, under settings that may be others by now.
     PreparedBefore {
         name: String,
@@ -103,6 +105,7 @@ impl Refusal {
             | Self::Stopping
             | Self::TransactionFailed
             | Self::UnknownStatement { .. }
+            | Self::NoPortal
             | Self::PreparedBefore { .. } => false,
         }
     }
@@ -124,6 +127,7 @@ impl Refusal {
             Self::Stopping => "stopping",
             Self::TransactionFailed => "transaction_failed",
             Self::UnknownStatement { .. } => "unknown_statement",
+            Self::NoPortal => "no_portal",
             Self::PreparedBefore { .. } => "prepared_before",
         }
     }
@@ -139,6 +143,7 @@ impl Refusal {
             Self::Stopping => "57P01",
             Self::TransactionFailed => "25P02",
             Self::UnknownStatement { .. } => "26000",
+            Self::NoPortal => "34000",
         }
     }
 
@@ -156,7 +161,7 @@ impl Refusal {
             Self::TooManyHeld { .. } => (1226, "42000"),
             Self::Stopping => (1053, "08S01"),
             Self::TransactionFailed => (1792, "25006"),
-            Self::UnknownStatement { .. } => (1243, "HY000"),
+            Self::UnknownStatement { .. } | Self::NoPortal => (1243, "HY000"),
         }
     }
 
@@ -210,6 +215,7 @@ impl Refusal {
                 "current transaction is aborted, commands ignored until end of transaction block".to_owned()
             }
             Self::UnknownStatement { name } => format!("prepared statement \"{name}\" does not exist"),
+            Self::NoPortal => "portal \"\" does not exist".to_owned(),
             Self::PreparedBefore { name } => format!(
                 "countersign: NOT RUN: since prepared statement \"{name}\" was prepared, a setting by which its \
                  literals were read (as DateStyle, TimeZone, collation_connection) may have changed. \
@@ -235,6 +241,7 @@ impl Refusal {
             Self::Stopping => "Reconnect.",
             Self::TransactionFailed => "Send ROLLBACK first.",
             Self::UnknownStatement { .. } | Self::PreparedBefore { .. } => "Prepare it again.",
+            Self::NoPortal => "Bind it again.",
         }
     }
 
@@ -249,7 +256,7 @@ impl Refusal {
             Self::LogUnavailable | Self::TooManyHeld { .. } => "later",
             Self::Stopping => "reconnect",
             Self::TransactionFailed => "after_rollback",
-            Self::UnknownStatement { .. } | Self::PreparedBefore { .. } => "prepare_again",
+            Self::UnknownStatement { .. } | Self::NoPortal | Self::PreparedBefore { .. } => "prepare_again",
         }
     }
 
@@ -270,6 +277,7 @@ impl Refusal {
             | Self::Stopping
             | Self::TransactionFailed
             | Self::UnknownStatement { .. }
+            | Self::NoPortal
             | Self::PreparedBefore { .. } => None,
         }
     }

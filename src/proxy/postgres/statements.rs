@@ -422,7 +422,7 @@ impl Session {
         Ok(Step::Went)
     }
 
-    /// Whatever portal exists was let through when it was bound or declared.
+    /// Whatever portal exists was let through when it was bound or declared. One without a name is bound: DECLARE has none.
     pub(super) fn execute(&mut self, header: Header, rest: &[u8], batch: &mut Batch) -> Result<Step, End> {
         let Some(frame) = whole(header, rest)? else {
             return Ok(Step::Stop(Next::Wait));
@@ -434,6 +434,9 @@ impl Session {
         };
         let meaning = match self.talk.portal(portal) {
             Lookup::Known(meaning) => meaning,
+            Lookup::Unknown if portal.is_empty() => {
+                return Ok(self.refused(Refusal::NoPortal, header, rest, batch, false));
+            }
             Lookup::Unknown => Rc::clone(&self.nothing),
             Lookup::Wait => return Ok(Step::Stop(Next::Settle)),
         };

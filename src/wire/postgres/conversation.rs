@@ -645,6 +645,16 @@ impl<S: Clone> Conversation<S> {
         }
     }
 
+    /// What may have changed is not known any more. Portals stay: one that is not known is taken for a cursor.
+    fn forget(&mut self, change: &Change<S>) {
+        match change {
+            Change::Set(name, _) | Change::Remove(name) => {
+                self.statements.remove(name);
+            }
+            Change::RemoveAll | Change::ForgetAll => self.statements.clear(),
+        }
+    }
+
     fn failed(&mut self, body: &[u8], route: Route, news: &mut Vec<News>) -> Result<Route, Malformed> {
         let fields = Fields::decode(body)?;
         if fields.is_fatal() {
@@ -657,8 +667,15 @@ impl<S: Clone> Conversation<S> {
         let by_client = head.origin == Origin::Client;
         match &head.sent {
             // ReadyForQuery follows by itself, and what stands behind is not skipped.
-            Sent::Query { run, .. } => {
+            Sent::Query { run, changes, .. } => {
                 let run = *run;
+                // The last statement of a message is told as done behind the commit of them all: where that fails, because
+                // of what a statement before it has put off, its names may have changed all the same.
+                let may_have: Vec<_> = changes
+                    .iter()
+                    .filter(|change| head.done > 0 && change.statement == head.done)
+                    .map(|change| change.change.clone())
+                    .collect();
                 if may_copy_in(&head.sent) {
                     self.copy_in = CopyIn::None;
                 }
@@ -668,6 +685,7 @@ impl<S: Clone> Conversation<S> {
                         fields,
                     });
                 }
+                may_have.into_iter().for_each(|change| self.forget(&change));
             }
             // The commit of the implicit transaction failed.
             Sent::Sync => news.push(News::CommitFailed {
@@ -704,10 +722,10 @@ impl<S: Clone> Conversation<S> {
         match ended.sent {
             Sent::Sync => {}
             Sent::Query { .. } => {
-                // A simple query drops the unnamed statement and portal before it does anything else.
+                // A simple query drops the unnamed statement before it does anything else. The unnamed portal stays if
+                // there is no statement in it, so it is not forgotten: what is known of it is looked at again.
                 if ended.origin == Origin::Client {
                     self.statements.remove("");
-                    self.portals.remove("");
                 }
             }
             _ => return Err(Malformed("ready in the middle of a segment")),
