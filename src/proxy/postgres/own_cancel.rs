@@ -24,6 +24,10 @@ impl Session {
         let [action] = judged.judgement.actions.as_slice() else {
             return None;
         };
+        // Nothing else may stand against it, such as a type or a search_path by which somebody's own code runs.
+        if action.class != Class::Admin || action.reasons.len() > 1 || judged.has_foreign_types() {
+            return None;
+        }
         let process = match action.cancels.as_ref()? {
             CancelTarget::Pid(process) => *process,
             CancelTarget::Parameter(number) => {
@@ -78,6 +82,7 @@ impl Session {
     pub(super) fn let_cancel_bound(
         &mut self,
         own: &(Rc<Judged>, Rc<Verdict>, i32),
+        prepared: &Rc<Judged>,
         frames: &[u8],
         batch: &mut Batch,
     ) -> Step {
@@ -96,7 +101,8 @@ impl Session {
             to_drop: 0,
         };
         self.begin_run(run, judged, None);
-        self.note_frames(&unit, run);
+        // With other values the statement cancels somebody else.
+        self.note_frames(&unit, run, prepared);
         self.pipe
             .to_server
             .statement(Permit::from_allow(allowed, self.attempt(run)), frames);

@@ -63,7 +63,7 @@ impl Session {
         let body = &frames[bind_at + HEADER_BYTES..bind_at + header.frame_bytes()];
         let bind = Bind::decode(body).map_err(|error| End::Violation(error.to_string()))?;
         if let Some(own) = self.own_cancel(&judged, &bind.values) {
-            return Ok(self.let_cancel_bound(&own, frames, batch));
+            return Ok(self.let_cancel_bound(&own, &judged, frames, batch));
         }
         if served_name(bind.portal).is_none_or(|portal| looks_up_late(portal, &judged))
             && let Ok(Some(first)) = Header::cut(frames)
@@ -114,12 +114,13 @@ impl Session {
             self.send_query(run, &unit.judged, request);
         } else {
             self.begin_run(run, &unit.judged, request);
-            self.note_frames(unit, run);
+            self.note_frames(unit, run, &unit.judged);
         }
         self.pipe.to_server.approved(permit, &unit.frames);
     }
 
-    pub(super) fn note_frames(&mut self, unit: &Unit, run: RunId) {
+    /// `prepared`: what its Parse, if it has one, leaves behind under its name.
+    pub(super) fn note_frames(&mut self, unit: &Unit, run: RunId, prepared: &Rc<Judged>) {
         let mut rest = unit.frames.as_slice();
         let judged = &unit.judged;
         // Its frames were decoded when the unit was gathered.
@@ -130,7 +131,7 @@ impl Session {
             match header.tag {
                 client::PARSE => {
                     if let Ok(parse) = Parse::decode(body) {
-                        let meaning = self.meaning(judged, NameOrigin::Text);
+                        let meaning = self.meaning(prepared, NameOrigin::Text);
                         *meaning.types.borrow_mut() = parse.types;
                         let name = served_name(parse.name).unwrap_or_default().to_owned();
                         let sent = Sent::Parse {
