@@ -487,6 +487,24 @@ async fn a_guard_is_not_measured_on_another_portal() {
     }
 }
 
+/// The proxy fails a transaction by a portal that is not there: nobody puts one in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_does_not_stand_in_for_the_failure_of_a_guard() {
+    let place = Place::open().await;
+    let mut client = place.client();
+    client.query("DECLARE _countersign_refused CURSOR WITH HOLD FOR SELECT 1");
+    client.query("BEGIN");
+    let deletes = "DELETE FROM jobs";
+    let guards = json!({ "rows_max": 1 });
+    let (answer, _) = place.guarded(&mut client, query(deletes), deletes, guards).await;
+    assert_eq!(
+        (error(&answer).sqlstate.as_str(), status(&answer)),
+        ("57014", 'E')
+    );
+    client.query("COMMIT");
+    assert_eq!(place.rows().await, 5);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_before_the_commit_changes_nothing() {
     let place = Place::open().await;

@@ -20,9 +20,11 @@ use crate::sql::action::Class;
 use crate::sql::{IN_PLACE_BYTES_MAX, STATEMENT_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{NAME_BYTES_MAX, Origin, Sent};
 use crate::wire::postgres::frame::{HEADER_BYTES, Header, put};
-use crate::wire::postgres::message::{Parse, Status, client, put_execute, put_ready, query_text, server};
+use crate::wire::postgres::message::{
+    Parse, Status, Target, client, put_execute, put_ready, query_text, server,
+};
 
-/// A portal that never exists: executing it fails a transaction and does nothing else.
+/// A portal that is closed first and so never exists: executing it fails a transaction and does nothing else.
 const NO_PORTAL: &[u8] = b"_countersign_refused";
 
 impl Session {
@@ -127,6 +129,14 @@ impl Session {
     /// Fails the server's transaction without any other effect. With a Sync, whose answer is the client's.
     pub(super) fn fail_transaction(&mut self, with_sync: bool) {
         let mut frames = Vec::new();
+        // Whatever there may be by this name, such as a cursor.
+        Target::Portal(NO_PORTAL).encode(client::CLOSE, &mut frames);
+        self.talk.sent(
+            Origin::Proxy,
+            Sent::ClosePortal {
+                name: String::from_utf8_lossy(NO_PORTAL).into_owned(),
+            },
+        );
         put_execute(&mut frames, NO_PORTAL);
         self.talk.sent(
             Origin::Proxy,
