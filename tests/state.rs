@@ -7,6 +7,7 @@
 mod support;
 
 use support::child::Demo;
+use support::house::House;
 use support::server::Postgres;
 use support::treatment::{Decide, Reviewer, Treatment};
 use support::wire::{Frames, Wire, error, tags};
@@ -118,6 +119,9 @@ const TRAPS: &str = "
         AS 'BEGIN PERFORM evil.spring(); RETURN $1; END';
     CREATE DOMAIN evil.checked AS int CHECK (evil.spring() > 0);
     CREATE TYPE evil.pair AS (a evil.checked, b text);
+    CREATE TABLE evil.once (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+    INSERT INTO evil.once VALUES (1);
+    GRANT ALL ON evil.once TO PUBLIC;
     GRANT USAGE ON SCHEMA evil TO PUBLIC;
     GRANT ALL ON SEQUENCE evil.sprung TO PUBLIC;
 ";
@@ -577,6 +581,168 @@ async fn a_portal_of_an_execute_does_not_run_by_another_way() {
         ),
     ])
     .await;
+}
+
+/// What is prepared may itself be an EXECUTE: what it did when it was prepared says nothing of now.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execute_of_an_execute_is_not_known_by_what_it_did() {
+    let turned = |text: &str| {
+        let prepared = Frames::new().parse("p", "SELECT 1").parse("e", text).sync();
+        let parsed_anew = Frames::new().close_statement("p").parse("p", WIPE).sync();
+        [(Passes, prepared), (Passes, parsed_anew)]
+    };
+    let with =
+        |name, text: &str, last: Frames| attack(name, turned(text).into_iter().chain([(Stopped, last)]));
+    check(vec![
+        with("by Query", "EXECUTE p", query("EXECUTE e")),
+        with(
+            "by Execute",
+            "EXECUTE p",
+            extended(Frames::new(), "EXECUTE e").sync(),
+        ),
+        with(
+            "by the portal of a statement",
+            "EXECUTE p",
+            Frames::new()
+                .parse("e2", "EXECUTE e")
+                .bind("", "e2", &[])
+                .execute("")
+                .sync(),
+        ),
+        with("explained", "EXPLAIN ANALYZE EXECUTE p", query("EXECUTE e")),
+    ])
+    .await;
+}
+
+/// The server keeps its unnamed portal where a Query has no statement in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unnamed_portal_is_not_forgotten() {
+    let behind = |name, nothing: &str| {
+        let [begin, bound, turned] = turned_portal();
+        let last = (Stopped, Frames::new().execute("").sync());
+        attack(
+            name,
+            [
+                begin,
+                bound,
+                (Passes, query(nothing)),
+                turned,
+                last,
+                (Passes, query("COMMIT")),
+            ],
+        )
+    };
+    check(vec![
+        behind("an empty Query", ""),
+        behind("a Query of a semicolon", ";"),
+        behind("a Query of a comment", "-- nothing"),
+        behind("a Query with a statement", "SELECT 1"),
+    ])
+    .await;
+}
+
+/// A text that nobody could read may be an EXECUTE as well: it is refused where its name is not looked at again, before
+/// anybody is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_execute_runs_where_its_name_is_looked_at_again() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let mut wire = Wire::connect(&demo.sheet.postgres_url);
+    let unreadable = format!("EXECUTE p{}", " /**/".repeat(600));
+    wire.ask(Frames::new().parse("p", WIPE).sync());
+    let frames = Frames::new().parse("x", &unreadable).bind("px", "x", &[]).sync();
+    let answer = wire.ask(frames);
+    assert_eq!(error(&answer).sqlstate, "0A000", "{answer:?}");
+    // By itself it is held, with what its name means.
+    wire.send(query(&unreadable));
+    let request = demo.reviewer().held("EXECUTE p").await;
+    let shown = demo.reviewer().show(request["id"].as_str().expect("an id")).await;
+    assert!(
+        shown.to_string().contains(WIPE),
+        "what the name means is shown: {shown}"
+    );
+    demo.reviewer().decide(&request, "deny", "no").await;
+    assert_eq!(error(&wire.until_ready()).sqlstate, "42501");
+}
+
+/// The last statement of a message is told as done behind the commit of them all, which what came before can make fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_whose_change_was_never_told_is_not_known() {
+    let fails = "INSERT INTO evil.once VALUES (1);";
+    check(vec![attack(
+        "a commit that fails behind DEALLOCATE and PREPARE",
+        [
+            (Passes, query("PREPARE s AS SELECT 1")),
+            (Passes, query(&format!("{fails} DEALLOCATE s"))),
+            (Approved, query(&format!("{fails} PREPARE s AS {WIPE}"))),
+            (Stopped, query("EXECUTE s")),
+        ],
+    )])
+    .await;
+}
+
+/// A cancel of an own session leaves behind what was prepared, which cancels anybody's; and is none where somebody's code
+/// runs with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_cancel_lets_no_other_pass() {
+    let postgres = Postgres::start();
+    let demo = Demo::in_front_of(&postgres);
+    let admin = postgres.connect_as_superuser().await;
+    admin.batch_execute(TRAPS).await.expect("the traps are set");
+    let checked = "SELECT 'evil.checked'::regtype::oid";
+    let checked: u32 = admin.query_one(checked, &[]).await.expect("it is there").get(0);
+    let before = victim(&admin).await;
+    let reviewer = Reviewer::new(demo.reviewer());
+    let idle = Wire::connect(&demo.sheet.postgres_url);
+    let process = idle.process.to_string();
+    let cancels = |types: &[u32]| {
+        Frames::new()
+            .parse_of("c", "SELECT pg_cancel_backend($1)", types)
+            .bind("", "c", &[&process])
+            .execute("")
+            .sync()
+    };
+    for (name, parts) in [
+        (
+            "with another value",
+            vec![(Passes, cancels(&[])), (Stopped, query("EXECUTE c(1)"))],
+        ),
+        ("of a type with a check", vec![(Stopped, cancels(&[checked]))]),
+    ] {
+        let attack = attack(name, parts);
+        tokio::task::block_in_place(|| carry_out(&demo, &reviewer, &attack));
+        assert_eq!(victim(&admin).await, before, "{name}: it went through");
+    }
+}
+
+/// Names are cut and folded in the encoding of the database: two here may be one there.
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_of_another_encoding_are_not_served() {
+    let postgres = Postgres::start();
+    let admin = postgres.connect_as_superuser().await;
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let create = format!(
+            "CREATE DATABASE {encoding} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        admin.batch_execute(&create).await.expect("created");
+    }
+    let house = House::open(&postgres, "", "");
+    Wire::connect(&house.url("127.0.0.1"));
+    for database in ["latin1", "sql_ascii"] {
+        let owner = ["--owner", "ann", "--database-user", "shop_owner"];
+        let added = house.run(&[&["agent", "add", database, "--database", database][..], &owner].concat());
+        let secret = added["secret"].as_str().expect("shown once");
+        let port = house.serve.listen.port();
+        let url = format!("postgres://{database}:{secret}@127.0.0.1:{port}/{database}");
+        let refused = Wire::connect_with(&url, &[("client_encoding", "UTF8")]);
+        let refused = refused.err().expect("it is refused");
+        assert_eq!(refused.sqlstate, "0A000");
+        let message = refused.message.to_lowercase();
+        assert!(
+            message.contains(&format!("the encoding {database} is not served")),
+            "{message}"
+        );
+    }
 }
 
 /// A cancel of an own session goes without a person, and nothing goes with it.

@@ -240,6 +240,16 @@ fn unserved(upstream: &Connected) -> Option<Fields> {
             &format!("client_encoding {encoding} is not served: set client_encoding to UTF8"),
         ));
     }
+    // The server cuts and folds names in it, so in another one two names here may be one there.
+    let encoding = upstream.server_encoding.as_str();
+    if encoding != "UTF8" {
+        return Some(fatal(
+            "0A000",
+            &format!(
+                "a database with the encoding {encoding} is not served: only UTF8 is, because names mean another thing there"
+            ),
+        ));
+    }
     if upstream.standard_conforming_strings != "on" {
         return Some(fatal(
             "0A000",

@@ -59,6 +59,7 @@ pub struct Connected {
     pub search_path: String,
     pub role: String,
     pub client_encoding: String,
+    pub server_encoding: String,
     pub standard_conforming_strings: String,
 }
 
@@ -316,10 +317,11 @@ async fn derive(password: &Zeroizing<String>, salt: Vec<u8>, iterations: u32) ->
 
 /// What is asked of every server: no server before 18 reports the first two, and a pooler reports the others as its
 /// client wrote them (`'utf-8'`), whatever the server has made of it.
-const ASKED: [&str; 5] = [
+const ASKED: [&str; 6] = [
     "SHOW search_path",
     "SHOW role",
     "SHOW client_encoding",
+    "SHOW server_encoding",
     "SHOW standard_conforming_strings",
     "SELECT pg_catalog.pg_backend_pid()",
 ];
@@ -354,6 +356,7 @@ async fn finish(mut socket: Socket) -> Result<Connected, DialError> {
     let search_path = shown(&mut socket, &mut parameters).await?;
     let role = shown(&mut socket, &mut parameters).await?;
     let client_encoding = shown(&mut socket, &mut parameters).await?;
+    let server_encoding = shown(&mut socket, &mut parameters).await?;
     let standard_conforming_strings = shown(&mut socket, &mut parameters).await?;
     let backend = shown(&mut socket, &mut parameters).await?;
     Ok(Connected {
@@ -365,6 +368,7 @@ async fn finish(mut socket: Socket) -> Result<Connected, DialError> {
         search_path,
         role,
         client_encoding,
+        server_encoding,
         standard_conforming_strings,
     })
 }
