@@ -272,7 +272,8 @@ impl Plain<'_> {
         }
     }
 
-    /// A dot, or a brace of `{d '…'}`, `{fn …}`, `{oj …}`: what is inside counts, in parentheses.
+    /// A dot, or a brace of `{d '…'}`, `{fn …}`, `{oj …}`: what is inside counts, in parentheses. A text that is made a date
+    /// or time there is one here, too: the servers compare it as such.
     fn mark(&mut self, token: Token) {
         self.modifiers = false;
         match token.text(self.text) {
@@ -280,13 +281,23 @@ impl Plain<'_> {
             "{" => {
                 self.levels.push(Level::Other);
                 self.push(Foreign::LParen);
-                if self.is_kind(0, Kind::Word) {
+                if let Some(word) = self.peek(0).filter(|token| token.kind == Kind::Word) {
+                    if let Some(moment) = moment(word.text(self.text)) {
+                        self.keyword(moment);
+                    }
                     self.at += 1;
                 }
             }
             _ => self.close(),
         }
     }
+}
+
+/// What the first word in braces makes of a text behind it.
+fn moment(word: &str) -> Option<&'static str> {
+    let known = [("d", "DATE"), ("t", "TIME"), ("ts", "TIMESTAMP")];
+    let found = known.iter().find(|(short, _)| word.eq_ignore_ascii_case(short));
+    found.map(|(_, keyword)| *keyword)
 }
 
 fn identifier(value: String, quote_style: Option<char>) -> Foreign {

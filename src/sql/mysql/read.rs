@@ -124,7 +124,7 @@ mod tests {
             ),
             (
                 "SELECT {d '2020-01-01'}, {fn NOW()}",
-                "SELECT ('2020-01-01'), (NOW())",
+                "SELECT (DATE '2020-01-01'), (NOW())",
             ),
             (
                 "SELECT !a, NOT a, a || b, a && b, \\N",

@@ -461,7 +461,7 @@ fn is_zero(constant: &Expr) -> bool {
         Expr::Prefixed { prefix: _, value } | Expr::Nested(value) => is_zero(value),
         // A text that is no time is compared as none, which is this one.
         Expr::TypedString(typed) => match &typed.value.value {
-            Value::SingleQuotedString(text) => has_zeros_only(text),
+            Value::SingleQuotedString(text) => is_zero_moment(text),
             _ => true,
         },
         Expr::UnaryOp {
@@ -486,5 +486,15 @@ fn is_zero_number(number: &str) -> bool {
 }
 
 fn has_zeros_only(digits: &str) -> bool {
-    !digits.contains(|sign: char| sign != '0' && sign.is_ascii_hexdigit())
+    !digits.contains(counts)
+}
+
+/// Servers keep six places of a second and drop the others.
+fn is_zero_moment(text: &str) -> bool {
+    let (whole, fraction) = text.rsplit_once('.').unwrap_or((text, ""));
+    has_zeros_only(whole) && !fraction.chars().take(6).any(counts)
+}
+
+fn counts(sign: char) -> bool {
+    sign != '0' && sign.is_ascii_hexdigit()
 }

@@ -211,7 +211,7 @@ fn writes_are_bounded_by_the_rows_they_list() {
 
 #[test]
 fn a_comparison_with_zero_alone_bounds_nothing() {
-    const ZEROES: [&str; 18] = [
+    const ZEROES: [&str; 29] = [
         "a = 0",
         "0 = a",
         "a <=> 0",
@@ -227,6 +227,17 @@ fn a_comparison_with_zero_alone_bounds_nothing() {
         "a = FALSE",
         "a = -'x'",
         "a = TIME '00:00:00'",
+        "a = TIME '00:00:00.0000001'",
+        "a = TIMESTAMP '0000-00-00 00:00:00.0000009'",
+        "a = {t '00:00:00'}",
+        "a = {T '00:00:00'}",
+        "a = {t '00:00:' '00'}",
+        "a = {t _utf8mb4'00:00:00'}",
+        "a = {t '00:00:00.0000001'}",
+        "a = {d '0000-00-00'}",
+        "a = {ts '0000-00-00 00:00:00'}",
+        "a = {fn {t '00:00:00'}}",
+        "a IN ('x', {t '00:00:00'})",
         "a IN (1, 0)",
         "a IN (NULL, NULL)",
         "a = 0 AND b <=> NULL",
@@ -272,8 +283,15 @@ fn a_comparison_with_zero_alone_bounds_nothing() {
             "DELETE FROM t WHERE a = b'10'",
             "DELETE FROM t WHERE a IN (1, NULL)",
             "DELETE FROM t WHERE a = DATE '2020-01-01'",
+            "DELETE FROM t WHERE a = {d '2020-01-01'}",
+            "DELETE FROM t WHERE a = {ts '2020-01-01 00:00:00'}",
+            "DELETE FROM t WHERE a = TIME '00:00:00.000001'",
         ],
     );
+    // What is no literal any more is no constant.
+    let text = "DELETE FROM t WHERE a = {t ('00:00:00')}";
+    let action = judge(text, &MysqlState::default_mariadb()).actions.remove(0);
+    assert_eq!(action.breadth, Breadth::Unbounded, "{text}");
 }
 
 #[test]
