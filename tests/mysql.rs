@@ -820,21 +820,99 @@ fn promise_1_an_approval_is_for_these_values_of_variables_and_these_settings() {
     );
 }
 
+/// The payload of COM_STMT_EXECUTE with values of these types, of which those in `nulls` have no bytes.
+fn typed(id: u32, nulls: u8, kinds: &[u8], values: &[u8]) -> Vec<u8> {
+    let head = [&[com::STMT_EXECUTE][..], &id.to_le_bytes(), &[0, 1, 0, 0, 0]].concat();
+    let kinds: Vec<u8> = kinds.iter().flat_map(|kind| [*kind, 0]).collect();
+    [&head[..], &[nulls, 1], &kinds, values].concat()
+}
+
 #[test]
 fn a_number_that_every_text_equals_makes_a_write_unbounded() {
     let stage = Stage::open();
     let mut wire = stage.connect();
     let id = wire.prepare("DELETE FROM secrets WHERE k = ?").statement();
-    let execute = |kind: u8, value: &[u8]| {
-        let head = [&[com::STMT_EXECUTE][..], &id.to_le_bytes(), &[0, 1, 0, 0, 0]].concat();
-        [&head[..], &[0, 1, kind, 0], value].concat()
-    };
-    wire.send(&execute(0x08, &[0; 8]));
+    wire.send(&typed(id, 0, &[0x08], &[0; 8]));
     let request = stage.held("DELETE FROM secrets");
     stage.deny(&request);
     denied(&wire.answers());
-    wire.send(&execute(0x08, &[7, 0, 0, 0, 0, 0, 0, 0]));
+    wire.send(&typed(id, 0, &[0x08], &[7, 0, 0, 0, 0, 0, 0, 0]));
     assert!(wire.answers()[0].is_ok());
+    assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behind_it() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let limited = [&[0_u8; 4][..], &(1_u64 << 40).to_le_bytes()].concat();
+    let cases: [(&str, u8, &[u8], &[u8]); 12] = [
+        ("k = ? LIMIT ?", 0, &[0x03, 0x08], &limited),
+        ("k = ?", 0, &[0xf6], b"\x051e-99"),
+        ("k = ?", 0, &[0x00], b"\x030.0"),
+        ("k = ?", 0, &[0x0b], b"\0"),
+        ("k = ?", 0, &[0x0a], b"\0"),
+        ("k = ?", 0, &[0x0c], b"\0"),
+        ("k = ?", 0, &[0x0a], b"\x04\0\0\0\0"),
+        ("k = ?", 0, &[0x0a], b"\x07\0\0\0\0\0\0\x01"),
+        ("k = ?", 0, &[0x0b], b"\x08\x01\0\0\0\0\0\0\0"),
+        ("k = ?", 0, &[0x05], &[0; 8]),
+        ("v <=> ?", 1, &[0xfd], b""),
+        ("k IN (?, ?)", 0, &[0xfd, 0x01], b"\x01a\0"),
+    ];
+    for (condition, nulls, kinds, values) in cases {
+        let text = format!("DELETE FROM secrets WHERE {condition}");
+        let id = wire.prepare(&text).statement();
+        wire.send(&typed(id, nulls, kinds, values));
+        let request = stage.held("DELETE FROM secrets");
+        stage.deny(&request);
+        denied(&wire.answers());
+    }
+    // What servers make zero of is not read as anything else.
+    let id = wire.prepare("DELETE FROM secrets WHERE k = ?").statement();
+    let changed: [(u8, &[u8]); 4] = [
+        (0xf6, b"\x02x9"),
+        (0x0a, b"\x04\xea\x07\x0d\x01"),
+        (0x0b, b"\x08\0\0\0\0\x20\0\0\0"),
+        // The server would not look at what stands behind the value.
+        (0x03, b"\0\0\0\0junk"),
+    ];
+    for (kind, value) in changed {
+        wire.send(&typed(id, 0, &[kind], value));
+        assert_eq!(error(&wire.answers()).number, 1235, "{value:02x?}");
+    }
+    let told: [(u8, u8, &[u8]); 5] = [
+        (0, 0xf6, b"\x0312."),
+        (0, 0x0a, b"\x04\xea\x07\x07\x01"),
+        (0, 0x0b, b"\x08\0\0\0\0\0\0\0\x01"),
+        (1, 0xfd, b""),
+        (0, 0xfd, b"\x010"),
+    ];
+    for (nulls, kind, value) in told {
+        wire.send(&typed(id, nulls, &[kind], value));
+        assert!(wire.answers()[0].is_ok(), "{value:02x?}");
+    }
+    assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn a_moment_in_braces_that_every_text_equals_is_held() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    for zero in [
+        "{t '00:00:00'}",
+        "{d '0000-00-00'}",
+        "{ts '0000-00-00 00:00:00'}",
+        "TIME'00:00:00.0000001'",
+        "TIMESTAMP'0000-00-00 00:00:00.0000001'",
+    ] {
+        let text = format!("DELETE FROM secrets WHERE k = {zero}");
+        wire.send_query(text.as_bytes());
+        let request = stage.held("DELETE FROM secrets");
+        stage.deny(&request);
+        denied(&wire.answers());
+    }
+    assert!(wire.query("DELETE FROM secrets WHERE k = {d '2020-01-01'}")[0].is_ok());
     assert_eq!(stage.count("secrets"), "1");
 }
 

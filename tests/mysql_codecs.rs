@@ -221,12 +221,12 @@ fn their_value() -> impl Strategy<Value = mysql_common::Value> {
         any::<u64>().prop_map(Theirs::UInt),
         (-1e9_f32..1e9).prop_map(Theirs::Float),
         (-1e99_f64..1e99).prop_map(Theirs::Double),
-        (any::<(u16, u8, u8)>(), 0_u8..2, any::<u8>(), 0_u32..2).prop_map(
+        ((0..=9999_u16, 0..=12_u8, 0..=31_u8), 0_u8..2, 0..=59_u8, 0_u32..2).prop_map(
             |((year, month, day), hour, second, micros)| {
                 Theirs::Date(year, month, day, hour, 0, second, micros)
             }
         ),
-        (any::<bool>(), any::<u32>(), any::<u8>(), 0_u32..2).prop_map(|(is_negative, days, hour, micros)| {
+        (any::<bool>(), 0..=24_u32, any::<u8>(), 0_u32..2).prop_map(|(is_negative, days, hour, micros)| {
             Theirs::Time(is_negative, days, hour, 1, 2, micros)
         }),
     ]
@@ -286,13 +286,16 @@ fn parameter() -> impl Strategy<Value = (Kind, OwnValue)> {
             (kind, OwnValue::Unsigned(number.into()))
         }),
         bytes().prop_map(move |bytes| (plain(kind::BLOB), OwnValue::Bytes(bytes))),
-        bytes().prop_map(move |bytes| (plain(kind::NEWDECIMAL), OwnValue::Decimal(bytes))),
+        "[+-]?[0-9]{1,60}([.][0-9]{0,30})?(e-?[0-9]{1,3})?".prop_map(move |number: String| (
+            plain(kind::NEWDECIMAL),
+            OwnValue::Decimal(number.into_bytes())
+        )),
         Just((plain(kind::TIMESTAMP), OwnValue::Zero)),
-        any::<(u16, u8, u8)>().prop_map(move |(year, month, day)| {
+        (0..=9999_u16, 0..=12_u8, 0..=31_u8).prop_map(move |(year, month, day)| {
             let date = Date { year, month, day };
             (plain(kind::DATE), OwnValue::Date(date))
         }),
-        any::<(u8, Option<u32>)>().prop_map(move |(hour, micros)| {
+        (any::<u8>(), prop::option::of(0..=999_999_u32)).prop_map(move |(hour, micros)| {
             let clock = Clock {
                 hour,
                 minute: 1,

@@ -7,6 +7,7 @@ use crate::hold::{Parameter, ParameterFormat};
 use crate::proxy::judgements::Judged;
 use crate::proxy::mysql::session::EXECUTE_BYTES_MAX;
 use crate::sql::action::{Breadth, Class};
+use crate::sql::classify::mysql::is_zero_number;
 use crate::sql::lex::mysql::condition;
 use crate::sql::mysql_state::MysqlState;
 use crate::wire::mysql::parameter::{self, Kind, Value, kind};
@@ -166,41 +167,58 @@ fn type_name(kind: Kind) -> String {
     format!("{name}{unsigned}")
 }
 
-/// Whether a bounded write may reach every row by these values: a column of text that is compared with a number is
-/// compared as a number, and every text that is none is zero. One other equality keeps it bounded.
-pub fn reach_all(judged: &Judged<MysqlState>, parameters: &[parameter::Parameter<'_>]) -> bool {
-    let [action] = judged.judgement.actions.as_slice() else {
+/// Whether a bounded write may reach every row by these values, which are the statement's own: a column of text that is
+/// compared with a number or a moment is compared as one, and every text that is none is zero. NULL is equal to something
+/// by `<=>` alone. What one more equality leaves is not looked at: nobody has told which value is whose.
+pub fn reach_all(judged: &Judged<MysqlState>, own: &[parameter::Parameter<'_>]) -> bool {
+    let Some(first) = first_compared(judged) else {
         return false;
+    };
+    let may_equal_null = judged.text.windows(3).any(|sign| sign == b"<=>");
+    let mut compared = own.get(first..).unwrap_or_default().iter();
+    compared.any(|parameter| match parameter.value {
+        Value::Null => may_equal_null,
+        value => is_zero(value),
+    })
+}
+
+/// How many parameters of a bounded write stand before its WHERE. `None`: it is none, or one that only adds rows.
+fn first_compared(judged: &Judged<MysqlState>) -> Option<usize> {
+    let [action] = judged.judgement.actions.as_slice() else {
+        return None;
     };
     let is_bounded = action.class == Class::Write && action.breadth == Breadth::Bounded;
     if !is_bounded || action.verb.starts_with("insert") || action.verb.starts_with("replace") {
-        return false;
+        return None;
     }
-    let Some(condition) = condition(&judged.text, &judged.lexing) else {
-        return parameters.iter().any(is_zero);
-    };
-    let compared = parameters.get(condition.first_parameter..).unwrap_or_default();
-    match condition.has_lists {
-        true => compared.iter().any(is_zero),
-        false => !compared.is_empty() && compared.iter().all(is_zero),
+    let condition = condition(&judged.text, &judged.lexing);
+    Some(condition.map_or(0, |condition| condition.first_parameter))
+}
+
+fn is_zero(value: Value<'_>) -> bool {
+    match value {
+        Value::Signed(number) => number == 0,
+        Value::Unsigned(number) => number == 0,
+        Value::Float(number) => is_tiny(number.into()),
+        Value::Double(number) => is_tiny(number),
+        Value::Decimal(digits) => std::str::from_utf8(digits).map_or(true, is_zero_number),
+        Value::Zero => true,
+        // Of a date alone servers drop the clock; without a month or a day there is no such date.
+        Value::Date(date) | Value::DateTime { date, clock: _ } => date.month == 0 || date.day == 0,
+        Value::Time {
+            is_negative: _,
+            days,
+            clock,
+        } => {
+            let micros = clock.micros.unwrap_or_default();
+            days == 0 && (clock.hour, clock.minute, clock.second, micros) == (0, 0, 0, 0)
+        }
+        Value::Null | Value::Bytes(_) | Value::Long { .. } => false,
     }
 }
 
-fn is_zero(parameter: &parameter::Parameter<'_>) -> bool {
-    match parameter.value {
-        Value::Signed(number) => number == 0,
-        Value::Unsigned(number) => number == 0,
-        Value::Float(number) => number == 0.0,
-        Value::Double(number) => number == 0.0,
-        Value::Decimal(digits) => !digits.iter().any(|digit| (b'1'..=b'9').contains(digit)),
-        Value::Null
-        | Value::Bytes(_)
-        | Value::Zero
-        | Value::Date(_)
-        | Value::DateTime { .. }
-        | Value::Time { .. }
-        | Value::Long { .. } => false,
-    }
+fn is_tiny(number: f64) -> bool {
+    number.is_nan() || number.abs() < 1e-20
 }
 
 /// In place of values that were not read.

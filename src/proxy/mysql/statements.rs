@@ -164,7 +164,9 @@ impl Session {
         let mut parameters = parameters::shown(&execute.parameters, &long);
         let bound = parameters::canonical(execute.head.flags, &execute.parameters, &long);
         let is_too_long = long.iter().flatten().any(|long| !long.is_whole());
-        let reaches_all = parameters::reach_all(&prepared.judged, &execute.parameters);
+        // What is behind its own values are attributes.
+        let own = execute.parameters.get(..usize::from(prepared.parameters));
+        let reaches_all = parameters::reach_all(&prepared.judged, own.unwrap_or_default());
         let kinds = match execute.kinds {
             Kinds::New => Some(
                 execute

@@ -28,6 +28,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::audit::Seen;
+pub use self::manipulate::is_zero_number;
 use self::words::Words;
 use crate::sql::action::{
     Action, Breadth, CancelTarget, Class, Effect, FunctionName, Judgement, Steps, TableName,

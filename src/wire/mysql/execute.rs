@@ -270,6 +270,45 @@ mod tests {
         }
     }
 
+    /// Servers make zero of each of them, with a warning.
+    #[test]
+    fn values_that_servers_change_are_malformed() {
+        let cases: [(u8, &[u8]); 17] = [
+            (kind::NEWDECIMAL, b"\x02x9"),
+            (kind::DECIMAL, b"\x00"),
+            (kind::DECIMAL, b"\x01."),
+            (kind::DECIMAL, b"\x02-+"),
+            (kind::DECIMAL, b"\x031 2"),
+            (kind::DECIMAL, b"\x021e"),
+            (kind::DECIMAL, b"\x031e+"),
+            (kind::DECIMAL, b"\x061e1000"),
+            (kind::DECIMAL, b"\x051.2.3"),
+            (kind::DATE, b"\x04\xea\x07\x0d\x01"),
+            (kind::DATE, b"\x04\xea\x07\x01\x20"),
+            (kind::DATE, b"\x04\x10\x27\x01\x01"),
+            (kind::DATETIME, b"\x07\xea\x07\x07\x01\x18\0\0"),
+            (kind::DATETIME, b"\x07\xea\x07\x07\x01\0\x3c\0"),
+            (kind::DATETIME, b"\x0b\xea\x07\x07\x01\0\0\0\x40\x42\x0f\0"),
+            // 2^29 days are no hours in 32 bits.
+            (kind::TIME, b"\x08\0\0\0\0\x20\0\0\0"),
+            (kind::TIME, b"\x08\0\x22\0\0\0\x17\0\0"),
+        ];
+        for (code, bytes) in cases {
+            let mut payload = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x01".to_vec();
+            payload.extend([code, 0]);
+            payload.extend(bytes);
+            let execute = Execute::decode(&payload, NONE, of(1));
+            assert!(execute.is_err(), "{code:#x} {bytes:02x?}");
+        }
+        for number in ["0", "+1", "-1.50", ".5", "1.", "1e5", "1E-99", "1.5e+07"] {
+            let mut payload = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x01\xf6\x00".to_vec();
+            payload.push(u8::try_from(number.len()).unwrap());
+            payload.extend(number.as_bytes());
+            let execute = Execute::decode(&payload, NONE, of(1)).unwrap();
+            assert_eq!(values(&execute), [Value::Decimal(number.as_bytes())]);
+        }
+    }
+
     #[test]
     fn types_of_the_execution_before_are_taken_where_none_are_sent() {
         let payload = b"\x17\x01\0\0\0\0\x01\0\0\0\x02\x00\x01a";

@@ -11,6 +11,9 @@ use crate::wire::mysql::bytes::{put_lenenc, put_lenenc_bytes};
 /// More than any server takes.
 pub const PARAMETERS_MAX: usize = 0xffff;
 
+/// Of a TIME.
+const TIME_HOURS_MAX: u64 = 838;
+
 /// What a value is encoded as. Shape: u8 type, u8 0x80 if it is unsigned or else 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
@@ -169,7 +172,7 @@ impl<'a> Value<'a> {
             Layout::Float => Ok(Self::Float(f32::from_bits(reader.u32_le()?))),
             Layout::Double => Ok(Self::Double(f64::from_bits(reader.u64_le()?))),
             Layout::Null => Err(Malformed("a NULL that is not in the bitmap")),
-            Layout::Decimal => Ok(Self::Decimal(reader.lenenc_bytes()?)),
+            Layout::Decimal => decimal(reader),
             Layout::Moment => moment(reader),
             Layout::Time => time(reader),
             Layout::Bytes => Ok(Self::Bytes(reader.lenenc_bytes()?)),
@@ -232,6 +235,36 @@ fn put_integer(out: &mut Vec<u8>, number: u64, kind: Kind) {
     }
 }
 
+/// A number as text. Servers make zero of what is none, whatever it says, and of one whose exponent they cannot read.
+/// Shape: lenenc length; `+` or `-` or neither, digits, which may have a point among them, `e` and a number of three digits
+/// at most or neither.
+fn decimal<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, Malformed> {
+    let bytes = reader.lenenc_bytes()?;
+    let is_number = std::str::from_utf8(bytes).is_ok_and(is_decimal);
+    is_number
+        .then_some(Value::Decimal(bytes))
+        .ok_or(Malformed("a decimal that is no number"))
+}
+
+fn is_decimal(text: &str) -> bool {
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, unsigned(exponent)),
+        None => (text, "0"),
+    };
+    let mantissa = unsigned(mantissa);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    are_digits(whole)
+        && are_digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && are_digits(exponent)
+        && (1..=3).contains(&exponent.len())
+}
+
+fn unsigned(number: &str) -> &str {
+    number.strip_prefix(['+', '-']).unwrap_or(number)
+}
+
 /// Shape: u8 length, which is 0, 4, 7 or 11; u16 year, u8 month, u8 day; u8 hour, u8 minute, u8 second; u32 micros.
 fn moment<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, Malformed> {
     let mut reader = Reader::new(reader.lenenc_bytes()?);
@@ -239,10 +272,14 @@ fn moment<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, Malformed> {
     match length {
         0 => Ok(Value::Zero),
         4 => Ok(Value::Date(Date::decode(&mut reader)?)),
-        7 | 11 => Ok(Value::DateTime {
-            date: Date::decode(&mut reader)?,
-            clock: Clock::decode(&mut reader)?,
-        }),
+        7 | 11 => {
+            let date = Date::decode(&mut reader)?;
+            let clock = Clock::decode(&mut reader)?;
+            match clock.hour {
+                0..=23 => Ok(Value::DateTime { date, clock }),
+                _ => Err(Malformed("a clock that does not exist")),
+            }
+        }
         _ => Err(Malformed("a date of an unknown length")),
     }
 }
@@ -252,11 +289,20 @@ fn time<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, Malformed> {
     let mut reader = Reader::new(reader.lenenc_bytes()?);
     match reader.rest().len() {
         0 => Ok(Value::Zero),
-        8 | 12 => Ok(Value::Time {
-            is_negative: flag(&mut reader)?,
-            days: reader.u32_le()?,
-            clock: Clock::decode(&mut reader)?,
-        }),
+        8 | 12 => {
+            let is_negative = flag(&mut reader)?;
+            let days = reader.u32_le()?;
+            let clock = Clock::decode(&mut reader)?;
+            // Servers count the hours in 32 bits, and cut them off.
+            if u64::from(days) * 24 + u64::from(clock.hour) > TIME_HOURS_MAX {
+                return Err(Malformed("a time beyond 838 hours"));
+            }
+            Ok(Value::Time {
+                is_negative,
+                days,
+                clock,
+            })
+        }
         _ => Err(Malformed("a time of an unknown length")),
     }
 }
@@ -270,12 +316,17 @@ pub(super) fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
 }
 
 impl Date {
+    /// Errors: one of which servers make zero.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
+        let date = Self {
             year: reader.u16_le()?,
             month: reader.u8()?,
             day: reader.u8()?,
-        })
+        };
+        if date.year > 9999 || date.month > 12 || date.day > 31 {
+            return Err(Malformed("a date that does not exist"));
+        }
+        Ok(date)
     }
 
     fn put(self, out: &mut Vec<u8>) {
@@ -285,9 +336,10 @@ impl Date {
 }
 
 impl Clock {
-    /// To the end: whether there are micros is told by what is left.
+    /// To the end: whether there are micros is told by what is left. Hours are left to who calls.
+    /// Errors: one of which servers make zero.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
+        let clock = Self {
             hour: reader.u8()?,
             minute: reader.u8()?,
             second: reader.u8()?,
@@ -296,7 +348,12 @@ impl Clock {
             } else {
                 Some(reader.u32_le()?)
             },
-        })
+        };
+        let micros = clock.micros.unwrap_or_default();
+        if clock.minute > 59 || clock.second > 59 || micros > 999_999 {
+            return Err(Malformed("a clock that does not exist"));
+        }
+        Ok(clock)
     }
 
     fn micros_bytes(self) -> u8 {

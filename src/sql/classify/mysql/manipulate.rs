@@ -480,8 +480,8 @@ fn is_zero(constant: &Expr) -> bool {
     }
 }
 
-/// What is so small that a server may round it away counts, too.
-fn is_zero_number(number: &str) -> bool {
+/// What is so small that a server may round it away counts, too, and what is no number.
+pub fn is_zero_number(number: &str) -> bool {
     number.parse::<f64>().map_or(true, |number| number.abs() < 1e-20)
 }
 
