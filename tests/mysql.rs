@@ -699,6 +699,11 @@ fn an_agent_of_one_database_names_no_other() {
         wire.ask(com::INIT_DB, b"big").error().expect("an error").number,
         1227
     );
+    // Whether it would pass or be held: it is not prepared.
+    for text in ["SELECT * FROM big.events LIMIT 1", "DELETE FROM big.events"] {
+        let error = wire.prepare(text).error().expect("an error").number;
+        assert_eq!(error, 1227, "{text}");
+    }
     assert!(wire.query("SELECT * FROM app.secrets")[0].error().is_none());
     assert!(
         wire.query("SELECT COUNT(*) FROM information_schema.tables")[0]
@@ -893,6 +898,28 @@ fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behi
         assert!(wire.answers()[0].is_ok(), "{value:02x?}");
     }
     assert_eq!(stage.count("secrets"), "1");
+}
+
+#[test]
+fn values_of_over_1_mib_are_not_compared_with_unread() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let id = wire.prepare("DELETE FROM secrets WHERE k = ?").statement();
+    let zero = vec![0_u8; 1_200_000];
+    // A zero of four bytes, and what the server does not look at.
+    wire.send(&typed(id, 0, &[0x03], &zero));
+    let error = error(&wire.answers());
+    assert_eq!((error.number, error.state.as_str()), (1235, "42000"), "{error:?}");
+    assert_eq!(stage.count("secrets"), "1");
+    // A long value that is only written passes.
+    stage.house.server.run(
+        "CREATE TABLE app.blobs (id int PRIMARY KEY, b longblob);
+         INSERT INTO app.blobs VALUES (1, '')",
+    );
+    let id = wire.prepare("UPDATE blobs SET b = ? WHERE id = 1").statement();
+    let long = "x".repeat(1_200_000);
+    assert!(wire.execute(id, &[long.as_str()])[0].is_ok());
+    assert_eq!(stage.truth("SELECT LENGTH(b) FROM app.blobs"), "1200000");
 }
 
 #[test]

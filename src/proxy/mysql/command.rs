@@ -317,7 +317,7 @@ impl Session {
 
     /// A name in a schema that the agent may not connect to, or a USE of such a schema: in this protocol one connection
     /// reaches them all.
-    fn leaves_its_databases(&self, judged: &Judged<MysqlState>) -> Option<Refusal> {
+    pub(super) fn leaves_its_databases(&self, judged: &Judged<MysqlState>) -> Option<Refusal> {
         if !self.schemas.confine() {
             return None;
         }

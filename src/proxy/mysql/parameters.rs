@@ -182,6 +182,11 @@ pub fn reach_all(judged: &Judged<MysqlState>, own: &[parameter::Parameter<'_>]) 
     })
 }
 
+/// The same, where nobody has read the values, of which the statement has so many.
+pub fn may_reach_all(judged: &Judged<MysqlState>, count: u16) -> bool {
+    first_compared(judged).is_some_and(|first| first < usize::from(count))
+}
+
 /// How many parameters of a bounded write stand before its WHERE. `None`: it is none, or one that only adds rows.
 fn first_compared(judged: &Judged<MysqlState>) -> Option<usize> {
     let [action] = judged.judgement.actions.as_slice() else {

@@ -83,6 +83,9 @@ impl Session {
             let why = format!("{STATEMENTS_MAX} prepared statements are open, close some");
             return self.refuse(&Refusal::Unreadable { why }, &sending);
         }
+        if let Some(refusal) = self.leaves_its_databases(&sending.judged) {
+            return self.refuse(&refusal, &sending);
+        }
         if sending.verdict.outcome() == Outcome::Hold {
             // To prepare it runs nothing, if all of it is understood: it is held when it is executed.
             let number = self.runs_begun + 1;
@@ -391,7 +394,8 @@ impl Session {
         Ok(())
     }
 
-    /// Values of many bytes go as they come, if the rules let their statement pass whatever they are.
+    /// Values of many bytes go as they come, if the rules let their statement pass whatever they are. A write that compares
+    /// with some of them reaches nobody knows what.
     async fn long_execution(&mut self) -> Result<(), End> {
         let payload = self.head_of_long(10).await?;
         let head = Head::decode(&payload);
@@ -411,7 +415,12 @@ impl Session {
             return self.refuse_elsewhere(statement, next_sequence).await;
         }
         let (then, schema) = (Rc::clone(&prepared.judged), prepared.schema.clone());
-        let judged = self.judge_again(&then, schema.as_deref()).await?;
+        let count = prepared.parameters;
+        let mut judged = self.judge_again(&then, schema.as_deref()).await?;
+        if parameters::may_reach_all(&judged, count) {
+            // Servers do not look at what stands behind the last value: a long command need not have a long one.
+            judged = Rc::new(judged.unbounded("compares with values that are too long to be read"));
+        }
         let verdict = self.verdict(&judged);
         let mut sending = Sending {
             frames: Vec::new(),
@@ -426,6 +435,11 @@ impl Session {
             ahead: 0,
             only_now: None,
         };
+        if let Some(refusal) = self.leaves_its_databases(&sending.judged) {
+            sending.next_sequence = self.drop_command().await?;
+            self.forget_long(statement).await?;
+            return self.refuse(&refusal, &sending);
+        }
         let allowed = match sending.verdict.outcome() {
             Outcome::Allow => sending.verdict.allowed(),
             Outcome::Hold | Outcome::Deny => None,
