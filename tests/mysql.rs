@@ -922,6 +922,42 @@ fn values_of_over_1_mib_are_not_compared_with_unread() {
     assert_eq!(stage.truth("SELECT LENGTH(b) FROM app.blobs"), "1200000");
 }
 
+/// A COM_STMT_EXECUTE of one value, of the type that the server remembers.
+fn untyped(id: u32, value: &[u8]) -> Vec<u8> {
+    let head = [&[com::STMT_EXECUTE][..], &id.to_le_bytes(), &[0, 1, 0, 0, 0]].concat();
+    [&head[..], &[0, 0], value].concat()
+}
+
+#[test]
+fn types_of_an_execution_that_failed_are_not_taken_for_the_server_s() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    let id = wire.prepare("SELECT ?, (SELECT id FROM orders)").statement();
+    wire.send(&typed(id, 0, &[0xfd], b"\x01a"));
+    assert_eq!(error(&wire.answers()).number, 1242);
+    wire.send(&untyped(id, b"\x01a"));
+    assert_eq!(error(&wire.answers()).number, 1235);
+    // The same types as before are no news, whatever becomes of the execution.
+    let id = wire
+        .prepare("SELECT ?, (SELECT id FROM orders WHERE id < @most)")
+        .statement();
+    assert!(wire.query("SET @most = 2")[0].is_ok());
+    wire.send(&typed(id, 0, &[0xfd], b"\x01a"));
+    assert_eq!(wire.answers()[0].rows().rows.len(), 1);
+    assert!(wire.query("SET @most = 9")[0].is_ok());
+    wire.send(&typed(id, 0, &[0xfd], b"\x01a"));
+    assert_eq!(error(&wire.answers()).number, 1242);
+    wire.send(&untyped(id, b"\x01a"));
+    assert_eq!(error(&wire.answers()).number, 1242);
+    // No server finds a row that is there twice before it has the types.
+    let id = wire.prepare("INSERT INTO secrets VALUES (?, 'x')").statement();
+    wire.send(&typed(id, 0, &[0xfd], b"\x07api_key"));
+    assert_eq!(error(&wire.answers()).number, 1062);
+    wire.send(&untyped(id, b"\x05other"));
+    assert!(wire.answers()[0].is_ok());
+    assert_eq!(stage.count("secrets"), "2");
+}
+
 #[test]
 fn a_moment_in_braces_that_every_text_equals_is_held() {
     let stage = Stage::open();

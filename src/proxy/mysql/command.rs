@@ -428,7 +428,7 @@ impl Session {
 
     pub(super) fn after(&mut self, sending: &Sending) {
         if let Some((statement, kinds)) = &sending.execution {
-            self.executed(*statement, kinds.as_deref(), self.has_failed);
+            self.executed(*statement, kinds.as_deref());
         }
     }
 

@@ -222,7 +222,7 @@ impl Session {
             *kept = Some(Box::new(run));
             return;
         }
-        self.has_failed = run.failure.is_some();
+        self.failed = run.failure.as_ref().map(|failure| failure.number);
         if !run.is_preparation {
             let actions = &run.judged.judgement.actions;
             let is_tracked = self.is_tracked;

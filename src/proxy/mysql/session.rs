@@ -127,8 +127,8 @@ pub struct Session {
     pub(super) is_tracked: bool,
     /// Executions that the server has seen.
     pub(super) runs_sent: u64,
-    /// The run that ended last.
-    pub(super) has_failed: bool,
+    /// The error of the run that ended last, if it has failed.
+    pub(super) failed: Option<u16>,
     /// Of prepared texts, and of values that came in pieces, what is kept.
     pub(super) text_bytes: usize,
     pub(super) long_bytes: usize,
@@ -187,7 +187,7 @@ impl Session {
             cancelling: None,
             is_tracked: upstream.capabilities.has(Capabilities::SESSION_TRACK),
             runs_sent: 0,
-            has_failed: false,
+            failed: None,
             text_bytes: 0,
             long_bytes: 0,
             thread_id: upstream.thread_id,

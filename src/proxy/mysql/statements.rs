@@ -34,6 +34,11 @@ const LONG_BYTES_MAX: usize = 4 << 20;
 /// Where a COM_STMT_EXECUTE names its statement, behind its first packet's head and its own byte.
 const ID_AT: usize = HEADER_BYTES + 1;
 
+/// Errors of a row or a lock, which no server gives before it has read all values: ER_BAD_NULL_ERROR, ER_DUP_ENTRY,
+/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK, ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2. Drivers go on after them without
+/// telling the types again.
+const LATE_ERRORS: [u16; 6] = [1048, 1062, 1205, 1213, 1451, 1452];
+
 /// A statement that the server has prepared.
 pub struct Prepared {
     pub judged: Rc<Judged<MysqlState>>,
@@ -225,16 +230,16 @@ impl Session {
         self.refuse_command(why, &format!("execution of statement {statement}"), sequence)
     }
 
-    /// The server has seen an execution. One that has failed over values which came in pieces may have failed before its
-    /// types were taken: then nobody knows which ones the server has.
-    pub(super) fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>, has_failed: bool) {
+    /// The server has seen an execution. One that has failed may have failed before its types were taken, or before the
+    /// last of them: then nobody knows which ones the server has, and the next execution must bring its own.
+    pub(super) fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>) {
         self.runs_sent += 1;
+        let may_be_early = self.failed.is_some_and(|number| !LATE_ERRORS.contains(&number));
         if let Some(prepared) = self.statements.get_mut(&statement) {
-            let came_in_pieces = !prepared.long.is_empty();
             self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
             prepared.long.clear();
             if let Some(kinds) = kinds {
-                let is_doubtful = has_failed && came_in_pieces && prepared.kinds != kinds;
+                let is_doubtful = may_be_early && prepared.kinds != kinds;
                 prepared.kinds = if is_doubtful { Vec::new() } else { kinds.to_vec() };
             }
         }
@@ -466,7 +471,7 @@ impl Session {
         // Types that came with it are not read: the next execution must bring its own.
         self.pass_command(|_| {}).await?;
         self.answered().await?;
-        self.executed(statement, Some(&[]), false);
+        self.executed(statement, Some(&[]));
         Ok(())
     }
 
