@@ -959,6 +959,31 @@ fn types_of_an_execution_that_failed_are_not_taken_for_the_server_s() {
 }
 
 #[test]
+fn a_value_in_pieces_is_of_no_other_execution_than_the_next() {
+    let stage = Stage::open();
+    let mut wire = stage.connect();
+    // Of a type that does not come in pieces,
+    let id = wire.prepare("SELECT ?").statement();
+    wire.long_data(id, 0, b"left over");
+    wire.send(&typed(id, 0, &[0x08], b""));
+    assert_eq!(error(&wire.answers()).number, 1235);
+    let rows = wire.execute(id, &["own"]);
+    assert!(rows[0].rows().rows[0].ends_with(b"\x03own"), "{rows:?}");
+    // or with an error that may have come before the values.
+    let id = wire
+        .prepare("SELECT (SELECT id FROM orders WHERE id < @most), ?")
+        .statement();
+    assert!(wire.query("SET @most = 9")[0].is_ok());
+    wire.long_data(id, 0, b"left over");
+    wire.send_execute(id, &[None], 0);
+    assert_eq!(error(&wire.answers()).number, 1242);
+    assert!(wire.query("SET @most = 2")[0].is_ok());
+    let rows = wire.execute(id, &["own"]);
+    assert!(rows[0].rows().rows[0].ends_with(b"\x03own"), "{rows:?}");
+    assert_eq!(value(&wire.query("SELECT 'goes on'")), "goes on");
+}
+
+#[test]
 fn a_moment_in_braces_that_every_text_equals_is_held() {
     let stage = Stage::open();
     let mut wire = stage.connect();

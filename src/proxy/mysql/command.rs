@@ -373,8 +373,7 @@ impl Session {
         self.pipe.to_server.release(&recorded);
         self.under_way(&sending, number, None);
         self.answered().await?;
-        self.after(&sending);
-        Ok(())
+        self.after(&sending).await
     }
 
     /// A statement that a person let through: its claim is on disk, and is its record.
@@ -394,8 +393,7 @@ impl Session {
         self.pipe.to_server.approved(permit, &sending.frames);
         self.under_way(&sending, number, request);
         self.answered().await?;
-        self.after(&sending);
-        Ok(())
+        self.after(&sending).await
     }
 
     pub(super) fn under_way(
@@ -426,9 +424,10 @@ impl Session {
         }
     }
 
-    pub(super) fn after(&mut self, sending: &Sending) {
-        if let Some((statement, kinds)) = &sending.execution {
-            self.executed(*statement, kinds.as_deref());
+    pub(super) async fn after(&mut self, sending: &Sending) -> Result<(), End> {
+        match &sending.execution {
+            Some((statement, kinds)) => self.executed(*statement, kinds.as_deref()).await,
+            None => Ok(()),
         }
     }
 

@@ -93,8 +93,7 @@ impl Session {
         }
         self.tell_withheld();
         self.run_ended();
-        self.after(&sending);
-        Ok(())
+        self.after(&sending).await
     }
 
     async fn set_guards(

@@ -231,18 +231,24 @@ impl Session {
     }
 
     /// The server has seen an execution. One that has failed may have failed before its types were taken, or before the
-    /// last of them: then nobody knows which ones the server has, and the next execution must bring its own.
-    pub(super) fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>) {
+    /// last of them: then nobody knows which ones the server has, and the next execution must bring its own. Nor does every
+    /// server forget then what came in pieces, so it is told to.
+    pub(super) async fn executed(&mut self, statement: u32, kinds: Option<&[Kind]>) -> Result<(), End> {
         self.runs_sent += 1;
         let may_be_early = self.failed.is_some_and(|number| !LATE_ERRORS.contains(&number));
-        if let Some(prepared) = self.statements.get_mut(&statement) {
-            self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
-            prepared.long.clear();
-            if let Some(kinds) = kinds {
-                let is_doubtful = may_be_early && prepared.kinds != kinds;
-                prepared.kinds = if is_doubtful { Vec::new() } else { kinds.to_vec() };
-            }
+        let Some(prepared) = self.statements.get_mut(&statement) else {
+            return Ok(());
+        };
+        if let Some(kinds) = kinds {
+            let is_doubtful = may_be_early && prepared.kinds != kinds;
+            prepared.kinds = if is_doubtful { Vec::new() } else { kinds.to_vec() };
         }
+        if may_be_early {
+            return self.forget_long(statement).await;
+        }
+        self.long_bytes -= prepared.long.values().map(Long::bytes_kept).sum::<usize>();
+        prepared.long.clear();
+        Ok(())
     }
 
     /// Has the server forget the values that came in pieces for an execution that it will not see.
@@ -471,8 +477,7 @@ impl Session {
         // Types that came with it are not read: the next execution must bring its own.
         self.pass_command(|_| {}).await?;
         self.answered().await?;
-        self.executed(statement, Some(&[]));
-        Ok(())
+        self.executed(statement, Some(&[])).await
     }
 
     /// The first bytes of a long command's payload, which stay in the inbox.

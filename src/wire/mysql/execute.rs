@@ -334,6 +334,20 @@ mod tests {
         let execute = Execute::decode(payload, NONE, remembered).unwrap();
         let long = Value::Long { is_marked_null: true };
         assert_eq!(values(&execute), [long, Value::Bytes(b"a")]);
+        // Servers call others malformed, and some keep the pieces for the next execution.
+        for (code, is_served) in [
+            (kind::TINY, false),
+            (kind::NULL, false),
+            (kind::VARCHAR, false),
+            (kind::SET, false),
+            (kind::TINY_BLOB, true),
+            (kind::STRING, true),
+        ] {
+            let mut payload = payload.to_vec();
+            payload[12] = code;
+            let execute = Execute::decode(&payload, NONE, remembered);
+            assert_eq!(execute.is_ok(), is_served, "{code:#x}");
+        }
     }
 
     #[test]

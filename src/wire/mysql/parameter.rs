@@ -84,6 +84,12 @@ impl Kind {
         })
     }
 
+    /// As the servers see it: a VARCHAR may not.
+    /// Source: MySQL's sql/sql_prepare.cc, setup_one_conversion_function
+    fn may_come_in_pieces(self) -> bool {
+        (kind::TINY_BLOB..=kind::STRING).contains(&self.code)
+    }
+
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let code = reader.u8()?;
         let is_unsigned = match reader.u8()? {
@@ -444,6 +450,9 @@ pub(super) fn values<'a>(
             .get(number / 8)
             .is_some_and(|bits| bits >> (number % 8) & 1 == 1);
         let value = if is_long.get(number) == Some(&true) {
+            if !kind.may_come_in_pieces() {
+                return Err(Malformed("a value in pieces of a type that has none"));
+            }
             Value::Long {
                 is_marked_null: is_null,
             }
