@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Servers make zero of each of them, with a warning.
+    /// Servers make something else of each of them, mostly zero, with a warning or without.
     #[test]
     fn values_that_servers_change_are_malformed() {
         let cases: [(u8, &[u8]); 17] = [
