@@ -851,7 +851,8 @@ fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behi
     let stage = Stage::open();
     let mut wire = stage.connect();
     let limited = [&[0_u8; 4][..], &(1_u64 << 40).to_le_bytes()].concat();
-    let cases: [(&str, u8, &[u8], &[u8]); 12] = [
+    let cases: [(&str, u8, &[u8], &[u8]); 13] = [
+        ("k = ? AND v = ?", 0, &[0x03, 0x03], &[0; 8]),
         ("k = ? LIMIT ?", 0, &[0x03, 0x08], &limited),
         ("k = ?", 0, &[0xf6], b"\x051e-99"),
         ("k = ?", 0, &[0x00], b"\x030.0"),
@@ -897,6 +898,10 @@ fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behi
         wire.send(&typed(id, nulls, &[kind], value));
         assert!(wire.answers()[0].is_ok(), "{value:02x?}");
     }
+    // One comparison that few rows meet is enough: `id = ? AND version = ?` is how programs lock rows.
+    let id = wire.prepare("DELETE FROM secrets WHERE k = ? AND v = ?").statement();
+    wire.send(&typed(id, 0, &[0xfd, 0x03], b"\x06nobody\0\0\0\0"));
+    assert!(wire.answers()[0].is_ok());
     assert_eq!(stage.count("secrets"), "1");
 }
 

@@ -8,7 +8,7 @@ use crate::proxy::judgements::Judged;
 use crate::proxy::mysql::session::EXECUTE_BYTES_MAX;
 use crate::sql::action::{Breadth, Class};
 use crate::sql::classify::mysql::is_zero_number;
-use crate::sql::lex::mysql::condition;
+use crate::sql::lex::mysql::compared;
 use crate::sql::mysql_state::MysqlState;
 use crate::wire::mysql::parameter::{self, Kind, Value, kind};
 
@@ -168,36 +168,38 @@ fn type_name(kind: Kind) -> String {
 }
 
 /// Whether a bounded write may reach every row by these values, which are the statement's own: a column of text that is
-/// compared with a number or a moment is compared as one, and every text that is none is zero. NULL is equal to something
-/// by `<=>` alone. What one more equality leaves is not looked at: nobody has told which value is whose.
+/// compared with a number or a moment is compared as one, and every text that is none is zero. One comparison without such
+/// a value keeps it bounded, as all of them have to hold. NULL is equal to something by `<=>` alone.
 pub fn reach_all(judged: &Judged<MysqlState>, own: &[parameter::Parameter<'_>]) -> bool {
-    let Some(first) = first_compared(judged) else {
-        return false;
-    };
     let may_equal_null = judged.text.windows(3).any(|sign| sign == b"<=>");
-    let mut compared = own.get(first..).unwrap_or_default().iter();
-    compared.any(|parameter| match parameter.value {
-        Value::Null => may_equal_null,
-        value => is_zero(value),
-    })
+    let bounds = |at: &usize| match own.get(*at).map(|parameter| &parameter.value) {
+        None => false,
+        Some(Value::Null) => !may_equal_null,
+        Some(value) => !is_zero(*value),
+    };
+    let comparisons = comparisons(judged, own.len());
+    !comparisons.is_empty() && !comparisons.iter().any(|listed| listed.iter().all(bounds))
 }
 
 /// The same, where nobody has read the values, of which the statement has so many.
 pub fn may_reach_all(judged: &Judged<MysqlState>, count: u16) -> bool {
-    first_compared(judged).is_some_and(|first| first < usize::from(count))
+    !comparisons(judged, count.into()).is_empty()
 }
 
-/// How many parameters of a bounded write stand before its WHERE. `None`: it is none, or one that only adds rows.
-fn first_compared(judged: &Judged<MysqlState>) -> Option<usize> {
+/// Of a bounded write that does not only add rows: the parameters of each comparison in its WHERE that has some.
+fn comparisons(judged: &Judged<MysqlState>, count: usize) -> Vec<Vec<usize>> {
     let [action] = judged.judgement.actions.as_slice() else {
-        return None;
+        return Vec::new();
     };
     let is_bounded = action.class == Class::Write && action.breadth == Breadth::Bounded;
     if !is_bounded || action.verb.starts_with("insert") || action.verb.starts_with("replace") {
-        return None;
+        return Vec::new();
     }
-    let condition = condition(&judged.text, &judged.lexing);
-    Some(condition.map_or(0, |condition| condition.first_parameter))
+    // A statement whose WHERE is not found has all of them there.
+    let mut comparisons =
+        compared(&judged.text, &judged.lexing).unwrap_or_else(|| vec![(0..count).collect()]);
+    comparisons.retain(|listed| !listed.is_empty());
+    comparisons
 }
 
 fn is_zero(value: Value<'_>) -> bool {

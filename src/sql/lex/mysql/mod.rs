@@ -150,42 +150,31 @@ impl Token {
     }
 }
 
-/// Where the values of a statement are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// How many parameters stand before its WHERE.
-    pub first_parameter: usize,
-    /// It has an IN.
-    pub has_lists: bool,
-}
-
-/// The WHERE of an UPDATE or DELETE, outside all parentheses. `None`: it has none.
-pub fn condition(text: &[u8], state: &MysqlState) -> Option<Condition> {
+/// The parameters between two ANDs of the WHERE of an UPDATE or DELETE, counted from 0 in the whole statement; what orders and
+/// limits it is no part of that. `None`: it has no WHERE outside of parentheses.
+pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
     let text = std::str::from_utf8(text).ok()?;
     let scan = scan(text, 0, state);
     let (mut depth, mut parameters) = (0_usize, 0);
-    let mut condition: Option<Condition> = None;
+    let mut compared: Option<Vec<Vec<usize>>> = None;
     for token in &scan.tokens {
-        let is = |word: &str| token.kind == Kind::Word && token.text(text).eq_ignore_ascii_case(word);
+        let is = |word: &str| token.is(text, word);
         match token.kind {
             Kind::Open => depth += 1,
             Kind::Close => depth = depth.saturating_sub(1),
-            Kind::Parameter if condition.is_none() => parameters += 1,
-            _ if depth == 0 && condition.is_none() && is("where") => {
-                condition = Some(Condition {
-                    first_parameter: parameters,
-                    has_lists: false,
-                });
-            }
-            _ if is("in") => {
-                if let Some(condition) = &mut condition {
-                    condition.has_lists = true;
+            Kind::Parameter => {
+                if let Some(last) = compared.as_mut().and_then(|compared| compared.last_mut()) {
+                    last.push(parameters);
                 }
+                parameters += 1;
             }
+            _ if depth == 0 && compared.is_none() && is("where") => compared = Some(vec![Vec::new()]),
+            _ if is("and") => compared.iter_mut().for_each(|compared| compared.push(Vec::new())),
+            _ if depth == 0 && compared.is_some() && (is("order") || is("limit")) => break,
             _ => {}
         }
     }
-    condition
+    compared
 }
 
 /// User variables that a text names/// Whether a text reads settings of the server or of the session by `@@`, or cannot be read.
