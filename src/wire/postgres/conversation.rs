@@ -612,6 +612,10 @@ impl<S: Clone> Conversation<S> {
         let (run, changes) = match &head.sent {
             Sent::Query { run, changes, .. } => {
                 head.done += 1;
+                // Each of its statements takes the unnamed portal; where there is none in it, that stays.
+                if by_client && !tag.is_empty() {
+                    self.portals.remove("");
+                }
                 (*run, changes.clone())
             }
             Sent::Execute { run, changes, .. } => (*run, changes.clone()),
@@ -722,8 +726,7 @@ impl<S: Clone> Conversation<S> {
         match ended.sent {
             Sent::Sync => {}
             Sent::Query { .. } => {
-                // A simple query drops the unnamed statement before it does anything else. The unnamed portal stays if
-                // there is no statement in it, so it is not forgotten: what is known of it is looked at again.
+                // A simple query drops the unnamed statement before it does anything else.
                 if ended.origin == Origin::Client {
                     self.statements.remove("");
                 }
