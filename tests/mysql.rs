@@ -899,7 +899,9 @@ fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behi
         assert!(wire.answers()[0].is_ok(), "{value:02x?}");
     }
     // One comparison that few rows meet is enough: `id = ? AND version = ?` is how programs lock rows.
-    let id = wire.prepare("DELETE FROM secrets WHERE k = ? AND v = ?").statement();
+    let id = wire
+        .prepare("DELETE FROM secrets WHERE k = ? AND v = ?")
+        .statement();
     wire.send(&typed(id, 0, &[0xfd, 0x03], b"\x06nobody\0\0\0\0"));
     assert!(wire.answers()[0].is_ok());
     assert_eq!(stage.count("secrets"), "1");

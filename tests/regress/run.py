@@ -43,7 +43,7 @@ DATABASE = "regression"
 USER = "postgres"
 # What the proxy itself asks at every log-in (src/proxy/upstream.rs).
 OWN_TEXTS = {
-    "SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW standard_conforming_strings",
+    "SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW server_encoding", "SHOW standard_conforming_strings",
     "SELECT pg_catalog.pg_backend_pid()",
 }
 # The longest script takes a few seconds; one that takes this long hangs.

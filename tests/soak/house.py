@@ -26,7 +26,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 AGENTS = 51
 
 # What the proxy asks each server connection before it is a client's.
-OWN_AT_LOGIN = {"SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW standard_conforming_strings",
+OWN_AT_LOGIN = {"SHOW search_path", "SHOW role", "SHOW client_encoding", "SHOW server_encoding",
+                "SHOW standard_conforming_strings",
                 "SELECT pg_catalog.pg_backend_pid()"}
 
 

@@ -15,10 +15,11 @@ use super::support::server::Postgres;
 pub const LINE_PREFIX: &str = "[%a] ";
 
 /// What the proxy asks each server connection before it is a client's; no recorded client asks the same.
-const OWN_AT_LOGIN: [&str; 5] = [
+const OWN_AT_LOGIN: [&str; 6] = [
     "SHOW search_path",
     "SHOW role",
     "SHOW client_encoding",
+    "SHOW server_encoding",
     "SHOW standard_conforming_strings",
     "SELECT pg_catalog.pg_backend_pid()",
 ];
