@@ -568,7 +568,7 @@ fn ends(place: &Place) -> Vec<String> {
 
 /// Results are in the log soon after their answers: looks until there is what is wanted, and gives what there was last.
 fn soon<T>(mut look: impl FnMut() -> T, is_wanted: impl Fn(&T) -> bool) -> T {
-    for _ in 0..50 {
+    for _ in 0..500 {
         let found = look();
         if is_wanted(&found) {
             return found;
@@ -665,7 +665,7 @@ async fn a_message_that_ends_one_transaction_and_another_tells_the_log_of_both()
             client.query(&message.replace("{w}", &write(&wanted)));
         }
         assert_eq!(note().await, if kept { wanted } else { before }, "{messages:?}");
-        let all = ends(&place);
+        let all = soon(|| ends(&place), |all| all.len() >= told + ended.len());
         assert_eq!(all[told..], ended, "{messages:?}");
         told = all.len();
     }
@@ -802,11 +802,13 @@ async fn a_message_that_begins_with_the_end_of_a_transaction_counts_for_the_next
     assert_eq!(status(&client.until_ready()), 'T');
     client.query("ROLLBACK");
     let id = id_of(&held);
-    let log = place.house.run(&["log", "query", "--kind", "transaction_end"]);
-    let items = log["items"].as_array().expect("items").iter().rev();
-    let told: Vec<_> = items
-        .map(|item| (item["outcome"].clone(), item.to_string().contains(&id)))
-        .collect();
+    let look = || {
+        let log = place.house.run(&["log", "query", "--kind", "transaction_end"]);
+        let items = log["items"].as_array().expect("items").iter().rev();
+        let told = items.map(|item| (item["outcome"].clone(), item.to_string().contains(&id)));
+        told.collect::<Vec<_>>()
+    };
+    let told = soon(look, |told| told.len() > 1);
     assert_eq!(told, [(json!("committed"), false), (json!("rolled_back"), true)]);
 }
 

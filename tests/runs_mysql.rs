@@ -224,11 +224,24 @@ impl Stage {
 
     /// How transactions ended, as the log tells it, oldest first.
     fn ends(&self) -> Vec<String> {
-        let log = self.house.run(&["log", "query", "--kind", "transaction_end"]);
-        let items = log["items"].as_array().expect("items").iter().rev();
-        items
+        self.told_ends(0)
+            .iter()
             .map(|record| record["outcome"].as_str().expect("told").to_owned())
             .collect()
+    }
+
+    /// The records of how transactions ended, oldest first. They are there soon after the answers: looks until there are so
+    /// many.
+    fn told_ends(&self, count: usize) -> Vec<Value> {
+        for look in 0.. {
+            let log = self.house.run(&["log", "query", "--kind", "transaction_end"]);
+            let items = log["items"].as_array().expect("items");
+            if items.len() >= count || look == 500 {
+                return items.iter().rev().cloned().collect();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        unreachable!("the last look has returned")
     }
 }
 
@@ -361,6 +374,7 @@ fn the_log_tells_how_each_transaction_ended_however_it_was_ended() {
             }
         }
         assert_eq!(truth(), if kept { wanted } else { before }, "{number}");
+        stage.told_ends(told + ended.len());
         let all = stage.ends();
         assert_eq!(all[told..], ended, "{number}");
         told = all.len();
@@ -407,6 +421,7 @@ fn a_transaction_that_a_deadlock_undid_is_not_told_as_committed() {
             stage.truth("SELECT COUNT(*) FROM app.large WHERE b = 'gone'"),
             "0"
         );
+        stage.told_ends(before + 1);
         assert_eq!(stage.ends()[before..], ["rolled_back"], "{} bytes", value.len());
     }
 }
@@ -427,9 +442,9 @@ fn a_message_that_begins_with_the_end_of_a_transaction_counts_for_the_next() {
     });
     assert_eq!(wire.answers().len(), 3);
     wire.query("ROLLBACK");
-    let log = stage.house.run(&["log", "query", "--kind", "transaction_end"]);
-    let items = log["items"].as_array().expect("items").iter().rev();
-    let told: Vec<_> = items
+    let told: Vec<_> = stage
+        .told_ends(2)
+        .iter()
         .map(|item| (item["outcome"].clone(), item.to_string().contains(&id)))
         .collect();
     assert_eq!(told, [(json!("committed"), false), (json!("rolled_back"), true)]);
