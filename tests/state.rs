@@ -679,6 +679,18 @@ async fn a_name_whose_change_was_never_told_is_not_known() {
         ],
     )])
     .await;
+    // The end of a Query commits the pipeline before it, too.
+    let pipeline = || extended(Frames::new(), "INSERT INTO evil.once VALUES (1)");
+    check(vec![attack(
+        "a commit that fails behind a pipeline",
+        [
+            (Passes, query("PREPARE s AS SELECT 1")),
+            (Passes, pipeline().query("DEALLOCATE s")),
+            (Approved, pipeline().query(&format!("PREPARE s AS {WIPE}"))),
+            (Stopped, query("EXECUTE s")),
+        ],
+    )])
+    .await;
 }
 
 /// A cancel of an own session leaves behind what was prepared, which cancels anybody's; and is none where somebody's code
@@ -944,6 +956,23 @@ async fn a_setting_holds_as_long_as_the_server_says() {
             (Approved, query(&format!("SET LOCAL {path}"))),
             (Passes, query("SAVEPOINT a")),
             (Passes, query("SET LOCAL search_path = public")),
+            (Stopped, extended(extended(Frames::new(), "ROLLBACK TO a"), "SELECT lower('A')").sync()),
+        ]),
+        attack("a SELECT behind the ROLLBACK of a failed transaction, in one pipeline", [
+            (Approved, query(&format!("SET {path}"))),
+            (Passes, query("BEGIN")),
+            (Passes, query("SET LOCAL search_path = public")),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, query("SELECT 1/0")),
+            (Stopped, extended(extended(Frames::new(), "ROLLBACK"), "SELECT lower('A')").sync()),
+        ]),
+        attack("a SELECT behind a ROLLBACK TO in a failed transaction, in one pipeline", [
+            (Passes, query("BEGIN")),
+            (Approved, query(&format!("SET LOCAL {path}"))),
+            (Passes, query("SAVEPOINT a")),
+            (Passes, query("SET LOCAL search_path = public")),
+            (Passes, query("SELECT lower('A')")),
+            (Passes, query("SELECT 1/0")),
             (Stopped, extended(extended(Frames::new(), "ROLLBACK TO a"), "SELECT lower('A')").sync()),
         ]),
         attack("the end of what was set, and a beginning", [

@@ -17,7 +17,6 @@ use crate::sql::names::{Catalog, KnownNames, NamesThen};
 use crate::sql::statement::{Encoding, LexingState};
 use crate::sql::{IN_PLACE_BYTES_MAX, judge_postgres};
 use crate::wire::postgres::conversation::{Conversation, Lookup};
-use crate::wire::postgres::message::Status;
 
 pub struct Names<'a> {
     talk: &'a Conversation<Rc<Meaning>>,
@@ -172,7 +171,7 @@ impl Session {
         if let Some(next) = self.awaits_catalog() {
             return Some(Stopped::Next(next));
         }
-        if self.facts.stale && self.talk.status() != Status::Failed {
+        if self.facts.stale && !self.talk.is_failed() {
             let next = if self.talk.is_settled() {
                 Next::Ask
             } else {

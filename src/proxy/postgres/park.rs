@@ -334,7 +334,7 @@ impl Session {
         let mut identity = String::new();
         let mut shows_notices = self.peer.profile == Profile::Standard;
         // A failed transaction answers nothing: the last answers stand.
-        if self.talk.status() != Status::Failed {
+        if !self.talk.is_failed() {
             let question = Question {
                 own: self.sight.has_catalog(),
                 held: Some(names),

@@ -475,16 +475,11 @@ impl Session {
     pub(super) fn transaction_now(&self) -> Transaction {
         let notes = &self.transaction;
         let wrote = notes.wrote;
-        match (
-            self.talk.status(),
-            notes.opened_at.filter(|_| notes.ended.is_none()),
-        ) {
-            (Status::Failed, _) => Transaction::Failed,
-            (Status::Idle | Status::InTransaction, Some(opened_at)) => Transaction::Open { wrote, opened_at },
-            (Status::Idle | Status::InTransaction, None) if self.talk.has_open_pipeline() => {
-                Transaction::Implicit { wrote }
-            }
-            (Status::Idle | Status::InTransaction, None) => Transaction::Idle,
+        match notes.opened_at.filter(|_| notes.ended.is_none()) {
+            _ if self.talk.is_failed() => Transaction::Failed,
+            Some(opened_at) => Transaction::Open { wrote, opened_at },
+            None if self.talk.has_open_pipeline() => Transaction::Implicit { wrote },
+            None => Transaction::Idle,
         }
     }
 

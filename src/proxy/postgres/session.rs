@@ -35,7 +35,7 @@ use crate::proxy::thread::WireThread;
 use crate::sql::STATEMENT_BYTES_MAX;
 use crate::sql::action::Judgement;
 use crate::wire::postgres::conversation::{Conversation, CopyIn, News, RunId};
-use crate::wire::postgres::message::{Fields, Status, server};
+use crate::wire::postgres::message::{Fields, server};
 
 /// How long the server has to take a good-bye.
 const GOOD_BYE_WITHIN: Duration = Duration::from_secs(2);
@@ -271,7 +271,7 @@ impl Session {
     }
 
     async fn refresh_facts(&mut self) -> Result<(), End> {
-        if self.talk.status() == Status::Failed {
+        if self.talk.is_failed() {
             // A failed transaction answers nothing: the last answer stands until it is over.
             return Ok(());
         }

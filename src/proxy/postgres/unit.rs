@@ -15,7 +15,7 @@ use crate::proxy::postgres::turn::{Batch, Next, Step};
 use crate::proxy::refusal::Refusal;
 use crate::wire::postgres::conversation::{Lookup, Origin, RunId, Sent};
 use crate::wire::postgres::frame::{HEADER_BYTES, Header};
-use crate::wire::postgres::message::{Bind, Parse, Status, Target, client, execute_portal};
+use crate::wire::postgres::message::{Bind, Parse, Target, client, execute_portal};
 
 /// Client frames that go, wait or are refused together: a Query, or the messages of one portal.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Session {
             return Step::Stop(Next::Refuse(refusal, Box::new(unit)));
         }
         // Inside a failed transaction the server runs nothing but its end, so there is nothing to decide.
-        if self.talk.status() == Status::Failed && unit.judged.judgement.actions.len() == 1 {
+        if self.talk.is_failed() && unit.judged.judgement.actions.len() == 1 {
             return Step::Stop(Next::Refuse(Refusal::TransactionFailed, Box::new(unit)));
         }
         Step::Stop(Next::Hold(Box::new(unit)))

@@ -165,6 +165,8 @@ struct Expected<S> {
     sent: Sent<S>,
     /// Statements of a Query that are done.
     done: usize,
+    /// A Query behind messages without a Sync: its end commits them, too.
+    behind: bool,
 }
 
 /// A place to come back to when what was noted as sent could not be sent after all.
@@ -193,6 +195,8 @@ pub struct Conversation<S> {
     /// Entries in `expected` that will change what a statement or portal name means.
     pending_names: usize,
     status: Status,
+    /// The transaction that the last ReadyForQuery told as failed has ended or gone back to a savepoint since.
+    is_revived: bool,
     statements: HashMap<String, S>,
     portals: HashMap<String, S>,
     withheld: Option<Withheld>,
@@ -220,6 +224,7 @@ impl<S: Clone> Default for Conversation<S> {
             skipping: false,
             pending_names: 0,
             status: Status::Idle,
+            is_revived: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
             withheld: None,
@@ -232,6 +237,12 @@ impl<S: Clone> Conversation<S> {
     /// The status that the last ReadyForQuery told.
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// Whether the transaction has failed and is not over yet, by all that has answered: a pipeline may have ended it since
+    /// the last ReadyForQuery.
+    pub fn is_failed(&self) -> bool {
+        self.status == Status::Failed && !self.is_revived
     }
 
     pub fn copy_in(&self) -> CopyIn {
@@ -375,6 +386,7 @@ impl<S: Clone> Conversation<S> {
 
     /// Notes a message that goes to the server.
     pub fn sent(&mut self, origin: Origin, sent: Sent<S>) {
+        let behind = matches!(sent, Sent::Query { .. }) && self.unsynced > 0;
         match &sent {
             Sent::Flush => {
                 self.unflushed = false;
@@ -420,6 +432,7 @@ impl<S: Clone> Conversation<S> {
             segment: self.segment,
             sent,
             done: 0,
+            behind,
         });
         self.segment += u64::from(ends_segment);
     }
@@ -609,6 +622,8 @@ impl<S: Clone> Conversation<S> {
         };
         let by_client = head.origin == Origin::Client;
         let statement = head.done;
+        // In a failed transaction nothing is done but what ends it or goes back to a savepoint.
+        self.is_revived |= self.status == Status::Failed && !tag.is_empty();
         let (run, changes) = match &head.sent {
             Sent::Query { run, changes, .. } => {
                 head.done += 1;
@@ -673,11 +688,11 @@ impl<S: Clone> Conversation<S> {
             // ReadyForQuery follows by itself, and what stands behind is not skipped.
             Sent::Query { run, changes, .. } => {
                 let run = *run;
-                // The last statement of a message is told as done behind the commit of them all: where that fails, because
-                // of what a statement before it has put off, its names may have changed all the same.
+                // The last statement of a message is told as done behind the commit of them all, and of the pipeline before it:
+                // where that fails, because of what came before, its names may have changed all the same.
                 let may_have: Vec<_> = changes
                     .iter()
-                    .filter(|change| head.done > 0 && change.statement == head.done)
+                    .filter(|change| (head.done > 0 || head.behind) && change.statement == head.done)
                     .map(|change| change.change.clone())
                     .collect();
                 if may_copy_in(&head.sent) {
@@ -702,6 +717,7 @@ impl<S: Clone> Conversation<S> {
     }
 
     fn fail_segment(&mut self, fields: Fields, by_client: bool, news: &mut Vec<News>) {
+        self.is_revived = false;
         let head = self.pop();
         let run = head.as_ref().and_then(|head| run_of(&head.sent));
         self.has_left_names |= !by_client;
@@ -734,6 +750,7 @@ impl<S: Clone> Conversation<S> {
             _ => return Err(Malformed("ready in the middle of a segment")),
         }
         self.status = status;
+        self.is_revived = false;
         if status == Status::Idle {
             self.portals.clear();
         }
