@@ -34,10 +34,14 @@ const LONG_BYTES_MAX: usize = 4 << 20;
 /// Where a COM_STMT_EXECUTE names its statement, behind its first packet's head and its own byte.
 const ID_AT: usize = HEADER_BYTES + 1;
 
-/// Errors of a row or a lock, which no server gives before it has read all values: ER_BAD_NULL_ERROR, ER_DUP_ENTRY,
-/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK, ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2. Drivers go on after them without
-/// telling the types again.
-const LATE_ERRORS: [u16; 6] = [1048, 1062, 1205, 1213, 1451, 1452];
+/// Errors of a row or a lock, which no server gives before it has read all values: ER_BAD_NULL_ERROR, ER_DUP_ENTRY, ER_DUP_UNIQUE,
+/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK, ER_NO_REFERENCED_ROW, ER_ROW_IS_REFERENCED, ER_WARN_DATA_OUT_OF_RANGE,
+/// WARN_DATA_TRUNCATED, ER_NO_DEFAULT_FOR_FIELD, ER_DATA_TOO_LONG, ER_ROW_IS_REFERENCED_2, ER_NO_REFERENCED_ROW_2,
+/// ER_SIGNAL_EXCEPTION, ER_CHECK_CONSTRAINT_VIOLATED, MariaDB's ER_CONSTRAINT_FAILED. Drivers go on after them without telling
+/// the types again.
+const LATE_ERRORS: [u16; 16] = [
+    1048, 1062, 1169, 1205, 1213, 1216, 1217, 1264, 1265, 1364, 1406, 1451, 1452, 1644, 3819, 4025,
+];
 
 /// A statement that the server has prepared.
 pub struct Prepared {
