@@ -87,15 +87,22 @@ export async function held(sql, mark) {
 
 export const state = async (id) => (await api(`/requests/${id}`)).state;
 
+/** Does what sends a form, and waits for the page that answers: going elsewhere before it is there would be interrupted by it. */
+export async function sends(page, act) {
+  const answered = page.waitForEvent("domcontentloaded");
+  await act();
+  await answered;
+}
+
 export async function approve(page) {
   await page.getByText("Approve…", { exact: true }).locator("visible=true").first().click();
-  await page.getByRole("button", { name: /^Approve [0-9A-Z]{6}$/ }).click();
+  await sends(page, () => page.getByRole("button", { name: /^Approve [0-9A-Z]{6}$/ }).click());
 }
 
 export async function deny(page, reason) {
   await page.getByText("Deny…", { exact: true }).locator("visible=true").first().click();
   await page.locator("#deny-reason").fill(reason);
-  await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
+  await sends(page, () => page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click());
 }
 
 /** Runs the program beside the demo's store, as on its own machine; gives what it prints. */

@@ -1,7 +1,7 @@
 // Queue and card with psql as the agent: decisions, races, hostile text, framing, keys, no JavaScript.
 
 import assert from "node:assert/strict";
-import { api, approve, at, breaches, deny, first, held, second, someone, state } from "../browser.mjs";
+import { api, approve, at, breaches, deny, first, held, second, sends, someone, state } from "../browser.mjs";
 
 /** In the order in which they run; each leaves nothing that waits. */
 export const cases = {
@@ -15,7 +15,7 @@ export const cases = {
     await page.getByLabel("Token").fill(first.token);
     await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.getByRole("heading", { name: "Rules", exact: true }).waitFor();
-    await page.getByRole("button", { name: "Sign out" }).click();
+    await sends(page, () => page.getByRole("button", { name: "Sign out" }).click());
     await page.goto(at("/"));
     await page.getByRole("heading", { name: "Sign in", exact: true }).waitFor();
   },
@@ -198,13 +198,13 @@ export const cases = {
     await button.click();
     assert.equal(await state(one.id), "pending", "approved without the word that it was read");
     await page.getByLabel("I have read the whole statement").check();
-    await button.click();
+    await sends(page, () => button.click());
     assert.equal((await one.ended).code, 0);
     const two = await held("DROP TABLE web_plain_denied", "web_plain_denied");
     await page.goto(at(`/r/${two.id}`));
     await page.locator("#deny > summary").click();
     await page.locator("#deny-reason").fill("not now");
-    await page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click();
+    await sends(page, () => page.getByRole("button", { name: /^Deny [0-9A-Z]{6}$/ }).click());
     assert.match((await two.ended).errors, /not now/);
     await page.goto(at("/rules"));
     await page.getByLabel("Statement", { exact: true }).fill("DELETE FROM orders");
@@ -233,12 +233,11 @@ export const cases = {
     await page.waitForTimeout(200);
     assert.equal(await state(one.id), "pending", "a key alone has approved");
     await page.keyboard.type("a d j k");
-    await page.keyboard.press("Control+Enter");
+    await sends(page, () => page.keyboard.press("Control+Enter"));
     assert.equal((await one.ended).code, 0);
     await page.goto(at("/settings"));
     await page.getByRole("radio", { name: "off" }).check();
-    await page.getByRole("button", { name: "Save" }).click();
-    await page.waitForLoadState();
+    await sends(page, () => page.getByRole("button", { name: "Save" }).click());
     await page.keyboard.press("?");
     assert.equal(await page.getByRole("dialog").count(), 0, "keys are not off");
   },
