@@ -133,8 +133,6 @@ export async function newcomer(person, ...roles) {
   return { person, token: await command(["user", "token", person]) };
 }
 
-/** What axe's rules are about that a colour scheme can break. */
-const COLOURS = ["color-contrast", "link-in-text-block"];
 const STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 /** What axe and the layout find wrong with the page in every look, without loading it again. */
@@ -142,10 +140,10 @@ export async function faultsInEveryLook(page, place) {
   const found = [];
   for (const width of [1280, 320]) {
     await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme: "light" });
-    found.push(...(await faults(page, `${place} light ${width}`)));
-    await page.emulateMedia({ colorScheme: "dark" });
-    found.push(...(await violations(new AxeBuilder({ page }).withRules(COLOURS), `${place} dark ${width}`)));
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      found.push(...(await faults(page, `${place} ${colorScheme} ${width}`)));
+    }
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 1280, height: 900 });
@@ -157,11 +155,9 @@ export async function faults(page, place) {
   const found = [];
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (wide > 0) found.push(`${place}: ${wide} px too wide`);
-  found.push(...(await violations(new AxeBuilder({ page }).withTags(STANDARDS), place)));
+  const { violations } = await new AxeBuilder({ page }).withTags(STANDARDS).analyze();
+  for (const { id, nodes } of violations) {
+    found.push(`${place}: ${id}: ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
+  }
   return found;
-}
-
-async function violations(axe, place) {
-  const { violations } = await axe.analyze();
-  return violations.map(({ id, nodes }) => `${place}: ${id}: ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
 }
