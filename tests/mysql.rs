@@ -851,7 +851,9 @@ fn a_value_that_every_text_equals_is_held_whatever_its_type_and_what_stands_behi
     let stage = Stage::open();
     let mut wire = stage.connect();
     let limited = [&[0_u8; 4][..], &(1_u64 << 40).to_le_bytes()].concat();
-    let cases: [(&str, u8, &[u8], &[u8]); 13] = [
+    let returned = [&[0_u8; 4][..], &[5, 0, 0, 0]].concat();
+    let cases: [(&str, u8, &[u8], &[u8]); 14] = [
+        ("k = ? RETURNING 1 AND ?", 0, &[0x03, 0x03], &returned),
         ("k = ? AND v = ?", 0, &[0x03, 0x03], &[0; 8]),
         ("k = ? LIMIT ?", 0, &[0x03, 0x08], &limited),
         ("k = ?", 0, &[0xf6], b"\x051e-99"),

@@ -157,6 +157,8 @@ pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
     let scan = scan(text, 0, state);
     let (mut depth, mut parameters) = (0_usize, 0);
     let mut compared: Option<Vec<Vec<usize>>> = None;
+    // Behind RETURNING, which is a column's name to some servers, an AND compares nothing that has to hold.
+    let mut is_returning = false;
     for token in &scan.tokens {
         let is = |word: &str| token.is(text, word);
         match token.kind {
@@ -169,7 +171,10 @@ pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
                 parameters += 1;
             }
             _ if depth == 0 && compared.is_none() && is("where") => compared = Some(vec![Vec::new()]),
-            _ if is("and") => compared.iter_mut().for_each(|compared| compared.push(Vec::new())),
+            _ if depth == 0 && compared.is_some() && is("returning") => is_returning = true,
+            _ if is("and") && !is_returning => {
+                compared.iter_mut().for_each(|compared| compared.push(Vec::new()))
+            }
             _ if depth == 0 && compared.is_some() && (is("order") || is("limit")) => break,
             _ => {}
         }
@@ -177,7 +182,7 @@ pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
     compared
 }
 
-/// User variables that a text names/// Whether a text reads settings of the server or of the session by `@@`, or cannot be read.
+/// Whether a text reads settings of the server or of the session by `@@`, or cannot be read.
 pub fn reads_settings(text: &[u8], state: &MysqlState) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return true;
