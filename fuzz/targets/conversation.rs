@@ -7,7 +7,7 @@
 //! Input: one byte for the kind of server; then two bytes for each step, or the bytes of the hostile server.
 #![no_main]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use countersign::wire::postgres::conversation::{
     Change, Conversation, CopyIn, Lookup, NameChange, News, Origin, Route, Sent,
@@ -56,8 +56,6 @@ type Statement = u32;
 
 /// It does nothing.
 const HARMLESS: Statement = 12;
-/// Stands for a name that means nothing.
-const NOTHING: Statement = u32::MAX;
 
 fn does(statement: Statement) -> Does {
     match statement % 16 {
@@ -135,7 +133,14 @@ impl Table {
                 });
             }
             9 => self.server_tells(),
-            10..13 => self.server_works(usize::from(detail % 4) + 1, what & 0x10 != 0),
+            10..13 => {
+                let fails = match what & 0x30 {
+                    0 => Fails::Not,
+                    0x10 => Fails::Itself,
+                    _ => Fails::AtCommit,
+                };
+                self.server_works(usize::from(detail % 4) + 1, fails);
+            }
             _ => self.proxy_reads(usize::from(detail) + 1),
         }
     }
@@ -233,17 +238,16 @@ impl Table {
     }
 
     fn bind(&mut self, portal: &str, name: &str) {
-        let taken_for = match self.talk.statement(name) {
-            Lookup::Wait => return,
-            Lookup::Known(statement) => Some(statement),
-            Lookup::Unknown => None,
+        // The proxy refuses a name that it does not know.
+        let Lookup::Known(statement) = self.talk.statement(name) else {
+            return;
         };
         let sent = Sent::Bind {
             run: None,
             portal: portal.to_owned(),
-            statement: taken_for.unwrap_or(NOTHING),
+            statement,
         };
-        self.send(Origin::Client, sent, Some(taken_for), |out| {
+        self.send(Origin::Client, sent, Some(Some(statement)), |out| {
             encode_bind(portal, name, out)
         });
     }
@@ -251,7 +255,7 @@ impl Table {
     fn execute(&mut self, portal: &str) {
         let taken_for = match self.talk.portal(portal) {
             Lookup::Wait => return,
-            Lookup::Known(NOTHING) | Lookup::Unknown => None,
+            Lookup::Unknown => None,
             Lookup::Known(statement) => Some(statement),
         };
         self.runs_begun += 1;
@@ -376,8 +380,8 @@ impl Table {
         });
     }
 
-    /// The server takes some messages; with `fails`, the last of them fails.
-    fn server_works(&mut self, messages: usize, fails: bool) {
+    /// The server takes some messages; the last of them fails as said.
+    fn server_works(&mut self, messages: usize, fails: Fails) {
         for number in 1..=messages {
             let Some((header, body)) = frame::cut(&self.to_server).expect("our own frames") else {
                 return;
@@ -386,13 +390,8 @@ impl Table {
             let body = body.to_vec();
             self.to_server.drain(..header.frame_bytes());
             let mut answers = Vec::new();
-            self.server.take(
-                header.tag,
-                &body,
-                &note,
-                fails && number == messages,
-                &mut answers,
-            );
+            let fails = if number == messages { fails } else { Fails::Not };
+            self.server.take(header.tag, &body, &note, fails, &mut answers);
             self.to_proxy.extend(&answers);
             if note.origin == Origin::Client {
                 self.meant_for_client.extend(&answers);
@@ -475,7 +474,10 @@ impl Table {
         );
         assert!(self.ends.values().all(|ends| *ends == 1), "a run without an end");
         for name in NAMES {
-            agree(self.talk.statement(name), self.server.statements.get(name));
+            let (statement, may_forget) = (self.talk.statement(name), self.server.forgettable.contains(name));
+            if statement != Lookup::Unknown || !may_forget {
+                agree(statement, self.server.statements.get(name));
+            }
             agree(self.talk.portal(name), self.server.portals.get(name));
         }
     }
@@ -483,7 +485,7 @@ impl Table {
     fn drain(&mut self) {
         while !self.notes.is_empty() || !self.to_proxy.is_empty() {
             let left = (self.notes.len(), self.to_proxy.len());
-            self.server_works(usize::MAX, false);
+            self.server_works(usize::MAX, Fails::Not);
             self.proxy_reads(usize::MAX);
             assert_ne!(left, (self.notes.len(), self.to_proxy.len()), "nothing moves");
         }
@@ -544,6 +546,20 @@ struct Server {
     readies: u64,
     /// A COPY reads data: the rest of the simple message it stands in, or an Execute.
     copying: Option<Copying>,
+    /// Messages without a Sync hold an implicit transaction open.
+    is_pipeline: bool,
+    /// Names that a failed statement may have changed: such a failure looks the same whether it came before the change or
+    /// with the commit behind it. The proxy may forget them until they are set again.
+    forgettable: HashSet<String>,
+}
+
+/// How a message fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fails {
+    Not,
+    Itself,
+    /// Of a simple message: all its statements are done, and what they or the pipeline before them deferred fails.
+    AtCommit,
 }
 
 enum Copying {
@@ -560,6 +576,8 @@ impl Default for Server {
             skipping: false,
             readies: 0,
             copying: None,
+            is_pipeline: false,
+            forgettable: HashSet::new(),
         }
     }
 }
@@ -567,7 +585,8 @@ impl Default for Server {
 struct Failed;
 
 impl Server {
-    fn take(&mut self, tag: u8, body: &[u8], note: &Note, fails: bool, out: &mut Vec<u8>) {
+    fn take(&mut self, tag: u8, body: &[u8], note: &Note, how: Fails, out: &mut Vec<u8>) {
+        let fails = how != Fails::Not;
         if let Some(copying) = self.copying.take() {
             return self.copy(copying, tag, fails, out);
         }
@@ -592,11 +611,15 @@ impl Server {
                     .filter(|text| !text.is_empty())
                     .map(|text| text.parse().expect("ours"))
                     .collect();
-                if statements.is_empty() && !fails {
-                    put(out, server::EMPTY_QUERY, |_| {});
+                if statements.is_empty() {
+                    if fails {
+                        self.fail(out);
+                    } else {
+                        put(out, server::EMPTY_QUERY, |_| {});
+                    }
                     return self.ready(out);
                 }
-                return self.simple(statements, fails, out);
+                return self.simple(statements, self.is_pipeline, how, out);
             }
             client::PARSE => self.parse(Parse::decode(body).expect("ours"), fails, out),
             client::BIND => self.bind(Bind::decode(body).expect("ours"), note, fails, out),
@@ -612,6 +635,7 @@ impl Server {
             client::EXECUTE => self.execute(&text(execute_portal(body).expect("ours")), note, fails, out),
             other => panic!("{other} was never sent"),
         };
+        self.is_pipeline = true;
         if done.is_err() {
             self.fail(out);
             self.skipping = true;
@@ -637,28 +661,49 @@ impl Server {
             self.portals.clear();
         }
         self.readies += 1;
+        self.is_pipeline = false;
         put_ready(out, self.status);
     }
 
-    fn simple(&mut self, statements: Vec<Statement>, fails: bool, out: &mut Vec<u8>) {
+    /// `is_behind`: other statements stand before these in one transaction.
+    fn simple(&mut self, statements: Vec<Statement>, mut is_behind: bool, fails: Fails, out: &mut Vec<u8>) {
         let mut rest = statements.into_iter();
         while let Some(statement) = rest.next() {
-            if (fails && rest.len() == 0) || !self.may_run(statement) {
-                self.fail(out);
-                return self.ready(out);
-            }
-            if does(statement) == Does::CopiesIn {
+            let is_last = rest.len() == 0;
+            let runs = (fails != Fails::Itself || !is_last) && self.may_run(statement);
+            if runs && does(statement) == Does::CopiesIn {
                 put(out, server::COPY_IN, |out| out.extend([0, 0, 0]));
                 self.copying = Some(Copying::Query { rest: rest.collect() });
                 return;
             }
-            if self.run(statement).is_err() {
+            let is_done = runs && self.run(statement).is_ok();
+            let commits = is_last && is_behind && self.status == Status::Idle;
+            if !is_done || (commits && fails == Fails::AtCommit) {
+                if is_behind {
+                    self.may_forget(statement);
+                }
                 self.fail(out);
                 return self.ready(out);
             }
             complete(out);
+            is_behind = true;
         }
         self.ready(out);
+    }
+
+    fn may_forget(&mut self, statement: Statement) {
+        match does(statement) {
+            Does::Prepares(name) | Does::Deallocates(name) => {
+                self.forgettable.insert(name.to_owned());
+            }
+            Does::DeallocatesAll | Does::DiscardsAll => self.forgettable.extend(NAMES.map(str::to_owned)),
+            Does::Nothing | Does::Begins | Does::Ends | Does::CopiesIn => {}
+        }
+    }
+
+    fn prepare(&mut self, name: String, statement: Statement) {
+        self.forgettable.remove(&name);
+        self.statements.insert(name, statement);
     }
 
     fn copy(&mut self, copying: Copying, tag: u8, fails: bool, out: &mut Vec<u8>) {
@@ -668,7 +713,7 @@ impl Server {
             }
             (client::COPY_DONE, Copying::Query { rest }) if !fails => {
                 complete(out);
-                self.simple(rest, false, out);
+                self.simple(rest, true, Fails::Not, out);
             }
             (client::COPY_DONE, Copying::Execute) if !fails => complete(out),
             (_, Copying::Query { .. }) => {
@@ -693,7 +738,7 @@ impl Server {
                 if self.statements.contains_key(name) {
                     return Err(Failed);
                 }
-                self.statements.insert(name.to_owned(), statement);
+                self.prepare(name.to_owned(), statement);
             }
             Does::Deallocates(name) => {
                 self.statements.remove(name).ok_or(Failed)?;
@@ -724,7 +769,7 @@ impl Server {
         if fails || !self.may_run(statement) || self.statements.contains_key(&name) {
             return Err(Failed);
         }
-        self.statements.insert(name, statement);
+        self.prepare(name, statement);
         put(out, server::PARSE_COMPLETE, |_| {});
         Ok(())
     }
