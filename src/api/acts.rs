@@ -233,7 +233,21 @@ pub async fn act_over(
     what: ActKind,
 ) -> Result<Json<Card>, Problem> {
     let id = request_id(id)?;
-    let act = Act {
+    let act = act_of(caller, assurance, channel, key, what);
+    let held = rooms.desk.act(id, act).await;
+    held.map(|held| Json(Card::of(&held)))
+        .map_err(|error| act_problem(id, error))
+}
+
+/// What the desk is told of an act: `key` makes what is sent twice count once.
+pub fn act_of(
+    caller: &Caller,
+    assurance: Assurance,
+    channel: &str,
+    key: Option<String>,
+    what: ActKind,
+) -> Act {
+    Act {
         by: caller.person.name.clone(),
         token_seen_by: caller.token_seen_by.clone(),
         assurance,
@@ -241,10 +255,7 @@ pub async fn act_over(
         channel: channel.to_owned(),
         idempotency: key,
         what,
-    };
-    let held = rooms.desk.act(id, act).await;
-    held.map(|held| Json(Card::of(&held)))
-        .map_err(|error| act_problem(id, error))
+    }
 }
 
 pub fn act_problem(id: RequestId, error: ActError) -> Problem {

@@ -6,14 +6,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 
 use super::Rooms;
-use super::acts::{ViewBody, act_problem};
+use super::acts::{ViewBody, act_of, act_problem};
 use super::browser::{Source, assurance};
 use super::card::Card;
 use super::login::Caller;
 use super::problem::{Kind, Problem, ProblemDocument};
 use super::read::{Named, OptionalBody, request_id};
 use super::requests::channel_of;
-use crate::desk::{Act, ActKind};
+use crate::desk::ActKind;
 use crate::hold::HeldRequest;
 use crate::identity::assurance::Assurance;
 use crate::identity::directory::Scope;
@@ -72,15 +72,7 @@ pub async fn reveal_over(
 ) -> Result<HeldRequest, Problem> {
     may_look(caller)?;
     let id = request_id(id)?;
-    let act = Act {
-        by: caller.person.name.clone(),
-        token_seen_by: caller.token_seen_by.clone(),
-        assurance,
-        signed_in_at: caller.signed_in_at(),
-        channel: channel.to_owned(),
-        idempotency: None,
-        what: ActKind::Reveal,
-    };
+    let act = act_of(caller, assurance, channel, None, ActKind::Reveal);
     let revealed = rooms.desk.reveal(id, act).await;
     revealed.map_err(|error| act_problem(id, error))
 }

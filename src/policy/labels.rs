@@ -18,7 +18,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::policy::load::RuleError;
+use crate::policy::load::{RuleError, read_file};
 use crate::policy::places::Places;
 use crate::sql::action::TableName;
 use crate::sql::bound::small;
@@ -113,17 +113,8 @@ impl ColumnLabels {
 
     /// Reads a file of labels.
     pub fn load(path: &Path) -> Result<Self, RuleError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(error) => Err(RuleError {
-                message: format!("cannot be read: {error}"),
-                next_step: "check the path and its permissions".to_owned(),
-                file,
-                line: 0,
-                column: 0,
-            }),
-        }
+        let (text, file) = read_file(path, "check the path and its permissions")?;
+        Self::parse(&text, &file)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -26,6 +26,21 @@ pub struct RuleError {
     pub next_step: String,
 }
 
+/// The text of a file, with the name that errors give it.
+pub fn read_file(path: &Path, next_step: &str) -> Result<(String, String), RuleError> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, file)),
+        Err(error) => Err(RuleError {
+            message: format!("cannot be read: {error}"),
+            next_step: next_step.to_owned(),
+            file,
+            line: 0,
+            column: 0,
+        }),
+    }
+}
+
 impl RuleSet {
     /// Reads the text of a rule file; `file` is its name in errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, RuleError> {
@@ -72,18 +87,9 @@ impl RuleSet {
 
     /// Reads a rule file.
     pub fn load(path: &Path) -> Result<Self, RuleError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(error) => Err(RuleError {
-                message: format!("cannot be read: {error}"),
-                next_step: "check the path and its permissions, or write default, strict or observe"
-                    .to_owned(),
-                file,
-                line: 0,
-                column: 0,
-            }),
-        }
+        let next_step = "check the path and its permissions, or write default, strict or observe";
+        let (text, file) = read_file(path, next_step)?;
+        Self::parse(&text, &file)
     }
 
     /// The rule sets that come with the program: `default`, `strict`, `observe`; the strict one for any other name.
