@@ -321,7 +321,6 @@ impl fmt::Display for SqlModes {
 const INDIFFERENT: &[&str] = &[
     "",
     "ALLOW_INVALID_DATES",
-    "EMPTY_STRING_IS_NULL",
     "ERROR_FOR_DIVISION_BY_ZERO",
     "IGNORE_BAD_TABLE_OPTIONS",
     "NO_AUTO_CREATE_USER",

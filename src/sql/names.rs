@@ -141,6 +141,8 @@ pub struct Routine {
     pub takes_built_in_types: bool,
     /// Its first argument can be a whole row, so that `t.name` can call it.
     pub takes_rows: bool,
+    /// It may return more rows than one.
+    pub returns_set: bool,
     /// What a call does: its body, the defaults of its arguments, and what reading its arguments' types from text runs.
     /// `None`: known to be harmless by the built-in list of extensions; `Concern::listed`: because an operator says so.
     pub concern: Option<Concern>,

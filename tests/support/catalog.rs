@@ -112,6 +112,11 @@ impl HandMade {
     fn routine(&self, rest: &str) -> (FunctionName, Arc<Routine>) {
         let (name, after) = rest.split_once('(').expect("arguments");
         let (arguments, what) = after.split_once(')').expect("a parenthesis");
+        let what = what.trim();
+        let (returns_set, what) = match what.strip_prefix("SETOF") {
+            Some(what) => (true, what.trim()),
+            None => (false, what),
+        };
         let variadic = arguments.contains("VARIADIC");
         let least = pieces(arguments).filter(|one| !one.contains("DEFAULT") && !one.contains("VARIADIC"));
         let types: Vec<&str> = pieces(arguments)
@@ -127,7 +132,8 @@ impl HandMade {
             arguments_max: (!variadic).then_some(types.len()),
             takes_built_in_types: types.is_empty() || !types.iter().all(|one| foreign(one)),
             takes_rows: types.first().is_some_and(|first| of_rows(first)),
-            concern: concern(what.trim()),
+            returns_set,
+            concern: concern(what),
         };
         let name = table(name);
         let name = FunctionName {

@@ -733,6 +733,7 @@ fn routine(
         arguments_max,
         takes_built_in_types: true,
         takes_rows: false,
+        returns_set: false,
     })
 }
 

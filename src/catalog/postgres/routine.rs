@@ -29,6 +29,7 @@ impl Snapshot {
             arguments_max: (!variadic).then_some(most),
             takes_built_in_types: least == 0 || row.arguments.iter().any(|oid| self.takes_built_in(*oid)),
             takes_rows: row.arguments.first().is_some_and(|oid| self.takes_rows(*oid)),
+            returns_set: row.returns_set(),
             concern: strictest(own, self.of_types(&row.signature, types.copied())),
         }
     }
@@ -46,6 +47,10 @@ impl Snapshot {
             arguments_max: Some(operands.len()),
             takes_built_in_types: operands.iter().any(|oid| self.takes_built_in(*oid)),
             takes_rows: operands.iter().any(|oid| self.takes_rows(*oid)),
+            returns_set: self
+                .functions
+                .get(&operator.function)
+                .is_some_and(|function| function.row.returns_set()),
             concern: strictest(own, self.of_types(&operator.signature, types)),
         }
     }

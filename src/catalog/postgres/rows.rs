@@ -246,6 +246,14 @@ pub struct Function {
     pub extension: Option<String>,
 }
 
+impl Function {
+    /// Whether it may return more rows than one, as its result says.
+    pub fn returns_set(&self) -> bool {
+        let result = self.result_text.as_deref().unwrap_or_default();
+        result.starts_with("SETOF ") || result.starts_with("TABLE(")
+    }
+}
+
 impl Line for Function {
     const WHAT: &'static str = "functions";
 

@@ -137,6 +137,7 @@ impl View {
             arguments_max: Some(1),
             takes_built_in_types: true,
             takes_rows: true,
+            returns_set: false,
             concern: kind.concern.clone(),
         }))
     }
@@ -289,6 +290,7 @@ fn temporary(name: &FunctionName) -> Arc<Routine> {
         arguments_max: None,
         takes_built_in_types: true,
         takes_rows: true,
+        returns_set: true,
         concern: Some(Concern {
             class: Class::Procedural,
             reason: format!("calls `{name}`, which only this session has"),

@@ -183,6 +183,7 @@ fn temporary_routine(name: &str) -> Routine {
         arguments_max: None,
         takes_built_in_types: true,
         takes_rows: true,
+        returns_set: true,
         concern: Some(Concern {
             class: Class::Unknown,
             reason: format!("calls temporary function {name}"),

@@ -13,6 +13,7 @@ mod held;
 mod manipulate;
 mod modes;
 mod query;
+mod reach;
 pub mod setting;
 mod show;
 mod source;
@@ -210,8 +211,12 @@ struct Walk<'t, 'm> {
     explaining: bool,
     /// Inside the values of an INSERT, where NEXTVAL is part of a bounded write.
     inserting: bool,
-    /// The query at hand reads its tables whole.
-    whole: bool,
+    /// So many rows of what it reads the query at hand can pass on.
+    reach: u64,
+    /// Of what the query at hand reads unnarrowed: the rows of the largest, whatever its LIMIT.
+    rows_seen: Option<u64>,
+    /// A result of the query at hand is made of all its rows.
+    gathers: bool,
     depth: usize,
     cancels: Option<CancelTarget>,
     commits: bool,
@@ -247,7 +252,9 @@ impl<'t, 'm> Walk<'t, 'm> {
             defining: false,
             explaining: false,
             inserting: false,
-            whole: false,
+            reach: 0,
+            rows_seen: None,
+            gathers: false,
             depth: 0,
             cancels: None,
             commits: false,

@@ -5,6 +5,7 @@
 #[rustfmt::skip]
 mod generated;
 pub mod mysql;
+pub mod shapes;
 
 use crate::sql::action::Class;
 

@@ -6,7 +6,7 @@ use sqlparser::ast::{
     FunctionArguments, ObjectName, ObjectNamePart, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use super::Walk;
+use super::{Walk, reach};
 use crate::sql::action::{Class, FunctionName, TableName};
 use crate::sql::classify::lists::mysql::{self as lists, Known};
 use crate::sql::mysql_state::ServerKind;
@@ -51,6 +51,7 @@ impl Walk<'_, '_> {
             Some(WindowType::NamedWindow(_)) => {}
             Some(WindowType::WindowSpec(window)) => self.window(window),
         }
+        self.gathers |= reach::gathers(call);
         self.function(name, count, over.is_some());
     }
 

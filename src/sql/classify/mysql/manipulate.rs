@@ -423,7 +423,7 @@ fn is_column(expr: &Expr) -> bool {
     }
 }
 
-fn is_constant(expr: &Expr) -> bool {
+pub(super) fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Placeholder(sign) => sign == "?",
@@ -442,7 +442,11 @@ fn is_constant(expr: &Expr) -> bool {
 fn is_null(constant: &Expr) -> bool {
     match constant {
         Expr::Value(value) => matches!(value.value, Value::Null),
-        Expr::Nested(inner) => is_null(inner),
+        Expr::Prefixed { prefix: _, value } | Expr::Nested(value) => is_null(value),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus | UnaryOperator::Plus,
+            expr,
+        } => is_null(expr),
         _ => false,
     }
 }

@@ -8,8 +8,8 @@ use sqlparser::ast::{
     TableFactor, Values, WildcardAdditionalOptions, With,
 };
 
-use super::Walk;
 use super::manipulate::is_bounded;
+use super::{Walk, reach};
 use crate::sql::action::{Class, TableName};
 
 impl Walk<'_, '_> {
@@ -30,7 +30,8 @@ impl Walk<'_, '_> {
             pipe_operators,
         } = query;
         let inserting = std::mem::take(&mut self.inserting);
-        let whole = std::mem::replace(&mut self.whole, limit_clause.is_none() && fetch.is_none());
+        let limited = reach::limit(limit_clause.as_ref(), fetch.as_ref());
+        let outside = std::mem::replace(&mut self.reach, limited);
         let in_sight = self.ctes.len();
         if let Some(with) = with {
             self.with(with);
@@ -53,7 +54,7 @@ impl Walk<'_, '_> {
             self.unknown_node();
         }
         self.ctes.truncate(in_sight);
-        self.whole = whole;
+        self.reach = outside;
         self.depth -= 1;
     }
 
@@ -201,15 +202,24 @@ impl Walk<'_, '_> {
                 "keeps its result in a file or a user variable instead of returning it",
             );
         }
+        let (gathers, rows_seen) = (std::mem::take(&mut self.gathers), self.rows_seen.take());
         for item in projection {
             self.select_item(item);
         }
-        let whole = self.whole;
-        self.whole &= selection.is_none();
+        let gathers = std::mem::replace(&mut self.gathers, gathers);
+        let outside = self.reach;
+        if selection.as_ref().is_some_and(reach::narrows) || reach::is_one_row(select) {
+            self.reach = 0;
+        }
         for tables in from {
             self.table_with_joins(tables);
         }
-        self.whole = whole;
+        if gathers {
+            // A LIMIT counts what was gathered, not what it was gathered from.
+            self.rows_whole = self.rows_whole.max(self.rows_seen);
+        }
+        self.rows_seen = self.rows_seen.max(rows_seen);
+        self.reach = outside;
         self.maybe(selection.as_ref());
         self.group_by(group_by);
         self.maybe(having.as_ref());

@@ -53,7 +53,7 @@ impl Walk<'_, '_> {
             }
             "warnings" | "errors" => {
                 words.next();
-                self.limit_of_numbers(words)
+                self.limit_of_numbers(words).map(|_rows| ())
             }
             "engine" => {
                 words.next();
@@ -269,17 +269,21 @@ impl Walk<'_, '_> {
         if words.take_all(&["for", "query"]) {
             words.take_kind(Kind::Number)?;
         }
-        self.limit_of_numbers(words)
+        self.limit_of_numbers(words).map(|_rows| ())
     }
 
-    fn limit_of_numbers(&mut self, words: &mut Words<'_>) -> Option<()> {
-        if words.take("limit") {
-            words.take_kind(Kind::Number)?;
-            if words.take_sign(",") || words.take("offset") {
-                words.take_kind(Kind::Number)?;
-            }
+    /// How many rows it lets through; without a LIMIT all of them.
+    fn limit_of_numbers(&mut self, words: &mut Words<'_>) -> Option<u64> {
+        if !words.take("limit") {
+            return Some(u64::MAX);
         }
-        Some(())
+        let mut limit = words.take_kind(Kind::Number)?;
+        if words.take_sign(",") {
+            limit = words.take_kind(Kind::Number)?;
+        } else if words.take("offset") {
+            words.take_kind(Kind::Number)?;
+        }
+        Some(words.text_of(limit).parse().unwrap_or(u64::MAX))
     }
 
     /// DESCRIBE of a table, or EXPLAIN and ANALYZE of a statement: planning runs functions, so it is what its expressions
@@ -369,16 +373,15 @@ impl Walk<'_, '_> {
                 }
             }
         };
-        let whole = ahead.is_empty();
-        let limited = self.limit_of_numbers(&mut ahead).is_some();
-        match table {
-            Some(table) if sorted && limited && ahead.is_empty() => {
+        let limit = self.limit_of_numbers(&mut ahead);
+        match (table, limit) {
+            (Some(table), Some(limit)) if sorted && ahead.is_empty() => {
                 self.is(Class::Read, "table");
                 self.columns.insert("*".to_owned());
-                self.whole = whole;
+                self.reach = limit;
                 self.read(table);
             }
-            Some(_) | None => self.by_first_words(words, "is not a TABLE statement that is known"),
+            _ => self.by_first_words(words, "is not a TABLE statement that is known"),
         }
     }
 }

@@ -265,9 +265,9 @@ impl Walk<'_, '_> {
                         self.concerned(concern);
                     }
                     self.behind.extend(relation.behind.iter().cloned());
-                    if self.whole {
-                        self.rows_whole = self.rows_whole.max(relation.rows);
-                    }
+                    let rows = relation.rows.filter(|_| self.reach > 0);
+                    self.rows_whole = self.rows_whole.max(rows.map(|rows| rows.min(self.reach)));
+                    self.rows_seen = self.rows_seen.max(rows);
                 }
                 Err(why) => self.raise(
                     Class::Unknown,

@@ -709,6 +709,22 @@ fn a_prepared_statement_is_what_its_text_does() {
         &["PREPARE s FROM 'DELETE FROM t'; EXECUTE S USING @a"],
     );
     check(
+        "write, write unbounded",
+        &[
+            "PREPARE s FROM 'DELETE FROM t WHERE a = ?'; EXECUTE s USING @a",
+            "PREPARE s FROM 'ANALYZE FORMAT=JSON DELETE FROM t WHERE a = ?'; EXECUTE s USING @a",
+            "PREPARE s FROM 'SELECT a FROM t WHERE a = ? FOR UPDATE'; EXECUTE s USING @a",
+        ],
+    );
+    check(
+        "write, write",
+        &["PREPARE s FROM 'INSERT INTO t VALUES (?)'; EXECUTE s USING @a"],
+    );
+    check(
+        "session, admin",
+        &["SET sql_mode = 'STRICT_ALL_TABLES'; SET sql_mode = 'EMPTY_STRING_IS_NULL'"],
+    );
+    check(
         "read, session, unknown",
         &["PREPARE s FROM 'SELECT 1 FROM t'; DROP PREPARE s; EXECUTE s"],
     );
@@ -830,6 +846,7 @@ impl Catalog for Known {
             arguments_max: Some(1),
             takes_built_in_types: true,
             takes_rows: false,
+            returns_set: false,
             concern,
         };
         let concern = Concern {
@@ -891,7 +908,25 @@ fn what_a_catalog_knows_decides() {
     let rows = |text: &str| judge_with(text, &state, &Known).actions[0].rows;
     assert_eq!(rows("SELECT a FROM t"), Some(7));
     assert_eq!(rows("SELECT a FROM t WHERE a = 1"), None);
-    assert_eq!(rows("SELECT a FROM t LIMIT 3"), None);
+    for (text, expected) in [
+        ("SELECT a FROM t LIMIT 3", Some(3)),
+        ("SELECT a FROM t LIMIT 2, 3", Some(3)),
+        ("TABLE t LIMIT 3", Some(3)),
+        ("TABLE t", Some(7)),
+        ("SELECT a FROM t LIMIT 18446744073709551615", Some(7)),
+        ("SELECT a FROM t LIMIT ?", Some(7)),
+        ("SELECT a FROM t WHERE 1", Some(7)),
+        ("SELECT a FROM t WHERE NOT 0 OR a = 2", Some(7)),
+        ("SELECT a FROM t WHERE @x = 1 AND a = a", Some(7)),
+        ("SELECT a FROM t WHERE 1 AND a > 2", None),
+        ("SELECT count(*), round(avg(a), 2) AS mean FROM t", None),
+        ("SELECT a, count(*) FROM t GROUP BY a", Some(7)),
+        ("SELECT group_concat(a) FROM t LIMIT 1", Some(7)),
+        ("SELECT upper(json_arrayagg(a)) FROM t LIMIT 1", Some(7)),
+        ("SELECT group_concat(a) FROM t WHERE a = 1", None),
+    ] {
+        assert_eq!(rows(text), expected, "{text}");
+    }
     let behind = &judge_with("SELECT a FROM v", &state, &Known).actions[0].behind;
     assert_eq!(
         behind.iter().map(ToString::to_string).collect::<Vec<_>>(),

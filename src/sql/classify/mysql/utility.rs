@@ -301,10 +301,11 @@ impl Walk<'_, '_> {
                 self.class = self.class.max(inner.class);
                 self.borrow(&inner);
                 self.effects.extend(inner.effects.iter().cloned());
-                let compares = ["update", "delete"]
+                // By its class: ANALYZE has a verb of its own, and a locking read writes by none.
+                let only_adds = ["insert", "replace"]
                     .iter()
                     .any(|verb| inner.verb.starts_with(verb));
-                if has_values && compares {
+                if has_values && inner.class == Class::Write && !only_adds {
                     // A number that is zero is equal to every text, and what a variable holds does not stand here.
                     self.unbounded = true;
                     self.raise(

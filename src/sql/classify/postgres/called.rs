@@ -15,7 +15,7 @@ use super::piece::{is_column_name, is_untyped, literal, qualified, type_word};
 use super::setting::{self, Value};
 use super::walk::Walk;
 use crate::sql::action::{Class, FunctionName};
-use crate::sql::classify::lists::{self, Known};
+use crate::sql::classify::lists::{self, Known, shapes};
 use crate::sql::names::{Catalog, ForeignType, NotKnown, Routine};
 
 impl Walk<'_, '_> {
@@ -84,6 +84,8 @@ impl Walk<'_, '_> {
             };
             self.can_mean(&bare, given, true, &untyped);
         }
+        self.may_multiply(shapes::returns_a_set(name), name);
+        self.gathers |= shapes::gathers_rows(name);
         self.functions.insert(function);
         match known {
             Known::Harmless => self.harmless_call(name, call),
@@ -157,6 +159,7 @@ impl Walk<'_, '_> {
         untyped: &dyn Fn() -> bool,
     ) {
         for routine in routines {
+            self.may_multiply(routine.returns_set, &routine.signature);
             if !built_in || routine.takes_built_in_types || untyped() {
                 self.may_mean(routine);
             } else if routine.concern.is_some() {
@@ -168,8 +171,21 @@ impl Walk<'_, '_> {
     /// A routine that the server may run here. What it returns may be of any type.
     pub(super) fn may_mean(&mut self, routine: &Routine) {
         self.foreign = true;
+        self.may_multiply(routine.returns_set, &routine.signature);
         if let Some(concern) = &routine.concern {
             self.concerned(concern);
+        }
+    }
+
+    /// A single row of VALUES is a list of results: what returns a set there is a query of as many rows.
+    /// Source: PostgreSQL manual, section 38.5.9 SQL Functions Returning Sets
+    fn may_multiply(&mut self, returns_set: bool, name: &str) {
+        if self.inserting && returns_set {
+            self.unbounded = true;
+            let reason = format!("writes as many rows as `{name}` returns");
+            if !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
         }
     }
 
@@ -234,6 +250,15 @@ impl Walk<'_, '_> {
         self.field(name, Node::None, any);
     }
 
+    /// Whether `t.name` is a column for certain, and no call of `name(t)`.
+    pub(super) fn is_certain_column(&self, column: &nodes::ColumnRef) -> bool {
+        let parts: Vec<&str> = column.fields().into_iter().filter_map(Node::as_str).collect();
+        match parts.as_slice() {
+            [.., qualifier, name] => !self.is_callable(name) || self.is_column_of(qualifier, name),
+            _ => true,
+        }
+    }
+
     fn is_callable(&self, name: &str) -> bool {
         let function = || FunctionName {
             schema: None,
@@ -244,6 +269,7 @@ impl Walk<'_, '_> {
                 || matches!(catalog.foreign_type(None, name), Ok(Some(_)))
         };
         matches!(lists::function(name), Known::Held(..) | Known::Other)
+            || shapes::takes_a_row(name)
             || self.catalog().is_some_and(somebodys)
     }
 
@@ -253,6 +279,8 @@ impl Walk<'_, '_> {
         self.column(name);
         let name = name.unwrap_or_default();
         self.calls_by_dot(name, any);
+        self.may_multiply(shapes::returns_a_set(name), name);
+        self.gathers |= shapes::gathers_rows(name);
         match lists::function(name) {
             Known::Held(class, does) => {
                 self.unbounded = true;
@@ -262,6 +290,15 @@ impl Walk<'_, '_> {
                 Class::Unknown,
                 format!("calls `{name}` by a dot, which is not for use in statements"),
             ),
+            Known::Harmless | Known::Absent if shapes::takes_a_row(name) => {
+                // Of a row it hands on all columns.
+                self.foreign = true;
+                self.star();
+                self.functions.insert(FunctionName {
+                    schema: None,
+                    name: name.to_owned(),
+                });
+            }
             Known::Harmless if name == "current_setting" => self.shows_setting(literal(value).as_deref()),
             // A column, as far as the text alone can tell.
             Known::Harmless | Known::Absent => {}

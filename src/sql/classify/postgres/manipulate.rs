@@ -140,7 +140,7 @@ impl Walk<'_, '_> {
     }
 
     fn condition(&mut self, condition: Node<'_>, alone: bool) {
-        if !alone || !is_bounded(condition) {
+        if !alone || !is_bounded(condition, &|column| self.is_certain_column(column)) {
             self.unbounded = true;
             self.reasons.push(
                 match condition {

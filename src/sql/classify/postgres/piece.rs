@@ -197,6 +197,13 @@ fn aggregates(value: Node<'_>) -> bool {
     match value {
         Node::FuncCall(call) => {
             let small = matches!(qualified(call.funcname()), Some((None | Some("pg_catalog"), name)) if SMALL.contains(&name));
+            // Of an array of fractions they make an array.
+            let small = small
+                && (matches!(call.args().first(), Some(Node::A_Const(fraction)) if matches!(fraction.val(), Some(ConstValue::Integer(_) | ConstValue::Float(_))))
+                    || !matches!(
+                        qualified(call.funcname()),
+                        Some((_, "percentile_cont" | "percentile_disc"))
+                    ));
             let converts = matches!(
                 qualified(call.funcname()),
                 Some((None | Some("pg_catalog"), "round"))
@@ -242,9 +249,13 @@ pub fn is_untyped(value: Node<'_>) -> bool {
 
 /// AND-ed equality or IN of columns with constants or parameters, and nothing else. `= ANY` over an array of constants,
 /// in the text or in a parameter, is IN as drivers that bind lists spell it: it reaches the rows that are listed.
-pub fn is_bounded(condition: Node<'_>) -> bool {
+/// `is_certain` says whether a name behind a dot is a column, and no call of a function with the row.
+pub fn is_bounded(condition: Node<'_>, is_certain: &dyn Fn(&nodes::ColumnRef) -> bool) -> bool {
+    let is_column = |node| is_column(node, is_certain);
     match condition {
-        Node::BoolExpr(all) if all.boolop == BoolExprType::AND_EXPR => all.args().into_iter().all(is_bounded),
+        Node::BoolExpr(all) if all.boolop == BoolExprType::AND_EXPR => {
+            all.args().into_iter().all(|part| is_bounded(part, is_certain))
+        }
         Node::A_Expr(test) => {
             let equality = matches!(qualified(test.name()), Some((None | Some("pg_catalog"), "=")));
             let (left, right) = (test.lexpr(), test.rexpr());
@@ -268,7 +279,7 @@ pub fn is_bounded(condition: Node<'_>) -> bool {
 }
 
 /// A column that tells rows apart; those that the server gives to every row of a table do not.
-fn is_column(node: Node<'_>) -> bool {
+fn is_column(node: Node<'_>, is_certain: &dyn Fn(&nodes::ColumnRef) -> bool) -> bool {
     const OF_EVERY_ROW: [&str; 5] = ["tableoid", "xmin", "xmax", "cmin", "cmax"];
     let Node::ColumnRef(column) = node else {
         return false;
@@ -278,7 +289,7 @@ fn is_column(node: Node<'_>) -> bool {
         .into_iter()
         .all(|part| matches!(part, Node::String(_)));
     let last = column.fields().into_iter().next_back().and_then(Node::as_str);
-    named && last.is_some_and(|name| !OF_EVERY_ROW.contains(&name))
+    named && last.is_some_and(|name| !OF_EVERY_ROW.contains(&name)) && is_certain(column)
 }
 
 fn is_constant_array(node: Node<'_>) -> bool {

@@ -19,6 +19,7 @@ impl Walk<'_, '_> {
         let inserting = std::mem::take(&mut self.inserting);
         let setting_row = std::mem::replace(&mut self.setting_row, setting_row(select));
         let (ctes, sources, outside) = (self.ctes.len(), self.sources.len(), self.reach);
+        let (gathers, rows_seen) = (std::mem::take(&mut self.gathers), self.rows_seen.take());
         self.with(select.with_clause());
         if let Some(into) = select.into_clause() {
             self.raise(Class::Ddl, "creates a table from a query");
@@ -36,6 +37,11 @@ impl Walk<'_, '_> {
         for target in select.target_list().iter() {
             self.target_entry(target);
         }
+        if std::mem::replace(&mut self.gathers, gathers) && outside > 0 {
+            // A LIMIT counts what was gathered, not what it was gathered from.
+            self.rows_whole = self.rows_whole.max(self.rows_seen);
+        }
+        self.rows_seen = self.rows_seen.max(rows_seen);
         self.reach = 0;
         self.expression(select.where_clause());
         self.list(select.group_clause());
@@ -119,7 +125,10 @@ impl Walk<'_, '_> {
             let one_table = select.from_clause().len() == 1
                 && matches!(select.from_clause().first(), Some(Node::RangeVar(_)))
                 && select.with_clause().is_none();
-            if !(as_an_update && one_table && is_bounded(select.where_clause())) {
+            if !(as_an_update
+                && one_table
+                && is_bounded(select.where_clause(), &|column| self.is_certain_column(column)))
+            {
                 self.unbounded = true;
             }
         }

@@ -28,6 +28,10 @@ pub(super) struct Walk<'t, 'm> {
     /// What the catalog has said of relations, and the rows that each one hands on.
     pub relations: BTreeMap<TableName, (Arc<Relation>, Option<u64>)>,
     pub rows_whole: Option<u64>,
+    /// Of what the query in hand reads unnarrowed: the rows of the largest, whatever its LIMIT.
+    pub rows_seen: Option<u64>,
+    /// A result of the query in hand is made of all its rows.
+    pub gathers: bool,
     pub reasons: Vec<String>,
     pub effects: Vec<Effect>,
     /// Common table expressions in sight, innermost last.
@@ -86,6 +90,8 @@ impl<'t, 'm> Walk<'t, 'm> {
             behind: BTreeSet::new(),
             relations: BTreeMap::new(),
             rows_whole: None,
+            rows_seen: None,
+            gathers: false,
             reasons: Vec::new(),
             effects: Vec::new(),
             ctes: Vec::new(),

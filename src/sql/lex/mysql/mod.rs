@@ -150,6 +150,9 @@ impl Token {
     }
 }
 
+/// Words that end a WHERE, besides ORDER and LIMIT.
+const BEHIND_WHERE: [&str; 5] = ["for", "group", "having", "returning", "window"];
+
 /// The parameters between two ANDs of the WHERE of an UPDATE or DELETE, counted from 0 in the whole statement; what orders and
 /// limits it is no part of that. `None`: it has no WHERE outside of parentheses.
 pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
@@ -157,8 +160,8 @@ pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
     let scan = scan(text, 0, state);
     let (mut depth, mut parameters) = (0_usize, 0);
     let mut compared: Option<Vec<Vec<usize>>> = None;
-    // Behind RETURNING, which is a column's name to some servers, an AND compares nothing that has to hold.
-    let mut is_returning = false;
+    // Behind RETURNING or HAVING, which are columns' names to some servers, an AND compares nothing that has to hold.
+    let mut is_behind = false;
     for token in &scan.tokens {
         let is = |word: &str| token.is(text, word);
         match token.kind {
@@ -171,8 +174,10 @@ pub fn compared(text: &[u8], state: &MysqlState) -> Option<Vec<Vec<usize>>> {
                 parameters += 1;
             }
             _ if depth == 0 && compared.is_none() && is("where") => compared = Some(vec![Vec::new()]),
-            _ if depth == 0 && compared.is_some() && is("returning") => is_returning = true,
-            _ if is("and") && !is_returning => {
+            _ if depth == 0 && compared.is_some() && BEHIND_WHERE.iter().any(|word| is(word)) => {
+                is_behind = true
+            }
+            _ if is("and") && !is_behind => {
                 compared.iter_mut().for_each(|compared| compared.push(Vec::new()))
             }
             _ if depth == 0 && compared.is_some() && (is("order") || is("limit")) => break,
@@ -213,6 +218,22 @@ pub fn variables(text: &[u8], state: &MysqlState) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_behind_a_where_keeps_nothing_bounded() {
+        let of = |text: &str| compared(text.as_bytes(), &MysqlState::default_mariadb());
+        assert_eq!(
+            of("DELETE FROM t WHERE a = ? AND b = ? LIMIT ?"),
+            Some(vec![vec![0], vec![1]])
+        );
+        for text in [
+            "SELECT count(*) FROM t WHERE a = ? HAVING 1 AND ? FOR UPDATE",
+            "SELECT a FROM t WHERE a = ? GROUP BY 1 AND ? FOR UPDATE",
+            "DELETE FROM t WHERE a = ? RETURNING 1 AND ?",
+        ] {
+            assert_eq!(of(text), Some(vec![vec![0, 1]]), "{text}");
+        }
+    }
     use crate::sql::mysql_state::{Charset, ServerKind, SqlModes};
 
     fn mariadb() -> MysqlState {
