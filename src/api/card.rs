@@ -515,13 +515,13 @@ impl ParameterValue {
         }
     }
 
-    /// The value on one line: a text in quotes, NULL, or the hex digits of what cannot be decoded.
+    /// The value on one line: a text in quotes, those in it doubled, NULL, or the hex digits of what cannot be decoded.
     pub fn value_text(&self) -> String {
         if self.withheld {
             return withheld_words(&self.redacted);
         }
         match (&self.value, &self.hex) {
-            (Some(value), _) => format!("'{}'", visible_line(value)),
+            (Some(value), _) => format!("'{}'", visible_line(value).replace('\'', "''")),
             (None, Some(hex)) => format!("\\x{hex} ({} bytes, not decoded)", self.bytes),
             (None, None) => "NULL".to_owned(),
         }

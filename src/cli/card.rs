@@ -62,7 +62,7 @@ pub fn facts(card: &Card, earlier: &[Card], now: Timestamp) -> Vec<(&'static str
     let bytes = card.bytes();
     let rendered = card.rendered(&bytes, Layout::Laid);
     for note in &rendered.notes {
-        line("note", &visible_line(note));
+        line("note", note);
     }
     line("digest", &card.digest);
     if card.copies_in {
@@ -260,9 +260,19 @@ pub fn said_by(said: &Said) -> String {
     )
 }
 
+/// So much of a statement stands in a list.
+const LIST_LETTERS_MAX: usize = 200;
+
 /// One line of a list.
 pub fn list_line(card: &Card, now: Timestamp) -> String {
-    let statement = statement_lines(card).join(" ");
+    // What follows a line comment stands outside of it.
+    let mut lines = statement_lines(card);
+    lines.retain(|line| !line.trim().is_empty());
+    let whole = lines.join(" ⏎ ");
+    let statement = match whole.char_indices().nth(LIST_LETTERS_MAX) {
+        Some((at, _)) => format!("{}… ({} bytes in all)", &whole[..at], card.bytes().len()),
+        None => whole,
+    };
     format!(
         "{}  {}  {}\n        {}",
         card.id,

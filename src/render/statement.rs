@@ -125,7 +125,7 @@ pub struct Line<'t> {
 pub struct Value {
     /// `$1` is 1.
     pub index: u16,
-    /// As it is shown: a text in its quotes, NULL, or hex digits.
+    /// As it is shown, on one line and with what could hide written out: a text in its quotes, NULL, or hex digits.
     pub shown: String,
 }
 
@@ -300,7 +300,7 @@ impl<'t, 'b> Writer<'t, 'b> {
         if shown.len() < value.shown.len() {
             shown.push('…');
         }
-        let text = format!("⟦= {}⟧", super::visible_line(&shown));
+        let text = format!("⟦= {shown}⟧");
         self.line().pieces.push(Piece {
             text: Cow::Owned(text),
             mark: Mark::Value,
@@ -339,7 +339,8 @@ impl<'t, 'b> Writer<'t, 'b> {
         }
         if let Some(disguised) = pieces().find(|piece| piece.mark == Mark::Disguised) {
             let why = disguised.why.as_deref().unwrap_or_default();
-            notes.push(format!("the name `{}` {why}", disguised.text));
+            let name = super::visible_line(&disguised.text);
+            notes.push(format!("the name `{name}` {why}"));
         }
         Statement {
             lines: self.lines,
@@ -525,5 +526,11 @@ mod tests {
         let long = of("a = ? AND b = ?", mariadb());
         assert!(long.starts_with("a = ?⟦= 42⟧ AND b = ?⟦= 'xxx"), "{long}");
         assert!(long.ends_with("x…⟧"), "{long}");
+        let hidden = [Value {
+            index: 1,
+            shown: "'it''s ⟦U+200B⟧'".to_owned(),
+        }];
+        let once = Statement::of(b"$1", &Reading::POSTGRES, Layout::Laid, &hidden);
+        assert_eq!(line_text(&once.lines[0]), "$1⟦= 'it''s ⟦U+200B⟧'⟧");
     }
 }

@@ -84,7 +84,7 @@ impl StatementShown {
                 .collect(),
             lines: rendered.lines.len(),
             bytes: grouped(bytes as u64),
-            notes: rendered.notes.iter().map(|note| visible_line(note)).collect(),
+            notes: rendered.notes.clone(),
         }
     }
 
@@ -97,36 +97,41 @@ impl StatementShown {
 /// The beginning of a statement, for a list.
 pub fn summary(card: &Card) -> (Vec<PieceShown>, bool) {
     let bytes = card.bytes();
-    let whole = match bytes.len() > SUMMARY_MARKED_MAX {
-        true => Statement::of(&bytes, &Reading::Unknown, Layout::AsReceived, &[]),
-        false => card.rendered(&bytes, Layout::AsReceived),
-    };
-    summary_of(&whole)
+    match bytes.get(..SUMMARY_MARKED_MAX) {
+        // Only what can be shown is laid out: its rest may be a megabyte.
+        Some(beginning) => {
+            let beginning = Statement::of(beginning, &Reading::Unknown, Layout::AsReceived, &[]);
+            let (pieces, _is_cut) = summary_of(&beginning);
+            (pieces, true)
+        }
+        None => summary_of(&card.rendered(&bytes, Layout::AsReceived)),
+    }
 }
 
 pub fn summary_of(whole: &Statement<'_>) -> (Vec<PieceShown>, bool) {
     let mut pieces = Vec::new();
     let mut letters = 0;
-    for line in &whole.lines {
+    let is_blank = |line: &Line<'_>| line.pieces.iter().all(|piece| piece.text.trim().is_empty());
+    for line in whole.lines.iter().filter(|line| !is_blank(line)) {
+        if !pieces.is_empty() {
+            letters += 1;
+            pieces.push(PieceShown {
+                // What follows a line comment stands outside of it.
+                text: " ⏎ ".to_owned(),
+                mark: "",
+                why: String::new(),
+            });
+        }
         for piece in &line.pieces {
             let mut piece = PieceShown::of(piece);
             let length = piece.text.chars().count();
             if letters + length > SUMMARY_LETTERS {
-                piece.text = piece.text.chars().take(SUMMARY_LETTERS - letters).collect();
+                piece.text = piece.text.chars().take(SUMMARY_LETTERS.saturating_sub(letters)).collect();
                 pieces.push(piece);
                 return (pieces, true);
             }
             letters += length;
             pieces.push(piece);
-        }
-        letters += 1;
-        pieces.push(PieceShown {
-            text: " ".to_owned(),
-            mark: "",
-            why: String::new(),
-        });
-        if letters >= SUMMARY_LETTERS {
-            return (pieces, true);
         }
     }
     (pieces, false)

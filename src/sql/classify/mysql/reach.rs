@@ -49,7 +49,7 @@ pub(super) fn narrows(condition: &Expr) -> bool {
             right,
         } => narrows(left) && narrows(right),
         Expr::BinaryOp { left, op: _, right } => {
-            !(says_nothing(left) && says_nothing(right)) && !is_same(left, right)
+            !(is_same(left, right) || says_nothing(left) && says_nothing(right))
         }
         Expr::IsTrue(inner)
         | Expr::IsNotTrue(inner)
