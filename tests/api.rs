@@ -1486,10 +1486,12 @@ async fn the_log_is_asked_in_one_language_by_api_and_command_line() {
         "{messages}"
     );
     let (code, bars, _) = house.run("carol", &["log", "histogram", "kind=attempt"]).await;
-    assert!(
-        code == 0 && bars.contains("2 (0 allow, 2 hold, 0 deny)"),
-        "{bars}"
-    );
+    // A bar may be as short as a second.
+    let held = bars.lines().filter_map(|bar| {
+        let (before, _) = bar.split_once(" hold, 0 deny)")?;
+        before.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    assert_eq!((code, held.sum::<u64>()), (0, 2), "{bars}");
     let (code, facets, _) = house.run("carol", &["log", "facets", "kind=attempt"]).await;
     assert!(code == 0 && facets.contains("           2  ddl"), "{facets}");
     let (code, shown, _) = house.run("carol", &["log", "show", id, "--around", "1"]).await;
