@@ -2,8 +2,8 @@
 //! Never calls a condition bounded that could match every row. Read `define.rs` next.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, InsertAliases, ObjectName,
-    OnInsert, SetExpr, TableFactor, TableObject, TableWithJoins, UnaryOperator, Update, Value,
+    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Ident, Insert, InsertAliases,
+    ObjectName, OnInsert, SetExpr, TableFactor, TableObject, TableWithJoins, UnaryOperator, Update, Value,
 };
 
 use super::Walk;
@@ -410,15 +410,26 @@ pub(super) fn is_bounded(condition: &Expr) -> bool {
     Reach::of(condition) == Reach::Listed
 }
 
-/// A column: not a variable, and no word that stands for a value.
+/// A column that tells rows apart: not a variable, no word that stands for a value, and none of those that a versioned
+/// table gives to every row that is current.
 fn is_column(expr: &Expr) -> bool {
+    const OF_EVERY_ROW: [&str; 2] = ["row_end", "row_start"];
+    let tells_apart = |name: &Ident| {
+        !OF_EVERY_ROW
+            .iter()
+            .any(|known| name.value.eq_ignore_ascii_case(known))
+    };
     match expr {
         Expr::Identifier(name) => {
-            name.quote_style.is_some() || !(name.value.starts_with('@') || is_value_word(name))
+            let is_name = name.quote_style.is_some() || !(name.value.starts_with('@') || is_value_word(name));
+            is_name && tells_apart(name)
         }
-        Expr::CompoundIdentifier(parts) => parts
-            .first()
-            .is_some_and(|first| first.quote_style.is_some() || !first.value.starts_with('@')),
+        Expr::CompoundIdentifier(parts) => {
+            let is_name = parts
+                .first()
+                .is_some_and(|first| first.quote_style.is_some() || !first.value.starts_with('@'));
+            is_name && parts.last().is_some_and(tells_apart)
+        }
         _ => false,
     }
 }
