@@ -126,7 +126,11 @@ pub fn summary_of(whole: &Statement<'_>) -> (Vec<PieceShown>, bool) {
             let mut piece = PieceShown::of(piece);
             let length = piece.text.chars().count();
             if letters + length > SUMMARY_LETTERS {
-                piece.text = piece.text.chars().take(SUMMARY_LETTERS.saturating_sub(letters)).collect();
+                piece.text = piece
+                    .text
+                    .chars()
+                    .take(SUMMARY_LETTERS.saturating_sub(letters))
+                    .collect();
                 pieces.push(piece);
                 return (pieces, true);
             }
