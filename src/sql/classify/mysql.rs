@@ -213,7 +213,7 @@ struct Walk<'t, 'm> {
     inserting: bool,
     /// So many rows of what it reads the query at hand can pass on.
     reach: u64,
-    /// Of what the query at hand reads unnarrowed: the rows of the largest, whatever its LIMIT.
+    /// Of what the query at hand reads unnarrowed: the rows of the largest, whatever its own LIMIT.
     rows_seen: Option<u64>,
     /// A result of the query at hand is made of all its rows.
     gathers: bool,

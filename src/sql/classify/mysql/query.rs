@@ -32,6 +32,7 @@ impl Walk<'_, '_> {
         let inserting = std::mem::take(&mut self.inserting);
         let limited = reach::limit(limit_clause.as_ref(), fetch.as_ref());
         let outside = std::mem::replace(&mut self.reach, limited);
+        let rows_seen = self.rows_seen.take();
         let in_sight = self.ctes.len();
         if let Some(with) = with {
             self.with(with);
@@ -54,6 +55,8 @@ impl Walk<'_, '_> {
             self.unknown_node();
         }
         self.ctes.truncate(in_sight);
+        // What gathers this query's results gets no more of them than its LIMIT lets through.
+        self.rows_seen = rows_seen.max(self.rows_seen.map(|rows| rows.min(limited)));
         self.reach = outside;
         self.depth -= 1;
     }

@@ -924,6 +924,14 @@ fn what_a_catalog_knows_decides() {
         ("SELECT group_concat(a) FROM t LIMIT 1", Some(7)),
         ("SELECT upper(json_arrayagg(a)) FROM t LIMIT 1", Some(7)),
         ("SELECT group_concat(a) FROM t WHERE a = 1", None),
+        (
+            "SELECT json_arrayagg(a) FROM (SELECT a FROM t LIMIT 3) q",
+            Some(3),
+        ),
+        (
+            "SELECT json_arrayagg(a) FROM (SELECT a FROM t) q LIMIT 3",
+            Some(7),
+        ),
     ] {
         assert_eq!(rows(text), expected, "{text}");
     }

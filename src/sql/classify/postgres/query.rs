@@ -25,7 +25,8 @@ impl Walk<'_, '_> {
             self.raise(Class::Ddl, "creates a table from a query");
             self.target(into.rel());
         }
-        self.reach = outside.min(reach(select));
+        let own = reach(select);
+        self.reach = outside.min(own);
         for half in [select.larg(), select.rarg()].into_iter().flatten() {
             self.select(half);
         }
@@ -41,7 +42,8 @@ impl Walk<'_, '_> {
             // A LIMIT counts what was gathered, not what it was gathered from.
             self.rows_whole = self.rows_whole.max(self.rows_seen);
         }
-        self.rows_seen = self.rows_seen.max(rows_seen);
+        // What gathers this query's own results gets no more of them than its LIMIT lets through.
+        self.rows_seen = rows_seen.max(self.rows_seen.map(|rows| rows.min(own)));
         self.reach = 0;
         self.expression(select.where_clause());
         self.list(select.group_clause());

@@ -172,7 +172,7 @@ impl Walk<'_, '_> {
     fn hands_on(&mut self, rows: Option<u64>) {
         if self.reach > 0 && !self.defining {
             self.rows_whole = self.rows_whole.max(rows.map(|rows| rows.min(self.reach)));
-            self.rows_seen = self.rows_seen.max(rows.filter(|_| self.reach > 0));
+            self.rows_seen = self.rows_seen.max(rows);
         }
     }
 

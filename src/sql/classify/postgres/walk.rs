@@ -28,7 +28,7 @@ pub(super) struct Walk<'t, 'm> {
     /// What the catalog has said of relations, and the rows that each one hands on.
     pub relations: BTreeMap<TableName, (Arc<Relation>, Option<u64>)>,
     pub rows_whole: Option<u64>,
-    /// Of what the query in hand reads unnarrowed: the rows of the largest, whatever its LIMIT.
+    /// Of what the query in hand reads unnarrowed: the rows of the largest, whatever its own LIMIT.
     pub rows_seen: Option<u64>,
     /// A result of the query in hand is made of all its rows.
     pub gathers: bool,
